@@ -1,0 +1,80 @@
+"""Distil the ODE solver of any pre-trained diffusion or flow model.
+
+Public names load on first use, so that ``dode --help`` needs neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dode import analytic, distillation, grid, plan, prediction, sampling, schedule, solvers, tracing
+    from dode.distilled import distill
+    from dode.model import Model, from_callable
+    from dode.plan import Plan
+    from dode.samplers import Sampler, load, sampler, save
+    from dode.solvers import METHODS
+    from dode.tracing import Method
+    from dode.weights import bundled
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "METHODS": "solvers",
+    "Method": "tracing",
+    "Model": "model",
+    "Plan": "plan",
+    "Sampler": "samplers",
+    "bundled": "weights",
+    "distill": "distilled",
+    "from_callable": "model",
+    "load": "samplers",
+    "sampler": "samplers",
+    "save": "samplers",
+}
+_MODULES = (
+    "analytic",
+    "distillation",
+    "evaluate",
+    "grid",
+    "plan",
+    "prediction",
+    "sampling",
+    "schedule",
+    "solvers",
+    "tracing",
+)
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "Model",
+    "Plan",
+    "Sampler",
+    "analytic",
+    "bundled",
+    "distill",
+    "distillation",
+    "from_callable",
+    "grid",
+    "load",
+    "plan",
+    "prediction",
+    "sampler",
+    "sampling",
+    "save",
+    "schedule",
+    "solvers",
+    "tracing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dode.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"dode.{name}")
+    raise AttributeError(f"module 'dode' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

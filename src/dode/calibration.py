@@ -1,0 +1,145 @@
+"""The calibration file: one JSON of plans, with the model they belong to and how they were made.
+
+Floats are written by repr and read back exactly.  A checksum over the content tells a damaged or hand-edited file.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dode import schedule
+from dode.plan import Plan
+from dode.schedule import Node
+
+if TYPE_CHECKING:
+    from dode.model import Model
+
+SCHEMA = 1
+Json = dict[str, Any]
+
+
+def describe(model: "Model") -> Json:
+    """What a calibration must know its model again by."""
+    return {
+        "name": model.name,
+        "fingerprint": model.fingerprint,
+        "schedule": schedule.fingerprint(model.schedule),
+        "prediction": model.prediction,
+        "shape": list(model.shape),
+        "threshold": None if model.threshold is None else [model.threshold.limit, model.threshold.quantile],
+        "classifier_scale": None if model.classifier is None else model.classifier[1],
+    }
+
+
+def plan_to_json(plan: Plan) -> Json:
+    """Every number of a plan; `lambda` and `table` repeat what mix, use and blend say, for readers."""
+    return {
+        "space": plan.kind,
+        "convention": "output",  # λ multiplies outputs (the paper), not the state (the published code)
+        "carry": plan.carry,
+        "free": plan.free,
+        "nodes": [list(node) for node in plan.nodes],
+        "fresh": list(plan.fresh),
+        "lambda": plan.lambdas.tolist(),
+        "start": plan.start.tolist(),
+        "use": plan.use.tolist(),
+        "mix": plan.mix.tolist(),
+        "blend": plan.blend.tolist(),
+        "table": plan.table.tolist(),
+    }
+
+
+def plan_from_json(data: Json) -> Plan:
+    """The plan, exactly; its own checks run again."""
+    arrays = {name: np.array(data[name]) for name in ("start", "use", "mix", "blend")}
+    nodes = tuple(Node(*node) for node in data["nodes"])
+    return Plan(data["space"], nodes, tuple(data["fresh"]), **arrays, carry=data["carry"], free=data["free"])
+
+
+def checksum(content: Json) -> str:
+    """Sixteen hexadecimal digits of everything but the checksum itself."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write(path: str | Path, model: Json, entries: Sequence[Json], models: Sequence[Json]) -> None:
+    """Write the file beside its place and move it there."""
+    if any(other != model for other in models):
+        raise ValueError("a calibration file holds plans of one model; these are of several")
+    asked = [(entry["nfe"], entry["guidance"]) for entry in entries]
+    if len(set(asked)) != len(asked):
+        raise ValueError(f"a calibration file holds one plan for each NFE and guidance; got {asked}")
+    content: Json = {"schema": SCHEMA, "what": "dode calibration", "model": model, "plans": list(entries)}
+    content["checksum"] = checksum(content)
+    replace_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def replace_text(path: str | Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp's files are for the owner alone
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read(path: str | Path) -> Json:
+    """The content of a file, checked; ValueError says what is wrong with it."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no calibration file at {path}")
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a whole JSON file ({error}); make it again with dode distill") from error
+    if not isinstance(content, dict) or content.get("what") != "dode calibration":
+        raise ValueError(f"{path} is not a calibration file of dode")
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {content.get('schema')!r}; this version of dode reads {SCHEMA}")
+    if content.get("checksum") != checksum(content):
+        raise ValueError(
+            f"{path} was changed after it was written (its checksum differs); make it again with dode distill"
+        )
+    return content
+
+
+def choose(content: Json, model: Json, guidance: float, nfe: int | None) -> Json:
+    """The plan for this model, guidance and number of evaluations."""
+    from dode.model import alike
+
+    made = content["model"]
+    for key in ("shape", "prediction", "schedule", "threshold", "classifier_scale"):
+        if made[key] != model[key]:
+            raise ValueError(
+                f"the calibration is for {made['name']} with {key} {made[key]}; this model has {model[key]}"
+            )
+    if not alike(made["fingerprint"], model["fingerprint"]):
+        raise ValueError(
+            f"the calibration is for the network {made['name']} ({made['fingerprint']}); "
+            f"this one is {model['name']} ({model['fingerprint']})"
+        )
+    plans = content["plans"]
+    guided = [entry for entry in plans if entry["guidance"] == guidance]
+    if not guided:
+        known = ", ".join(f"{g:g}" for g in sorted({entry["guidance"] for entry in plans}))
+        raise ValueError(f"calibrated for guidance {known}; asked for {guidance:g}")
+    counts = sorted(entry["nfe"] for entry in guided)
+    if nfe is None and len(counts) > 1:
+        raise ValueError(f"the file holds plans for NFE {', '.join(map(str, counts))}; say which")
+    if nfe is not None and nfe not in counts:
+        raise ValueError(f"calibrated for NFE {', '.join(map(str, counts))}; asked for {nfe}")
+    return next(entry for entry in guided if nfe is None or entry["nfe"] == nfe)

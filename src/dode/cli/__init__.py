@@ -1,0 +1,40 @@
+"""The command line.  Help must stay light: every command imports what it needs when it runs."""
+
+import sys
+
+import typer
+
+from dode.cli import compare, demo, distill, inspect, methods, sample
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Distil the ODE solver of a pre-trained diffusion or flow model, and sample with it.",
+)
+for command in (demo.demo, distill.distill, sample.sample, compare.compare, inspect.inspect, methods.methods):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point: bad input is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except (ValueError, typer.BadParameter) as error:
+        code = _complain(str(error))
+    except typer.Abort:
+        code = _complain("stopped")
+    except KeyboardInterrupt:
+        _complain("stopped")
+        code = 130
+    except Exception as error:
+        # typer's own complaints about the command line (a missing option, a wrong type) are not exported by name
+        if not hasattr(error, "format_message"):
+            raise
+        code = _complain(error.format_message())
+    sys.exit(code or 0)
+
+
+def _complain(message: str) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2

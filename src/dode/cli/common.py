@@ -1,0 +1,118 @@
+"""What the commands share: parsing of options, the model by name, progress bars, tables."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dode.distilled import Progress
+    from dode.evaluate.comparison import Row
+    from dode.model import Model
+
+ModelName = Annotated[str, typer.Argument(help="A bundled model: fashion, fashion-edm, fashion-mixture.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
+Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
+Batch = Annotated[int, typer.Option(help="Samples per network call.")]
+Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")]
+Label = Annotated[int | None, typer.Option(help="Class of every sample; without it the classes in turn.")]
+Grid = Annotated[str | None, typer.Option(help="trailing, leading, linspace, logsnr, karras or published.")]
+
+
+def counts(text: str) -> list[int]:
+    """'5,10,20' → [5, 10, 20]."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--nfe takes whole numbers like 5,10,20; got {text!r}") from error
+    if any(n < 1 for n in numbers):
+        raise ValueError(f"--nfe must be at least 1; got {text}")
+    return sorted(set(numbers))
+
+
+def open_model(name: str, guidance: float = 1.0, device: str = "cpu", dtype: str = "float32") -> "Model":
+    """The model by name, on its device, in its precision, under its guidance."""
+    import torch
+
+    from dode.weights import bundled
+
+    kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in kinds:
+        raise ValueError(f"--dtype must be one of {', '.join(kinds)}; got {dtype!r}")
+    model = bundled(name)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {device!r} cannot be used here ({reason})") from error
+    return model.to(device, kinds[dtype]).guided(guidance)
+
+
+def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None:
+    """The condition for `count` samples of one class, or None for the model's own."""
+    from dode.weights import CLASSES
+
+    if label is None:
+        return None
+    if model.cond is None:
+        raise ValueError(f"{model.name} has no classes; leave --label out")
+    if not 0 <= label <= len(CLASSES):
+        raise ValueError(f"--label must be 0 … {len(CLASSES) - 1}, or {len(CLASSES)} for none; got {label}")
+    return [label] * count
+
+
+def writable(path: Path) -> Path:
+    """The path, if a file can be put there; asked before long work, not after."""
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder")
+    return path
+
+
+@contextmanager
+def progress(what: str) -> Iterator["Progress"]:
+    """A bar on stderr; call it with (done, total)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
+    """The table of a comparison; base rows first in each number of evaluations."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dode.evaluate.comparison import fd_change, ratio
+
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for name in ("solver", "NFE", "RMS ±", "median", "RMS / base ±"):
+        table.add_column(name, justify="left" if name == "solver" else "right")
+    if fd:
+        table.add_column(f"FD ± (n={fd})", justify="right")
+        table.add_column("FD − base ±", justify="right")
+    table.add_column("seconds", justify="right")
+    bases = {(row.solver, row.nfe): row for row in rows}
+    for row in rows:
+        base = bases.get((row.solver.removeprefix("d-"), row.nfe))
+        cells = [row.solver, str(row.nfe), f"{row.rms:.4f} ± {row.rms_error:.4f}", f"{row.median:.4f}"]
+        compared = base is not None and base is not row
+        cells.append("{:.3f} ± {:.3f}".format(*ratio(row, base)) if compared and base is not None else "")
+        if fd:
+            cells.append(f"{row.fd:.2f} ± {row.fd_error:.2f}")
+            change = fd_change(row, base) if compared and base is not None else None
+            cells.append("{:+.2f} ± {:.2f}".format(*change) if change else "")
+        table.add_row(*cells, f"{row.seconds:.1f}")
+    wide = Console(width=max(Console().width, 110))
+    wide.print(table)
+    wide.print(f"RMS and median: distance to the exact solution from the same noise, {report} samples of report noise.")
+    if fd:
+        wide.print("FD: Fréchet distance in the bundled classifier's features; ± from ten disjoint splits.")

@@ -1,0 +1,43 @@
+"""dode compare."""
+
+from typing import Annotated
+
+import typer
+
+from dode.cli import common
+
+
+def compare(
+    model: common.ModelName,
+    nfe: Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")] = "5,10,20",
+    solvers: Annotated[str, typer.Option(help="Solvers, d- for distilled ones.")] = "ddim,d-ddim",
+    report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
+    fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance; 0 for none.")] = 0,
+    guidance: common.Guidance = 1.0,
+    grid: common.Grid = None,
+    seed: common.Seed = 0,
+    batch: common.Batch = 100,
+    device: common.Device = "cpu",
+    dtype: common.Dtype = "float32",
+) -> None:
+    """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
+    numbers = common.counts(nfe)
+    names = [name.strip() for name in solvers.split(",")]
+    from dode.evaluate import reporting
+    from dode.evaluate.comparison import Settings
+    from dode.solvers import method
+
+    for name in names:
+        method(name.removeprefix("d-"))
+    settings = Settings(report, fd, seed, batch)
+    opened = common.open_model(model, guidance, device, dtype)
+    made = []
+    for name in names:
+        with common.progress(name) as advance:
+            made += reporting.samplers(opened, name, numbers, grid, seed, advance)
+    with common.progress("exact solution") as advance:
+        exact = reporting.exact(opened, settings, advance)
+    with common.progress("samples to compare") as advance:
+        rows = reporting.measured(made, exact, settings, advance)
+    rows.sort(key=lambda row: row.nfe)
+    common.print_rows(rows, fd, report, f"{opened.name}, guidance {guidance:g}, seed {seed}")

@@ -1,0 +1,48 @@
+"""dode demo: the main job, end to end."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dode.cli import common
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and the file.")] = Path(
+        "demo"
+    ),
+    model: Annotated[str, typer.Option(help="fashion, fashion-edm or fashion-mixture.")] = "fashion",
+    nfe: Annotated[str, typer.Option(help="Network evaluations.")] = "5,10,20",
+    report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
+    fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance.")] = 500,
+    samples: Annotated[int, typer.Option(help="Samples to fit on.")] = 100,
+    guidance: common.Guidance = 1.0,
+    seed: common.Seed = 0,
+) -> None:
+    """Distil DDIM on a bundled model at 5, 10 and 20 evaluations; a table, pictures and the calibration file."""
+    numbers = common.counts(nfe)
+    import dode
+    from dode import plots
+    from dode.evaluate import reporting
+    from dode.evaluate.comparison import Settings
+
+    settings = Settings(report, fd, seed)
+    opened = common.open_model(model, guidance)
+    output.mkdir(parents=True, exist_ok=True)
+    with common.progress("1/3 teacher and fit") as advance:
+        fitted = dode.distill(opened, "ddim", nfe=numbers, samples=samples, seed=seed, progress=advance)
+    chosen = [one for n in numbers for one in (dode.sampler(opened, "ddim", nfe=n), fitted[n])]
+    with common.progress("2/3 exact solution") as advance:
+        exact = reporting.exact(opened, settings, advance)
+    with common.progress("3/3 samples to compare") as advance:
+        rows = reporting.measured(chosen, exact, settings, advance)
+    common.print_rows(rows, fd, report, f"{opened.name}: DDIM beside D-DDIM, guidance {guidance:g}, seed {seed}")
+    shown = min(10, report)
+    named = [("exact", exact[:shown])]
+    named += [(f"{row.solver.upper()}, NFE {row.nfe}", row.images[:shown]) for row in rows if row.images is not None]
+    plots.comparison(named, output / "comparison.png", f"{opened.name}: the same noise in a column")
+    plots.lambdas(list(fitted.values()), output / "lambdas.png")
+    dode.save(output / "d-ddim.json", *fitted.values())
+    for name in ("comparison.png", "lambdas.png", "d-ddim.json"):
+        print(f"written: {output / name}")

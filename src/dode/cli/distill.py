@@ -1,0 +1,64 @@
+"""dode distill."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dode.cli import common
+
+
+def distill(
+    model: common.ModelName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Calibration file to write.")],
+    solver: Annotated[str, typer.Option(help="The solver to distil: see dode methods.")] = "ddim",
+    nfe: Annotated[str, typer.Option(help="Network evaluations: 10, or 5,10,20 in one file.")] = "10",
+    teacher: Annotated[str, typer.Option(help="The teacher's solver.")] = "ddim",
+    scale: Annotated[int, typer.Option(help="Teacher steps per student step (the paper's C).")] = 10,
+    samples: Annotated[int, typer.Option(help="Samples to fit on (the paper's |B|).")] = 100,
+    rho: Annotated[float | None, typer.Option(help="Ridge; 0 is the paper.")] = None,
+    align: Annotated[str, typer.Option(help="time, or count for the published pairing and its grids.")] = "time",
+    report: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
+    label: common.Label = None,
+    guidance: common.Guidance = 1.0,
+    grid: common.Grid = None,
+    seed: common.Seed = 0,
+    batch: common.Batch = 50,
+    device: common.Device = "cpu",
+    dtype: common.Dtype = "float32",
+) -> None:
+    """Distil a solver: one teacher run, one least-squares fit, one calibration file."""
+    numbers = common.counts(nfe)
+    common.writable(output)
+    if report < 0 or report == 1:
+        raise ValueError(f"--report must be 0 or at least 2; got {report}")
+    import dode
+    from dode.distilled import RHO
+    from dode.evaluate import reporting
+
+    opened = common.open_model(model, guidance, device, dtype)
+    with common.progress(f"teacher and fit, NFE {nfe}") as advance:
+        made = dode.distill(
+            opened,
+            solver,
+            nfe=numbers,
+            teacher=teacher,
+            scale=scale,
+            samples=samples,
+            seed=seed,
+            cond=common.labels_of(opened, label, samples),
+            rho=RHO if rho is None else rho,
+            align=align,
+            grid=grid,
+            batch=batch,
+            progress=advance,
+        )
+    if report:
+        with common.progress(f"figures on {report} samples") as advance:
+            made = reporting.with_figures(made, report, seed, batch, label, advance)
+    dode.save(output, *made.values())
+    for count, one in made.items():
+        figures = one.provenance.report
+        said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if figures else ""
+        print(f"{one.name} NFE {count}{said}")
+    print(f"written: {output}")

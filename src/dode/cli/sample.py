@@ -1,0 +1,55 @@
+"""dode sample."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dode.cli import common
+
+
+def sample(
+    model: common.ModelName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Contact sheet, PNG.")],
+    calibration: Annotated[Path | None, typer.Option(help="Calibration file of dode distill.")] = None,
+    solver: Annotated[str | None, typer.Option(help="A plain solver instead: see dode methods.")] = None,
+    nfe: Annotated[int | None, typer.Option(help="Network evaluations; picks the plan of a file of several.")] = None,
+    number: Annotated[int, typer.Option("--number", "-n", help="Samples.")] = 16,
+    columns: Annotated[int, typer.Option(help="Samples in a row of the sheet.")] = 10,
+    label: common.Label = None,
+    guidance: common.Guidance = 1.0,
+    grid: common.Grid = None,
+    seed: common.Seed = 0,
+    batch: common.Batch = 64,
+    device: common.Device = "cpu",
+    dtype: common.Dtype = "float32",
+) -> None:
+    """Sample with a calibration, or with a plain solver, into a contact sheet."""
+    if (calibration is None) == (solver is None):
+        raise ValueError("give either --calibration FILE or --solver NAME")
+    if number < 1 or columns < 1 or batch < 1:
+        raise ValueError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
+    common.writable(output)
+    from dode import plots, samplers
+
+    opened = common.open_model(model, guidance, device, dtype)
+    if calibration is not None:
+        chosen = samplers.load(calibration, opened, nfe)
+    else:
+        if nfe is None:
+            raise ValueError("--solver needs --nfe, the number of network evaluations")
+        chosen = samplers.sampler(opened, solver or "", nfe=nfe, grid=grid)
+    batches = -(-number // batch)
+    done = 0
+    with common.progress(f"{chosen.name}, NFE {chosen.nfe}") as advance:
+
+        def tick(_: object) -> None:
+            nonlocal done
+            done += 1
+            advance(done, batches * chosen.nfe)
+
+        images = chosen.sample(
+            number, seed=seed, cond=common.labels_of(opened, label, number), batch=batch, callback=tick
+        )
+    plots.sheet(images, output, columns)
+    print(f"{number} samples, {chosen.nfe} evaluations each: {output}")

@@ -1,0 +1,117 @@
+"""From a network to what a plan asks for: one call, the right kind of output, guidance and thresholding inside.
+
+All that is not linear in the outputs happens here, so that λ's closed form stays exact.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dode.prediction import Kind, convert
+from dode.sampling import Denoise
+from dode.schedule import Node
+
+Network = Callable[[Tensor, Tensor, Any], Tensor]  # (x (B, …), t (B,), cond) → output (B, …)
+LogProbability = Callable[[Tensor, Tensor, Any], Tensor]  # (x (B, …), t (B,), cond) → log p(cond | x) (B,)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Clip x̂₀: to ±limit, or with a quantile to the sample's own quantile of |x̂₀|, then divide by it.
+
+    The second is dynamic thresholding (Saharia et al. 2022): s = max(limit, quantile); x̂₀ = clip(x̂₀, ±s)·limit/s.
+    """
+
+    limit: float = 1.0
+    quantile: float | None = None
+
+    def __call__(self, x0: Tensor) -> Tensor:
+        if self.quantile is None:
+            return x0.clamp(-self.limit, self.limit)
+        s = torch.quantile(x0.abs().flatten(1).float(), self.quantile, dim=1).clamp(min=self.limit)
+        s = s.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))
+        return x0.clamp(-s, s) * (self.limit / s)
+
+
+def rows(cond: Any, index: Any) -> Any:
+    """Some rows of a condition: a tensor, or a dict or tuple of conditions, or None."""
+    if isinstance(cond, dict):
+        return {key: rows(value, index) for key, value in cond.items()}
+    if isinstance(cond, tuple):
+        return tuple(rows(value, index) for value in cond)
+    return cond if cond is None else cond[index]
+
+
+def joined(first: Any, second: Any) -> Any:
+    """Two conditions one after the other, as one batch."""
+    if isinstance(first, dict):
+        return {key: joined(value, second[key]) for key, value in first.items()}
+    if isinstance(first, tuple):
+        return tuple(joined(a, b) for a, b in zip(first, second, strict=True))
+    return torch.cat([first, second])
+
+
+def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, variance: bool = False) -> Denoise:
+    """The network at a node: t as (B,), whole if it takes whole times only; its output's shape is checked.
+
+    variance: the network has learned variances (Nichol & Dhariwal 2021), as many more channels; they are dropped.
+    """
+
+    def denoise(x: Tensor, node: Node) -> Tensor:
+        time = torch.full((len(x),), node.t, dtype=torch.float64, device=x.device)
+        output = network(x, time.round().long() if integer else time.to(x.dtype), cond)
+        if not isinstance(output, Tensor):
+            raise ValueError(f"the network must return a tensor; it returned {type(output).__name__}")
+        if variance:
+            output = output[:, : x.shape[1]]
+        if output.shape != x.shape:
+            raise ValueError(f"the network must return the shape of x, {tuple(x.shape)}; got {tuple(output.shape)}")
+        return output.to(x.dtype)
+
+    return denoise
+
+
+def classifier_free(network: Network, null: Any, scale: float) -> Network:
+    """Ho & Salimans 2022: out = uncond + scale·(cond − uncond), both in one call of twice the batch."""
+
+    def guided(x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        none = null(len(x)) if callable(null) else null
+        with_cond, without = network(torch.cat([x, x]), torch.cat([t, t]), joined(cond, none)).chunk(2)
+        return without + scale * (with_cond - without)
+
+    return guided
+
+
+def classifier_guided(
+    denoise: Denoise, kind: Kind, log_probability: LogProbability, cond: Any, scale: float
+) -> Denoise:
+    """Dhariwal & Nichol 2021: ε̂ − scale·σ·∇ log p(cond | x); the gradient is the only one that is ever taken."""
+
+    def guided(x: Tensor, node: Node) -> Tensor:
+        output = denoise(x, node)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            time = torch.full((len(x),), node.t, dtype=x.dtype, device=x.device)
+            (gradient,) = torch.autograd.grad(log_probability(leaf, time, cond).sum(), leaf)
+        noise = convert(x, output, kind, "noise", node) - scale * node.sigma * gradient
+        return convert(x, noise, "noise", kind, node)
+
+    return guided
+
+
+def thresholded(denoise: Denoise, kind: Kind, threshold: Threshold) -> Denoise:
+    """To x̂₀, clip, and back."""
+
+    def clipped(x: Tensor, node: Node) -> Tensor:
+        x0 = threshold(convert(x, denoise(x, node), kind, "data", node))
+        return convert(x, x0, "data", kind, node)
+
+    return clipped
+
+
+def expressed(denoise: Denoise, kind: Kind, to: Kind) -> Denoise:
+    """The same outputs as another kind."""
+    return denoise if kind == to else lambda x, node: convert(x, denoise(x, node), kind, to, node)

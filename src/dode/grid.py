@@ -1,0 +1,193 @@
+"""Where to evaluate: grids of a schedule, their coordinate, and their refinement for a teacher."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import pairwise
+
+from dode.schedule import EDM, DiscreteVP, Node, Schedule
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Steps + 1 nodes from noise to data, and the coordinate in which they are evenly spaced."""
+
+    nodes: tuple[Node, ...]
+    coordinate: str  # "t" | "logsnr" | "karras"
+    name: str
+    rho: float = 7.0
+
+    def value(self, node: Node) -> float:
+        """The coordinate of a node."""
+        if self.coordinate == "t":
+            return node.t
+        if self.coordinate == "logsnr":
+            return node.logsnr
+        return math.inf if node.alpha == 0 else (node.sigma / node.alpha) ** (1 / self.rho)
+
+    def node(self, value: float, schedule: Schedule) -> Node:
+        """The node at a value of the coordinate."""
+        if self.coordinate == "t":
+            return schedule.node(value)
+        return schedule.at(value if self.coordinate == "logsnr" else -self.rho * math.log(value))
+
+
+def whole(node: Node, schedule: Schedule) -> Node:
+    """The node at the nearest whole time, if the schedule's network takes whole times only."""
+    return schedule.node(float(round(node.t))) if schedule.integer and node.t > 0 else node
+
+
+def _times(schedule: Schedule, times: Sequence[float]) -> list[Node]:
+    return [schedule.node(float(round(t)) if schedule.integer else t) for t in times]
+
+
+def _even(first: float, last: float, count: int) -> list[float]:
+    """`count` values from first to last; the first alone if count is 1."""
+    return [first + (last - first) * i / (count - 1) for i in range(count)] if count > 1 else [first]
+
+
+def _trailing(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+    return _times(schedule, _even(schedule.t_max, schedule.t_end, steps + 1)[:-1])
+
+
+def _leading(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+    stride = (schedule.t_max - schedule.t_end) / steps
+    if schedule.integer:
+        stride = math.floor(stride)
+    return _times(schedule, [schedule.t_min + stride * i for i in reversed(range(steps))])
+
+
+def _linspace(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+    return _times(schedule, _even(schedule.t_max, schedule.t_min, steps))
+
+
+def _published(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+    """The D-ODE code's grids: int(linspace(0, T, N + 1)[:N]) reversed; ρ-spaced for EDM."""
+    if not isinstance(schedule, DiscreteVP):
+        return _karras(schedule, steps, rho)
+    return [schedule.node(float(int((schedule.t_max + 1) * i / steps))) for i in reversed(range(steps))]
+
+
+def _spaced(schedule: Schedule, steps: int, grid: Grid) -> list[Node]:
+    first, last = schedule.node(schedule.t_max), schedule.node(schedule.t_min)
+    if math.inf in (abs(grid.value(first)), abs(grid.value(last))):
+        raise ValueError(f"the {grid.name} grid needs a finite log-SNR at both ends; use uniform here")
+    inner = [grid.node(v, schedule) for v in _even(grid.value(first), grid.value(last), steps)[1:-1]]
+    return [whole(node, schedule) for node in [first, *inner, last][:steps]]  # the ends as they are, not rounded
+
+
+def _karras(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+    """(σ/α)^{1/ρ} evenly from the largest to the smallest level: Karras et al. 2022, (5)."""
+    return _spaced(schedule, steps, Grid((), "karras", "karras", rho))
+
+
+def _logsnr(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+    return _spaced(schedule, steps, Grid((), "logsnr", "logsnr", rho))
+
+
+GRIDS: dict[str, tuple[Callable[[Schedule, int, float], list[Node]], str]] = {
+    "uniform": (_trailing, "t"),
+    "trailing": (_trailing, "t"),
+    "leading": (_leading, "t"),
+    "linspace": (_linspace, "t"),
+    "logsnr": (_logsnr, "logsnr"),
+    "karras": (_karras, "karras"),
+    "published": (_published, "t"),
+}
+
+
+def default(schedule: Schedule) -> str:
+    """The grid to use when none is asked for: karras for EDM's schedule, else evenly spaced times to the clean end."""
+    return "karras" if isinstance(schedule, EDM) else "trailing"
+
+
+def grid(
+    schedule: Schedule, steps: int, name: str | Sequence[float] | None = None, *, end: str = "data", rho: float = 7.0
+) -> Grid:
+    """A grid of `steps` solver steps.
+
+    name: one of `GRIDS`, or the times themselves, steps + 1 of them; end: "data" (t_end) or "t_min".
+    Raises ValueError if the schedule has not so many nodes.
+    """
+    if steps < 1:
+        raise ValueError(f"at least one step is needed; got {steps}")
+    if schedule.integer and steps > schedule.t_max - schedule.t_end:
+        raise ValueError(f"{steps} steps on a schedule of {schedule.t_max - schedule.t_end:.0f}; ask for fewer")
+    if end not in ("data", "t_min"):
+        raise ValueError(f"end must be 'data' or 't_min'; got {end!r}")
+    if name is not None and not isinstance(name, str):
+        if len(name) != steps + 1:
+            raise ValueError(f"{steps} steps need {steps + 1} times; got {len(name)}")
+        return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
+    name = name or default(schedule)
+    if name not in GRIDS:
+        near = get_close_matches(name, GRIDS, cutoff=0.3) or list(GRIDS)
+        raise ValueError(f"unknown grid {name!r}; did you mean {' or '.join(near)}?")
+    make, coordinate = GRIDS[name]
+    if name == "published" and not isinstance(schedule, DiscreteVP):
+        coordinate = "karras"
+    if end == "t_min":
+        nodes = make(schedule, steps + 1, rho)
+        nodes[-1] = schedule.node(schedule.t_min)
+    else:
+        nodes = [*make(schedule, steps, rho), schedule.node(schedule.t_end)]
+    return _checked(Grid(tuple(nodes), coordinate, name, rho))
+
+
+def _checked(made: Grid) -> Grid:
+    for s, t in pairwise(made.nodes):
+        if not s.logsnr < t.logsnr:
+            raise ValueError(
+                f"the {made.name} grid of {len(made.nodes) - 1} steps does not move on at t = {s.t:g} → {t.t:g}; "
+                "ask for fewer steps or another grid"
+            )
+    return made
+
+
+def refine(made: Grid, parts: int, schedule: Schedule) -> Grid:
+    """`parts` equal pieces of every interval, in the grid's own coordinate; every node of `made` is kept.
+
+    An interval to σ = 0 stays whole on karras grids; where the coordinate is infinite it is divided in t. Networks with
+    whole times: rounded, without duplicates.
+    """
+    if parts < 1:
+        raise ValueError(f"the teacher's scale must be at least 1; got {parts}")
+    nodes = [made.nodes[0]]
+    for s, t in pairwise(made.nodes):
+        if not (made.coordinate == "karras" and t.sigma == 0):
+            nodes += _divide(made, s, t, parts, schedule)
+        nodes.append(t)
+    distinct = [node for node, after in pairwise(nodes) if node.logsnr < after.logsnr]
+    return Grid((*distinct, nodes[-1]), made.coordinate, made.name, made.rho)
+
+
+def _divide(made: Grid, s: Node, t: Node, parts: int, schedule: Schedule) -> list[Node]:
+    """The parts − 1 inner nodes of one interval that the network can be asked at."""
+    a, b = made.value(s), made.value(t)
+    if math.inf in (abs(a), abs(b)):
+        made = Grid((), "t", made.name)
+        a, b = s.t, t.t
+    values = [a + (b - a) * i / parts for i in range(1, parts)]
+    if made.coordinate == "t":
+        values = [float(round(v)) if schedule.integer else v for v in values]
+        values = [v for v in values if v >= schedule.t_min]  # below it there is only the end
+    return [whole(made.node(v, schedule), schedule) for v in values]
+
+
+def merged(grids: Sequence[Grid], parts: int, schedule: Schedule) -> Grid:
+    """One teacher for several students: the longest refined, and the nodes of the others inserted."""
+    longest = max(grids, key=lambda g: len(g.nodes))
+    fine = refine(longest, parts, schedule)
+    nodes = list(fine.nodes)
+    for other in grids:
+        for node in other.nodes:
+            if not any(same(node, known) for known in nodes):
+                nodes.append(node)
+    nodes.sort(key=lambda node: node.logsnr)
+    return Grid(tuple(nodes), fine.coordinate, fine.name, fine.rho)
+
+
+def same(a: Node, b: Node) -> bool:
+    """Is it the same node, but for rounding?"""
+    return math.isclose(a.t, b.t, rel_tol=1e-9, abs_tol=1e-12)

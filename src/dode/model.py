@@ -1,0 +1,189 @@
+"""A network made usable: what it predicts, on which schedule, of which shape, under which guidance."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dode import denoiser, noise
+from dode.denoiser import LogProbability, Network, Threshold
+from dode.prediction import KINDS, Kind
+from dode.sampling import Denoise
+from dode.schedule import Schedule
+
+Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A pre-trained network and everything a solver must know of it."""
+
+    network: Network  # (x (B, *shape), t (B,), cond) → output
+    schedule: Schedule
+    prediction: Kind
+    shape: tuple[int, ...]  # of one sample
+    name: str = "model"
+    fingerprint: str = ""  # weights:… (a hash) or probe:… (outputs of two calls)
+    cond: Default | None = None  # the condition of sample i if the caller gives none
+    null: Default | None = None  # the condition that means "none": makes classifier-free guidance possible
+    guidance: float = 1.0
+    threshold: Threshold | None = None
+    variance: bool = False  # does the network return learned variances as further channels?
+    classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
+    flow: Callable[[Tensor, Any], Tensor] | None = None  # the exact solution, where it is known in closed form
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.prediction not in KINDS:
+            raise ValueError(f"prediction must be one of {', '.join(KINDS)}; got {self.prediction!r}")
+
+    def guided(self, scale: float) -> "Model":
+        """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
+        if self.null is None and scale != 1:
+            raise ValueError(f"{self.name} has no condition that means 'none', so it cannot be guided")
+        return replace(self, guidance=float(scale))
+
+    def classifier_guided(self, log_probability: LogProbability, scale: float) -> "Model":
+        """The model under classifier guidance: log_probability(x, t, cond) → (B,), differentiable in x."""
+        return replace(self, classifier=(log_probability, float(scale)))
+
+    def thresholded(self, limit: float = 1.0, quantile: float | None = None) -> "Model":
+        """The model with x̂₀ clipped to ±limit, or dynamically by a quantile (Saharia et al. 2022)."""
+        return replace(self, threshold=Threshold(limit, quantile))
+
+    def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
+        """The model run elsewhere or in another precision; moves and casts the network if it is a module."""
+        device, dtype = device or self.device, dtype or self.dtype
+        network = self.network.to(device, dtype) if isinstance(self.network, nn.Module) else self.network
+        return replace(self, network=network, device=device, dtype=dtype)
+
+    def conditions(self, indices: Sequence[int], cond: Any = None) -> Any:
+        """The condition of these samples: the caller's (one row a sample), or the model's own."""
+        if cond is None:
+            cond = None if self.cond is None else self.cond(indices)
+        if isinstance(cond, list | np.ndarray):
+            cond = torch.as_tensor(np.asarray(cond))
+        if isinstance(cond, Tensor):
+            if cond.ndim < 1 or len(cond) != len(indices):
+                raise ValueError(f"cond must have one row a sample, {len(indices)}; got shape {tuple(cond.shape)}")
+            cond = cond.to(self.device)
+        return cond
+
+    def start(self, indices: Sequence[int], seed: int, stream: str = "report") -> Tensor:
+        """x_T of these samples: (n, *shape) at the schedule's t_max."""
+        drawn = noise.start(indices, self.shape, self.schedule, seed, stream)
+        return drawn.to(self.device, self.dtype)
+
+    def denoiser(self, kind: Kind, cond: Any) -> Denoise:
+        """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
+        network = self.network
+        if self.guidance != 1 and self.null is not None:
+            null = self.null
+            network = denoiser.classifier_free(
+                network, lambda n: self.conditions(range(n), null(range(n))), self.guidance
+            )
+        made = denoiser.called(network, cond, self.shape, self.schedule.integer, self.variance)
+        if self.classifier is not None:
+            made = denoiser.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
+        if self.threshold is not None:
+            made = denoiser.thresholded(made, self.prediction, self.threshold)
+        return denoiser.expressed(made, self.prediction, kind)
+
+    def exact(
+        self,
+        x_T: Tensor,
+        rtol: float = 1e-3,
+        cond: Any = None,
+        batch: int = 64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The exact solution of the ODE from x_T (n, *shape): halving its steps moves it by at most rtol of its RMS.
+
+        In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.
+        """
+        from dode import reference
+
+        cond = self.conditions(range(len(x_T)), cond)
+        if self.flow is not None:
+            return self.flow(x_T, cond)
+        return reference.solve(self, x_T, cond, rtol, batch, progress)
+
+
+def from_callable(
+    fn: Callable[..., Any],
+    *,
+    schedule: Schedule,
+    prediction: Kind,
+    shape: Sequence[int],
+    cond: Default | None = None,
+    null: Default | None = None,
+    numpy: bool = False,
+    variance: bool = False,
+    name: str = "callable",
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Model:
+    """A model from fn(x, t), or fn(x, t, cond) if `cond` is given: x (B, *shape), t (B,) → output (B, *shape).
+
+    prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
+    `sample` gives none; null: the same for "no condition", which makes guidance possible; numpy: fn works on numpy
+    arrays; variance: fn returns learned variances as further channels.  Raises ValueError if a first call fails to
+    return the shape of x.
+    """
+
+    def network(x: Tensor, t: Tensor, c: Any) -> Tensor:
+        given = (x.numpy(force=True), t.numpy(force=True)) if numpy else (x, t)
+        output = fn(*given) if cond is None else fn(*given, c)
+        return torch.as_tensor(output, device=x.device) if isinstance(output, np.ndarray) else output
+
+    if isinstance(fn, nn.Module):
+        fn = fn.eval().requires_grad_(False)
+    made = Model(
+        network,
+        schedule,
+        prediction,
+        tuple(shape),
+        name,
+        cond=cond,
+        null=null,
+        variance=variance,
+        dtype=dtype,
+        device=device,
+    )
+    mark = weights_hash(fn) if isinstance(fn, nn.Module) else probe(made)
+    return replace(made, fingerprint=mark)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """weights:… of every parameter and buffer, by name, in float32."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().to("cpu", torch.float32).numpy().tobytes())
+    return f"weights:{digest.hexdigest()[:16]}"
+
+
+@torch.no_grad()
+def probe(model: Model) -> str:
+    """probe:… the RMS of the output, and its product with a fixed direction, at two nodes on one sample of noise."""
+    numbers = []
+    x = model.start([0], seed=0, stream="fit")
+    direction = noise.noise([1], model.shape, seed=0, stream="fit")
+    for t in (model.schedule.t_max, model.schedule.t_min):
+        denoise = model.denoiser(model.prediction, model.conditions([0]))
+        d = denoise(x, model.schedule.node(t)).double().cpu()
+        numbers += [float((d**2).mean().sqrt()), float((d * direction).mean())]
+    return "probe:" + ",".join(f"{value:.6g}" for value in numbers)
+
+
+def alike(mine: str, other: str) -> bool:
+    """Do two fingerprints mean the same network? Hashes must be equal, probes within 1e-3."""
+    if not (mine.startswith("probe:") and other.startswith("probe:")):
+        return mine == other
+    a, b = (np.array([float(v) for v in mark.removeprefix("probe:").split(",")]) for mark in (mine, other))
+    return bool(np.all(np.abs(a - b) <= 1e-3 * np.maximum(np.abs(a), np.abs(b)).max()))

@@ -1,0 +1,32 @@
+"""Starting noise, one stream a sample: the same on every device and for every batch size.
+
+Three disjoint ranges: what solvers are fitted on, what choices are made on, and what figures are reported on.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dode.schedule import Schedule
+
+STREAMS = {"fit": 1, "select": 2, "report": 3}
+
+
+def noise(indices: Sequence[int], shape: Sequence[int], seed: int, stream: str = "report") -> Tensor:
+    """Standard normal (len(indices), *shape) in float64: sample i depends on (seed, stream, i) alone."""
+    if seed < 0:
+        raise ValueError(f"seed must not be negative; got {seed}")
+    drawn = np.empty((len(indices), *shape))
+    for row, i in zip(drawn, indices, strict=True):
+        key = np.array([seed, (STREAMS[stream] << 48) + i], dtype=np.uint64)
+        row[...] = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape))
+    return torch.from_numpy(drawn)
+
+
+def start(
+    indices: Sequence[int], shape: Sequence[int], schedule: Schedule, seed: int, stream: str = "report"
+) -> Tensor:
+    """x_T = σ_T·noise: where a run of these samples starts, float64."""
+    return schedule.node(schedule.t_max).sigma * noise(indices, shape, seed, stream)

@@ -1,0 +1,176 @@
+"""A solver as numbers: three matrices, checked where they are made.
+
+Evaluation k happens at ``nodes[k]`` on the state y_k; with d_j the network's outputs,
+
+    D_k     = Σ_j blend[k, j]·d_j              the solver's denoising output            (6), (19)
+    O_k     = Σ_j mix[k, 1+j]·D_j              what distillation changes                (4), (11), (32)
+    y_{k+1} = start[k]·x + Σ_j use[k, j]·O_j   the solver's update                      (5), (17), (34)–(37)
+
+where x is the state that the current step started from, and column 0 of ``mix`` is x_T/σ_T, the first evaluation's
+"previous output".  The numbers (6) … are the paper's; docs/method.md maps them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from dode.prediction import Kind, parts
+from dode.schedule import Node
+
+Array = np.ndarray
+TOLERANCE = 1e-10  # of the invariants, relative to the sum of the terms' sizes
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """N network evaluations, N + 1 states."""
+
+    kind: Kind  # what d_k is
+    nodes: tuple[Node, ...]  # N + 1: evaluation k at nodes[k]; sampling ends at nodes[N]
+    fresh: tuple[bool, ...]  # N: does evaluation k open a step?
+    start: Array  # (N,): coefficient of the step's start state
+    use: Array  # (N, N), lower triangular
+    mix: Array  # (N, 1 + N), column 0 is x_T/σ_T
+    blend: Array  # (N, N), lower triangular, rows sum to 1
+    carry: bool = True  # do later stages of a step see O_j (the paper) or D_j (the published DPM-Solver-3)?
+    free: bool = False  # may rows of mix have another sum than 1?
+
+    def __post_init__(self) -> None:
+        n = len(self.nodes) - 1
+        shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n)}
+        for name, shape in shapes.items():
+            array = np.array(getattr(self, name), dtype=np.float64)
+            if array.shape != shape or not np.all(np.isfinite(array)):
+                raise ValueError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        if n < 1 or len(self.fresh) != n or not self.fresh[0]:
+            raise ValueError(f"a plan needs evaluations and the first opens a step; got {n} nodes, fresh={self.fresh}")
+        self._check_triangles()
+        self._check_sums()
+        self._check_order()
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations."""
+        return len(self.nodes) - 1
+
+    @cached_property
+    def table(self) -> Array:
+        """(N, 1 + N): y_{k+1} over [x_T/σ_T, d_0, …], beside start[k]·x."""
+        lift = np.zeros((1 + self.nfe, 1 + self.nfe))  # [x_T/σ_T, d] → [x_T/σ_T, D]
+        lift[0, 0] = 1
+        lift[1:, 1:] = self.blend
+        plain = np.eye(self.nfe, 1 + self.nfe, 1)
+        reach = self.use if self.carry else np.diag(np.diag(self.use))
+        table: Array = (self.use @ plain + reach @ (self.mix - plain)) @ lift
+        return table
+
+    @cached_property
+    def last(self) -> tuple[int, ...]:
+        """For x_T and each output the last evaluation that reads it: what may be dropped when."""
+        rows = np.arange(self.nfe)[:, None]
+        return tuple(int(k) for k in np.max(np.where(self.table != 0, rows, -1), axis=0))
+
+    @property
+    def lambdas(self) -> Array:
+        """(N,): λ_k of O_k = D_k + λ_k·(D_k − D_{k−1}), read off the diagonal of mix."""
+        values: Array = np.diag(self.mix, 1) - 1
+        return values
+
+    def mixed(self, k: int, change: Array) -> "Plan":
+        """The plan with `change` (1 + N,) added to row k of mix."""
+        mix = self.mix.copy()
+        mix[k] += change
+        return replace(self, mix=mix)
+
+    def extrapolate(self, k: int, lam: float) -> "Plan":
+        """O_k = D_k + λ·(D_k − D_{k−1}) added to row k: equations (4), (11), (15)–(16), (21), (25), (32)–(33)."""
+        return self.mixed(k, lam * previous(self, k))
+
+    def unroll(self) -> Array:
+        """(N, 2 + N): y_{k+1} over [x_T, x_T/σ_T, d_0, …], to compare solvers; sampling runs the incremental form."""
+        rows = np.zeros((self.nfe, 2 + self.nfe))
+        x = state = np.eye(1, 2 + self.nfe)[0]
+        for k in range(self.nfe):
+            x = state if self.fresh[k] else x
+            state = self.start[k] * x + np.concatenate([[0], self.table[k]])
+            rows[k] = state
+        return rows
+
+    def origins(self) -> Iterator[Node]:
+        """For each evaluation the node at which its step started."""
+        origin = self.nodes[0]
+        for node, fresh in zip(self.nodes, self.fresh, strict=False):
+            origin = node if fresh else origin
+            yield origin
+
+    def _check_triangles(self) -> None:
+        for name, array, offset in (("use", self.use, 0), ("blend", self.blend, 0), ("mix", self.mix, 1)):
+            if np.any(np.triu(array, offset + 1)):
+                raise ValueError(f"plan.{name} reads an output before it exists")
+
+    def _check_sums(self) -> None:
+        """A straight line (constant x₀ and ε) is moved exactly, and a constant output stays constant."""
+        _agree("blend", self.blend, np.ones(self.nfe))
+        if not self.free:
+            _agree("mix", self.mix, np.ones(self.nfe))
+        table = self.use @ self.blend
+        outputs = np.array([parts(self.kind, node) for node in self.nodes[:-1]])
+        for i, name in enumerate(("alpha", "sigma")):
+            origin = np.array([node[1 + i] for node in self.origins()])
+            terms = np.column_stack([self.start * origin, table * outputs[:, i]])
+            _agree(f"use (the {name} of the next node)", terms, np.array([node[1 + i] for node in self.nodes[1:]]))
+
+    def _check_order(self) -> None:
+        levels = [node.logsnr for node in self.nodes]
+        if not (all(a <= b for a, b in pairwise(levels)) or all(a >= b for a, b in pairwise(levels))):
+            raise ValueError(f"log-SNR must not fall along a plan (nor rise, in an inversion); got {levels}")
+
+    def __str__(self) -> str:
+        head = f"{self.nfe} evaluations, {self.kind} outputs" + ("" if self.carry else ", carry=False")
+        lines = [head, f"{'k':>3} {'t':>9} {'alpha':>9} {'sigma':>9} {'start':>11} {'lambda':>9}  use·mix·blend"]
+        for k, node in enumerate(self.nodes[:-1]):
+            row = [f"x_T/σ_T: {self.table[k, 0]:.6g}"] if self.table[k, 0] else []
+            row += [f"d{j}: {c:.6g}" for j, c in enumerate(self.table[k, 1:]) if c]
+            mark = ">" if self.fresh[k] else " "
+            numbers = f"{node.t:9.6g} {node.alpha:9.6f} {node.sigma:9.6f} {self.start[k]:11.6g} {self.lambdas[k]:9.5f}"
+            lines.append(f"{mark}{k:>2} {numbers}  " + "  ".join(row))
+        end = self.nodes[-1]
+        return "\n".join([*lines, f"end {end.t:9.6g} {end.alpha:9.6f} {end.sigma:9.6f}"])
+
+
+def previous(plan: Plan, k: int) -> Array:
+    """The paper's direction D_k − D_{k−1} over [x_T/σ_T, D_0, …]: (1 + N,).
+
+    At k = 0 the previous output is x_T/σ_T, for noise outputs only; else there is no direction and the row is zero.
+    """
+    row = np.zeros(1 + plan.nfe)
+    if k or plan.kind == "noise":
+        row[1 + k], row[k] = 1, -1
+    return row
+
+
+def state_lambdas(plan: Plan) -> Array:
+    """λ of the published code's convention, which adds λ·(D_k − D_{k−1}) to the state: (N,)."""
+    values: Array = plan.lambdas * np.diag(plan.use)
+    return values
+
+
+def from_state_lambdas(plan: Plan, values: Array) -> Plan:
+    """The plan with λ given in the published code's convention; the inverse of `state_lambdas`."""
+    for k, value in enumerate(values):
+        plan = plan.extrapolate(k, float(value) / float(plan.use[k, k]) - float(plan.lambdas[k]))
+    return plan
+
+
+def _agree(name: str, terms: Array, wanted: Array) -> None:
+    """Row sums as wanted, relative to the sum of the terms' sizes."""
+    excess = np.abs(terms.sum(axis=1) - wanted) - TOLERANCE * (np.abs(terms).sum(axis=1) + np.abs(wanted))
+    worst = int(np.argmax(excess))
+    if not excess[worst] <= 0:
+        got, want = terms[worst].sum(), wanted[worst]
+        raise ValueError(f"plan.{name}: row {worst} sums to {got:.12g}, expected {want:.12g}; not a consistent solver")

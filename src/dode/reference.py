@@ -1,0 +1,76 @@
+"""The exact solution of a model's ODE, by Heun's method with more and more steps.
+
+A first few samples decide how many steps are enough; the rest is run once. Networks with whole times have at most
+T/2 such steps, so that Heun's two nodes are apart, and the step to the clean end is DDIM's, as in every sampler.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dode.denoiser import rows
+from dode.grid import default, grid
+from dode.plan import Plan
+from dode.sampling import run, trajectory
+from dode.schedule import Node
+from dode.solvers.edm import EDM
+from dode.tracing import trace
+
+if TYPE_CHECKING:
+    from dode.model import Model
+
+FIRST, MOST, PILOT = 32, 2048, 8  # steps to begin with, steps to give up at, samples that decide
+
+
+def plan(model: "Model", steps: int) -> Plan:
+    """Heun's method with this many steps; with whole times from T − 1 down to 0, so that only σ_0 is left to DDIM."""
+    nodes = grid(model.schedule, steps, "linspace" if model.schedule.integer else default(model.schedule)).nodes
+    return trace(EDM, nodes, model.schedule, EDM.kind(model.prediction))
+
+
+@torch.no_grad()
+def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
+    """The steps at which halving them moves the pilot samples by at most rtol of their RMS."""
+    index = slice(0, min(PILOT, len(x_T)))
+    denoise = model.denoiser(EDM.kind(model.prediction), rows(cond, index))
+    limit = int(model.schedule.t_max - model.schedule.t_end) // 2 if model.schedule.integer else MOST
+    count, before, change = FIRST, run(plan(model, FIRST), denoise, x_T[index]), float("inf")
+    while count < limit:
+        count = min(2 * count, limit)
+        after = run(plan(model, count), denoise, x_T[index])
+        change = float((after - before).double().square().mean().sqrt() / after.double().square().mean().sqrt())
+        if change <= rtol:
+            return count
+        before = after
+    raise ValueError(
+        f"{model.name}: halving {count} steps still moves the solution by {change:.2g}, more than {rtol:g}"
+    )
+
+
+@torch.no_grad()
+def solve(
+    model: "Model", x_T: Tensor, cond: Any, rtol: float, batch: int, progress: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """The solution for every sample: (n, *shape) like x_T.  progress(network calls done, in all), after the pilot."""
+    fine = plan(model, steps(model, x_T, cond, rtol))
+    parts = [slice(i, i + batch) for i in range(0, len(x_T), batch)]
+    solved = []
+    for i, part in enumerate(parts):
+        for state in trajectory(fine, model.denoiser(fine.kind, rows(cond, part)), x_T[part]):
+            if progress is not None:
+                progress(i * fine.nfe + state.k, len(parts) * fine.nfe)
+        solved.append(state.y)
+    return torch.cat(solved)
+
+
+def backward(model: "Model", steps: int, end: Node) -> tuple[Plan, Node]:
+    """Heun's method from the cleanest node with σ > 0 up to `end`, and that first node."""
+    nodes = [node for node in grid(model.schedule, steps, default(model.schedule)).nodes if node.sigma > 0]
+    clean = model.schedule.node(model.schedule.t_min)
+    nodes = [end, *(node for node in nodes if end.logsnr < node.logsnr)]
+    if clean.sigma > 0 and nodes[-1].logsnr < clean.logsnr:
+        nodes.append(clean)
+    upward = tuple(reversed(nodes))
+    return trace(EDM, upward, model.schedule, EDM.kind(model.prediction)), upward[0]

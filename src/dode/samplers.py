@@ -1,0 +1,168 @@
+"""A model with a plan: what a user samples with."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dode import calibration, reference
+from dode.denoiser import rows
+from dode.model import Model
+from dode.plan import Plan
+from dode.sampling import State, run, trajectory
+from dode.solvers import method as named
+from dode.solvers.budget import build
+
+Callback = Callable[[State], None]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a plan was made: everything that its file says beside the numbers."""
+
+    method: str
+    distilled: bool
+    grid: str | tuple[float, ...]
+    teacher: str | None = None
+    teacher_nfe: int | None = None
+    align: str | None = None
+    scale: int | None = None
+    rho: float | None = None
+    samples: int | None = None
+    batch: int | None = None
+    seed: int | None = None
+    dtype: str = "float32"
+    errors: tuple[float, ...] = ()  # standard error of each λ
+    ratios: tuple[float, ...] = ()  # ‖v‖/‖u‖ of each λ
+    report: dict[str, Any] = field(default_factory=dict)  # figures on report noise
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Samples of one model by one plan."""
+
+    model: Model
+    plan: Plan
+    provenance: Provenance
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations per sample."""
+        return self.plan.nfe
+
+    @property
+    def name(self) -> str:
+        """The method, with d- in front if it is distilled."""
+        return ("d-" if self.provenance.distilled else "") + self.provenance.method
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        seed: int = 0,
+        noise: Tensor | None = None,
+        cond: Any = None,
+        batch: int = 64,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Samples (n, *shape) in the model's range.
+
+        Give n and a seed, or noise: x_T (n, *shape), that is σ_T times standard normal. cond: one row a sample.
+        Results are bitwise equal for equal batch, and within 1e-5 otherwise.  callback(state) after every evaluation.
+        """
+        x_T, cond = self._begin(n, seed, noise, cond)
+        parts = []
+        for i in range(0, len(x_T), batch):
+            part = slice(i, i + batch)
+            denoise = self.model.denoiser(self.plan.kind, rows(cond, part))
+            if callback is None:
+                parts.append(run(self.plan, denoise, x_T[part]))
+                continue
+            for state in trajectory(self.plan, denoise, x_T[part]):
+                if state.k:
+                    callback(state)
+            parts.append(state.y)
+        return torch.cat(parts)
+
+    def trajectory(
+        self, n: int | None = None, *, seed: int = 0, noise: Tensor | None = None, cond: Any = None
+    ) -> Iterator[State]:
+        """Every state of a run, the first before any evaluation; arguments as for `sample`."""
+        x_T, cond = self._begin(n, seed, noise, cond)
+        with torch.no_grad():
+            yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T)
+
+    @torch.no_grad()
+    def invert(self, x0: Tensor, cond: Any = None, steps: int = 50) -> Tensor:
+        """x_T (n, *shape) whose exact solution is x0: Heun's method from data to noise.
+
+        It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
+        """
+        cond = self.model.conditions(range(len(x0)), cond)
+        plan, first = reference.backward(self.model, steps, self.plan.nodes[0])
+        x0 = x0.to(self.model.device, self.model.dtype)
+        return run(plan, self.model.denoiser(plan.kind, cond), first.alpha * x0)
+
+    def save(self, path: str | Path) -> None:
+        """Write the calibration file; several samplers go into one with `dode.save`."""
+        save(path, self)
+
+    def _begin(self, n: int | None, seed: int, noise: Tensor | None, cond: Any) -> tuple[Tensor, Any]:
+        if (n is None) == (noise is None):
+            raise ValueError("give either the number of samples or noise=x_T")
+        if n is not None and n < 1:
+            raise ValueError(f"the number of samples must be at least 1; got {n}")
+        x_T = self.model.start(range(n or 0), seed) if noise is None else noise
+        if tuple(x_T.shape[1:]) != self.model.shape:
+            raise ValueError(f"noise must be (n, {', '.join(map(str, self.model.shape))}); got {tuple(x_T.shape)}")
+        x_T = x_T.to(self.model.device, self.model.dtype)
+        return x_T, self.model.conditions(range(len(x_T)), cond)
+
+
+def sampler(
+    model: Model, method: str, *, nfe: int, grid: str | Sequence[float] | None = None, end: str = "data"
+) -> Sampler:
+    """The plain solver with this many network evaluations; `dode.distill` gives the distilled one.
+
+    grid: trailing, leading, linspace, logsnr, karras, published, or the times themselves; end: "data" or "t_min".
+    """
+    if method.startswith("d-"):
+        raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
+    plan, made = build(named(method), nfe, model.schedule, model.prediction, grid, end)
+    where = made.name if made.name != "times" else tuple(node.t for node in made.nodes)
+    return Sampler(model, plan, Provenance(named(method).name, False, where, dtype=dtype_name(model)))
+
+
+def dtype_name(model: Model) -> str:
+    """float32 for torch.float32."""
+    return str(model.dtype).removeprefix("torch.")
+
+
+def save(path: str | Path, *samplers: Sampler) -> None:
+    """One calibration file of all these samplers; they must be of one model. It appears whole or not at all."""
+    entries = []
+    for one in samplers:
+        entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}
+        entries.append(entry | {"provenance": asdict(one.provenance)})
+    calibration.write(
+        path, calibration.describe(samplers[0].model), entries, [calibration.describe(s.model) for s in samplers]
+    )
+
+
+def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
+    """The sampler of a calibration file for this model, its guidance and this number of evaluations.
+
+    nfe may be left out if the file holds one. Raises ValueError, with what was calibrated and what was asked, if the
+    file is damaged or belongs to another model, schedule, guidance or number of evaluations.
+    """
+    entry = calibration.choose(calibration.read(path), calibration.describe(model), model.guidance, nfe)
+    made = dict(entry["provenance"])
+    for key in ("errors", "ratios"):
+        made[key] = tuple(made[key])
+    if isinstance(made["grid"], list):
+        made["grid"] = tuple(made["grid"])
+    return Sampler(model, calibration.plan_from_json(entry["plan"]), Provenance(**made))

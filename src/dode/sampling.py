@@ -1,0 +1,86 @@
+"""The only executor: begin, then advance once per network evaluation."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dode.plan import Plan
+from dode.schedule import Node
+
+Denoise = Callable[[Tensor, Node], Tensor]  # a network made to return plan.kind
+
+
+class State(NamedTuple):
+    """Where a run stands."""
+
+    k: int  # evaluations done
+    x: Tensor  # the state that the current step started from
+    y: Tensor  # the state now: where evaluation k happens
+    seen: tuple[Tensor | None, ...]  # x_T/σ_T, d_0, …; None once no later evaluation reads it
+
+
+def combine(start: float, x: Tensor, row: Sequence[float] | np.ndarray, seen: Sequence[Tensor | None]) -> Tensor:
+    """start·x + Σ_j row[j]·seen[j], in at least float32, returned in x's dtype."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    total = x.to(wide) * float(start)
+    for coefficient, tensor in zip_longest(row, seen):
+        if coefficient and tensor is not None:
+            total = total.add(tensor.to(wide), alpha=float(coefficient))
+    return total.to(x.dtype)
+
+
+def begin(plan: Plan, x_T: Tensor) -> State:
+    """The state before the first evaluation, at plan.nodes[0]."""
+    return State(0, x_T, x_T, (x_T / plan.nodes[0].sigma if plan.kind == "noise" else None,))
+
+
+def observe(plan: Plan, state: State, d: Tensor) -> State:
+    """Take in d, the output of evaluation state.k on state.y: the step's start and what has been seen, with d."""
+    return state._replace(x=state.y if plan.fresh[state.k] else state.x, seen=(*state.seen, d))
+
+
+def move(plan: Plan, state: State) -> State:
+    """Go on to the next state, from what has been observed; nothing is dropped."""
+    k = state.k
+    return state._replace(k=k + 1, y=combine(plan.start[k], state.x, plan.table[k, : k + 2], state.seen))
+
+
+def advance(plan: Plan, state: State, d: Tensor) -> State:
+    """One evaluation: observe, move, and drop what no later evaluation reads."""
+    moved = move(plan, observe(plan, state, d))
+    return moved._replace(
+        seen=tuple(s if last > state.k else None for s, last in zip(moved.seen, plan.last, strict=False))
+    )
+
+
+def evaluate(plan: Plan, state: State, denoise: Denoise) -> Tensor:
+    """The network's output where the state is; an error says which evaluation and which node."""
+    node = plan.nodes[state.k]
+    where = f"evaluation {state.k + 1} of {plan.nfe}, t = {node.t:g}"
+    try:
+        d = denoise(state.y, node)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not torch.isfinite(d).all():
+        raise ValueError(f"{where}: the network returned NaN or infinity; try another dtype, and check its input range")
+    return d
+
+
+def trajectory(plan: Plan, denoise: Denoise, x_T: Tensor) -> Iterator[State]:
+    """Every state of a run, the first before any evaluation; logs, plots and stops belong to the caller."""
+    state = begin(plan, x_T)
+    yield state
+    for _ in range(plan.nfe):
+        state = advance(plan, state, evaluate(plan, state, denoise))
+        yield state
+
+
+def run(plan: Plan, denoise: Denoise, x_T: Tensor) -> Tensor:
+    """The sample: the last state of the trajectory."""
+    (last,) = deque(trajectory(plan, denoise, x_T), maxlen=1)
+    return last.y

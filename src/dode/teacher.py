@@ -1,0 +1,63 @@
+"""The teacher: one run with many steps, whose states are the students' targets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dode.grid import Grid, grid, merged, same
+from dode.plan import Plan
+from dode.prediction import Kind
+from dode.sampling import Denoise, trajectory
+from dode.schedule import Node, Schedule
+from dode.tracing import Method, trace
+
+ALIGNMENTS = ("time", "count")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher's plan, and for each student the teacher's state number that is the target of each evaluation."""
+
+    plan: Plan
+    targets: tuple[tuple[int, ...], ...]  # students × evaluations
+
+
+def by_time(
+    students: Sequence[tuple[Plan, Grid]], scale: int, schedule: Schedule, method: Method, kind: Kind
+) -> Lesson:
+    """One teacher for all, on a refinement of the students' grids: a target stands at its student's node."""
+    nodes = merged([made for _, made in students], scale, schedule).nodes
+    plan = trace(method, nodes, schedule, kind)
+    return Lesson(plan, tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students))
+
+
+def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind: Kind) -> Lesson:
+    """The published pairing: a teacher of scale·NFE steps on the published grid; target k is its state (k + 1)·scale.
+
+    On such grids a target is noisier than the student's node; design decision 2 and docs/method.md say how much.
+    """
+    most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
+    count = min(most, scale * student.nfe)
+    plan = trace(method, grid(schedule, count, "published").nodes, schedule, kind)
+    return Lesson(plan, (tuple((k + 1) * count // student.nfe for k in range(student.nfe)),))
+
+
+def _state_at(plan: Plan, node: Node) -> int:
+    """The number of the state that stands at a node: where a step starts, or the end."""
+    for k, (known, fresh) in enumerate(zip(plan.nodes, (*plan.fresh, True), strict=True)):
+        if fresh and same(known, node):
+            return k
+    raise ValueError(f"the teacher's grid has no node at t = {node.t:g}")
+
+
+def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Callable[[int], None]) -> dict[int, Tensor]:
+    """The teacher's states that are someone's target, by number; tick(1) after every network call."""
+    wanted = {number for targets in lesson.targets for number in targets}
+    kept = {}
+    for state in trajectory(lesson.plan, denoise, x_T):
+        if state.k:
+            tick(1)
+        if state.k in wanted:
+            kept[state.k] = state.y
+    return kept

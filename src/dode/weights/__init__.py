@@ -1,0 +1,115 @@
+"""The bundled models: small, real, trained by the scripts in training/ on Fashion-MNIST.  A card stands beside each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib.resources import as_file, files
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dode.analytic import Mixture
+from dode.evaluate.frechet import Moments
+from dode.model import Model, from_callable
+from dode.nets.classifier import Classifier
+from dode.nets.unet import UNet
+from dode.nets.wrappers import Folded, Preconditioned
+from dode.schedule import EDM, DiscreteVP, linear_betas
+
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+NO_LABEL = len(CLASSES)
+SIGMA_DATA = 0.87  # RMS of the training images
+
+
+def tensors(name: str) -> dict[str, Tensor]:
+    """One safetensors file of this package, floats as float32."""
+    with as_file(files("dode.weights") / f"{name}.safetensors") as path:
+        loaded = load_file(path)
+    return {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
+
+
+def labels(indices: Sequence[int]) -> Tensor:
+    """The classes in turn: sample i gets i mod 10."""
+    return torch.tensor([i % len(CLASSES) for i in indices])
+
+
+def no_label(indices: Sequence[int]) -> Tensor:
+    """The class that means "none"."""
+    return torch.full((len(indices),), NO_LABEL)
+
+
+def _trained(net: nn.Module, name: str) -> nn.Module:
+    net.load_state_dict(tensors(name))
+    return net.eval().requires_grad_(False)
+
+
+def _fashion() -> Model:
+    return from_callable(
+        _trained(Folded(UNet()), "fashion"),
+        schedule=DiscreteVP.from_betas(linear_betas()),
+        prediction="noise",
+        shape=(1, 32, 32),
+        cond=labels,
+        null=no_label,
+        name="fashion",
+    )
+
+
+def _fashion_edm() -> Model:
+    return from_callable(
+        _trained(Preconditioned(Folded(UNet()), SIGMA_DATA), "fashion-edm"),
+        schedule=EDM(),
+        prediction="data",
+        shape=(1, 32, 32),
+        cond=labels,
+        null=no_label,
+        name="fashion-edm",
+    )
+
+
+def _fashion_mixture() -> Model:
+    parts = tensors("fashion-mixture")
+    bases = torch.linalg.qr(parts["bases"].double()).Q.float()  # float16 columns are not quite orthonormal
+    exact = Mixture(
+        parts["weights"] / parts["weights"].sum(),
+        parts["means"],
+        bases,
+        parts["variances"],
+        float(parts["floor"]),
+        (1, 32, 32),
+        parts["labels"],
+    )
+    return replace(exact.model(), name="fashion-mixture", cond=labels, null=no_label)
+
+
+BUNDLED: dict[str, Callable[[], Model]] = {
+    "fashion": _fashion,
+    "fashion-edm": _fashion_edm,
+    "fashion-mixture": _fashion_mixture,
+}
+
+
+def bundled(name: str) -> Model:
+    """A bundled model: "fashion" (DDPM, noise), "fashion-edm" (EDM, data), "fashion-mixture" (exact Gaussians).
+
+    Samples are (1, 32, 32) in [−1, 1]; cond is a class 0 … 9 a sample, 10 means none.
+    """
+    if name not in BUNDLED:
+        near = get_close_matches(name, BUNDLED, cutoff=0.4) or list(BUNDLED)
+        raise ValueError(f"unknown model {name!r}; did you mean {' or '.join(near)}?")
+    return BUNDLED[name]()
+
+
+def classifier() -> Classifier:
+    """The bundled classifier, ready to use; `classifier().features` is the extractor of the Fréchet distance."""
+    net = Classifier()
+    _trained(net, "classifier")
+    return net
+
+
+def statistics() -> Moments:
+    """Moments of the classifier's features on the 60,000 training images."""
+    with as_file(files("dode.weights") / "classifier-fashion.npz") as path, np.load(path) as saved:
+        return Moments(saved["mu"], saved["sigma"])
