@@ -61,8 +61,9 @@ def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, var
     """
 
     def denoise(x: Tensor, node: Node) -> Tensor:
-        time = torch.full((len(x),), node.t, dtype=torch.float64, device=x.device)
-        output = network(x, time.round().long() if integer else time.to(x.dtype), cond)
+        wide = torch.promote_types(x.dtype, torch.float32)  # bfloat16 would round 999 to 1000
+        time = torch.full((len(x),), node.t, dtype=wide, device=x.device)
+        output = network(x, time.round().long() if integer else time, cond)
         if not isinstance(output, Tensor):
             raise ValueError(f"the network must return a tensor; it returned {type(output).__name__}")
         if variance:

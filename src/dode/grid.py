@@ -47,46 +47,53 @@ def _even(first: float, last: float, count: int) -> list[float]:
     return [first + (last - first) * i / (count - 1) for i in range(count)] if count > 1 else [first]
 
 
-def _trailing(schedule: Schedule, steps: int, rho: float) -> list[Node]:
-    return _times(schedule, _even(schedule.t_max, schedule.t_end, steps + 1)[:-1])
+def _count(schedule: Schedule, steps: int, end: float) -> int:
+    """How many nodes a grid from t_max to t_min has: one more if it ends there than if a step to the data follows."""
+    return steps + 1 if end == schedule.t_min else steps
 
 
-def _leading(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+def _trailing(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
+    return _times(schedule, _even(schedule.t_max, end, steps + 1)[:-1])
+
+
+def _leading(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
     stride = (schedule.t_max - schedule.t_end) / steps
     if schedule.integer:
         stride = math.floor(stride)
     return _times(schedule, [schedule.t_min + stride * i for i in reversed(range(steps))])
 
 
-def _linspace(schedule: Schedule, steps: int, rho: float) -> list[Node]:
-    return _times(schedule, _even(schedule.t_max, schedule.t_min, steps))
+def _linspace(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
+    return _times(schedule, _even(schedule.t_max, schedule.t_min, _count(schedule, steps, end))[:steps])
 
 
-def _published(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+def _published(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
     """The D-ODE code's grids: int(linspace(0, T, N + 1)[:N]) reversed; ρ-spaced for EDM."""
     if not isinstance(schedule, DiscreteVP):
-        return _karras(schedule, steps, rho)
+        return _karras(schedule, steps, rho, end)
     return [schedule.node(float(int((schedule.t_max + 1) * i / steps))) for i in reversed(range(steps))]
 
 
-def _spaced(schedule: Schedule, steps: int, grid: Grid) -> list[Node]:
+def _spaced(schedule: Schedule, steps: int, end: float, grid: Grid) -> list[Node]:
+    """Even in the grid's coordinate; the ends as they are, not through the coordinate and back."""
     first, last = schedule.node(schedule.t_max), schedule.node(schedule.t_min)
     if math.inf in (abs(grid.value(first)), abs(grid.value(last))):
         raise ValueError(f"the {grid.name} grid needs a finite log-SNR at both ends; use uniform here")
-    inner = [grid.node(v, schedule) for v in _even(grid.value(first), grid.value(last), steps)[1:-1]]
-    return [whole(node, schedule) for node in [first, *inner, last][:steps]]  # the ends as they are, not rounded
+    values = _even(grid.value(first), grid.value(last), _count(schedule, steps, end))
+    inner = [grid.node(v, schedule) for v in values[1:-1]]
+    return [whole(node, schedule) for node in [first, *inner, last][:steps]]
 
 
-def _karras(schedule: Schedule, steps: int, rho: float) -> list[Node]:
+def _karras(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
     """(σ/α)^{1/ρ} evenly from the largest to the smallest level: Karras et al. 2022, (5)."""
-    return _spaced(schedule, steps, Grid((), "karras", "karras", rho))
+    return _spaced(schedule, steps, end, Grid((), "karras", "karras", rho))
 
 
-def _logsnr(schedule: Schedule, steps: int, rho: float) -> list[Node]:
-    return _spaced(schedule, steps, Grid((), "logsnr", "logsnr", rho))
+def _logsnr(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
+    return _spaced(schedule, steps, end, Grid((), "logsnr", "logsnr", rho))
 
 
-GRIDS: dict[str, tuple[Callable[[Schedule, int, float], list[Node]], str]] = {
+GRIDS: dict[str, tuple[Callable[[Schedule, int, float, float], list[Node]], str]] = {
     "uniform": (_trailing, "t"),
     "trailing": (_trailing, "t"),
     "leading": (_leading, "t"),
@@ -127,12 +134,9 @@ def grid(
     make, coordinate = GRIDS[name]
     if name == "published" and not isinstance(schedule, DiscreteVP):
         coordinate = "karras"
-    if end == "t_min":
-        nodes = make(schedule, steps + 1, rho)
-        nodes[-1] = schedule.node(schedule.t_min)
-    else:
-        nodes = [*make(schedule, steps, rho), schedule.node(schedule.t_end)]
-    return _checked(Grid(tuple(nodes), coordinate, name, rho))
+    last = schedule.t_min if end == "t_min" else schedule.t_end
+    nodes = (*make(schedule, steps, rho, last), schedule.node(last))
+    return _checked(Grid(nodes, coordinate, name, rho))
 
 
 def _checked(made: Grid) -> Grid:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from dode.denoiser import rows
-from dode.grid import default, grid
+from dode.grid import grid
 from dode.plan import Plan
 from dode.sampling import run, trajectory
-from dode.schedule import Node
+from dode.schedule import Node, Schedule
 from dode.solvers.edm import EDM
 from dode.tracing import trace
 
@@ -25,9 +25,15 @@ FIRST, MOST, PILOT = 32, 2048, 8  # steps to begin with, steps to give up at, sa
 
 
 def plan(model: "Model", steps: int) -> Plan:
-    """Heun's method with this many steps; with whole times from T − 1 down to 0, so that only σ_0 is left to DDIM."""
-    nodes = grid(model.schedule, steps, "linspace" if model.schedule.integer else default(model.schedule)).nodes
-    return trace(EDM, nodes, model.schedule, EDM.kind(model.prediction))
+    """Heun's method with this many steps."""
+    return trace(EDM, _nodes(model.schedule, steps), model.schedule, EDM.kind(model.prediction))
+
+
+def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
+    """Whole times evenly from T − 1 to 0, so that only σ_0 is left to DDIM; else karras, or even times from α = 0."""
+    if schedule.integer:
+        return grid(schedule, steps, "linspace").nodes
+    return grid(schedule, steps, "karras" if schedule.node(schedule.t_max).alpha > 0 else "uniform").nodes
 
 
 @torch.no_grad()
@@ -67,7 +73,7 @@ def solve(
 
 def backward(model: "Model", steps: int, end: Node) -> tuple[Plan, Node]:
     """Heun's method from the cleanest node with σ > 0 up to `end`, and that first node."""
-    nodes = [node for node in grid(model.schedule, steps, default(model.schedule)).nodes if node.sigma > 0]
+    nodes = [node for node in _nodes(model.schedule, steps) if node.sigma > 0]
     clean = model.schedule.node(model.schedule.t_min)
     nodes = [end, *(node for node in nodes if end.logsnr < node.logsnr)]
     if clean.sigma > 0 and nodes[-1].logsnr < clean.logsnr:

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+ROUNDING = 1e-6  # a time that went through float32 may come back this much beyond an end
+
 
 class Node(NamedTuple):
     """A point of the schedule: the time that the network is told, and x = alpha·x₀ + sigma·noise."""
@@ -172,7 +174,7 @@ class Cosine:
         return math.pi / 2 * (t + self.s) / (1 + self.s)
 
     def node(self, t: float) -> Node:
-        _inside(t, 0, self.t_max, "cosine schedule")
+        _inside(t, 0, self.t_max + ROUNDING, "cosine schedule")
         return _vp(t, math.log(math.cos(self._angle(t))) - math.log(math.cos(self._angle(0)))) if t else Node(0.0, 1, 0)
 
     def at(self, logsnr: float) -> Node:
@@ -240,7 +242,7 @@ class Functions:
         return self.t_min
 
     def node(self, t: float) -> Node:
-        _inside(t, self.t_min, self.t_max, "schedule")
+        _inside(t, self.t_min - ROUNDING, self.t_max * (1 + ROUNDING), "schedule")
         return Node(float(t), float(self.alpha(t)), float(self.sigma(t)))
 
     def at(self, logsnr: float) -> Node:

@@ -131,8 +131,12 @@ class Method:
     about: str  # one line with the reference
 
     def kind(self, prediction: Kind) -> Kind:
-        """The outputs to use for a network of this prediction: its own if the method is written in them."""
-        return prediction if not self.kinds or prediction in self.kinds else self.kinds[0]
+        """The outputs to use for a network of this prediction: its own if the method is written in them.
+
+        v and score change along a straight line, so differences of them would not vanish there: data and noise instead.
+        """
+        steady: Kind = {"v": "data", "score": "noise"}.get(prediction, prediction)  # type: ignore[assignment]
+        return steady if not self.kinds or steady in self.kinds else self.kinds[0]
 
 
 def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: Schedule, kind: Kind) -> Plan:

@@ -10,16 +10,15 @@ from dode.tracing import Method
 def heun(x: Any, s: Node, t: Node, net: Any) -> Any:
     """The trapezoid of ε̂ in σ/α on x/α.  Karras et al. 2022, Algorithm 2; eqs. (28)–(31), where α = 1.
 
-    A step that ends at σ = 0, or starts at α = 0, is DDIM's: the second slope, or σ/α itself, does not exist there.
+    A step that touches σ = 0 or α = 0 is DDIM's: the second slope, or σ/α itself, does not exist there.
     """
-    if t.sigma == 0 or s.alpha == 0:
+    if 0 in (t.sigma, t.alpha, s.alpha):
         return ddim(x, s, t, net)
-    _, noise = net.split(x, net(x, s), s)
-    h = t.sigma / t.alpha - s.sigma / s.alpha
-    z = x / s.alpha
-    y = t.alpha * (z + h * noise)
+    x0, noise = net.split(x, net(x, s), s)
+    y = t.alpha * x0 + t.sigma * noise
     _, noise_t = net.split(y, net(y, t), t)
-    return t.alpha * (z + h * (noise + noise_t) / 2)
+    h = t.sigma / t.alpha - s.sigma / s.alpha
+    return (y + t.alpha * (x / s.alpha + h * noise_t)) / 2  # the mean of Euler's step with either slope
 
 
 EDM = Method("edm", heun, kinds=("data",), stages=2, order=2, about="Karras et al. 2022, Heun; 2·steps − 1 evaluations")

@@ -1,0 +1,140 @@
+"""A calibration file gives back every bit, and refuses what it is not for."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import SCHEDULES, mixture
+
+import dode
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = mixture().model(SCHEDULES["vp"], "noise", torch.float64)
+    return replace(made, cond=lambda i: torch.tensor([k % 3 for k in i]), null=lambda i: torch.full((len(i),), 9))
+
+
+@pytest.fixture(scope="module")
+def fitted(model):
+    return dode.distill(model, "ddim", nfe=[4, 6], samples=10)
+
+
+@pytest.fixture
+def path(tmp_path, fitted):
+    file = tmp_path / "d-ddim.json"
+    dode.save(file, *fitted.values())
+    return file
+
+
+def test_every_bit_comes_back(path, model, fitted):
+    for nfe, made in fitted.items():
+        again = dode.load(path, model, nfe)
+        np.testing.assert_array_equal(again.plan.table, made.plan.table)
+        assert again.plan.nodes == made.plan.nodes
+        assert again.provenance == made.provenance
+        assert torch.equal(again.sample(3), made.sample(3))
+
+
+def test_one_sampler_saves_itself(tmp_path, model, fitted):
+    fitted[4].save(tmp_path / "one.json")
+    assert dode.load(tmp_path / "one.json", model).nfe == 4
+
+
+def test_guidance_scales_share_a_file(tmp_path, model, fitted):
+    strong = dode.distill(model.guided(2.0), "ddim", nfe=4, samples=10)
+    dode.save(tmp_path / "both.json", fitted[4], strong)
+    again = dode.load(tmp_path / "both.json", model.guided(2.0), 4)
+    np.testing.assert_array_equal(again.plan.lambdas, strong.plan.lambdas)
+    assert not np.array_equal(again.plan.lambdas, dode.load(tmp_path / "both.json", model, 4).plan.lambdas)
+
+
+def test_what_a_reader_needs_is_in_the_file(path):
+    content = json.loads(path.read_text())
+    entry = content["plans"][0]
+    assert {"fingerprint", "schedule", "prediction", "shape", "threshold"} <= content["model"].keys()
+    assert {"space", "convention", "nodes", "lambda", "table"} <= entry["plan"].keys()
+    wanted = {
+        "method",
+        "teacher",
+        "align",
+        "scale",
+        "rho",
+        "samples",
+        "batch",
+        "seed",
+        "dtype",
+        "errors",
+        "ratios",
+        "report",
+    }
+    assert wanted <= entry["provenance"].keys()
+    assert len(entry["plan"]["lambda"]) == len(entry["provenance"]["errors"]) == entry["nfe"]
+
+
+def damaged(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c["plans"][0]["plan"]["mix"][1].__setitem__(2, 1.5), "changed after it was written"),
+        (lambda c: c["plans"][0].__setitem__("guidance", 7.0), "changed after it was written"),
+        (lambda c: c.__setitem__("schema", 99), "has schema 99"),
+        (lambda c: c.pop("what"), "not a calibration file"),
+    ],
+)
+def test_hand_edited_files_are_refused(path, model, change, says):
+    damaged(path, change)
+    with pytest.raises(ValueError, match=says):
+        dode.load(path, model, 4)
+
+
+def test_truncated_and_missing_files_are_refused(path, model):
+    path.write_text(path.read_text()[:500])
+    with pytest.raises(ValueError, match="not a whole JSON file"):
+        dode.load(path, model, 4)
+    with pytest.raises(ValueError, match="no calibration file at"):
+        dode.load(path.with_name("none.json"), model, 4)
+
+
+def test_another_use_is_refused_with_both_sides(path, model):
+    def refuse(other, nfe, says):
+        with pytest.raises(ValueError, match=says):
+            dode.load(path, other, nfe)
+
+    refuse(model, 5, "calibrated for NFE 4, 6; asked for 5")
+    refuse(model, None, "NFE 4, 6; say which")
+    refuse(model.guided(2.0), 4, "calibrated for guidance 1; asked for 2")
+    refuse(replace(model, schedule=SCHEDULES["cosine"]), 4, "schedule")
+    refuse(replace(model, shape=(8,)), 4, "shape")
+    refuse(model.thresholded(1.0), 4, "threshold")
+    refuse(replace(model, fingerprint="probe:1,2,3,4"), 4, "is for the network")
+
+
+def test_a_file_of_two_models_is_refused(tmp_path, model, fitted):
+    other = replace(fitted[6], model=replace(model, name="other"))
+    with pytest.raises(ValueError, match="of several"):
+        dode.save(tmp_path / "x.json", fitted[4], other)
+    with pytest.raises(ValueError, match="one plan for each NFE"):
+        dode.save(tmp_path / "x.json", fitted[4], fitted[4])
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_half_written(tmp_path, fitted, monkeypatch):
+    (tmp_path / "c.json").write_text("old")
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        fitted[4].save(tmp_path / "c.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+    assert (tmp_path / "c.json").read_text() == "old"
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path, fitted):
+    with pytest.raises(ValueError, match="does not exist"):
+        fitted[4].save(tmp_path / "no" / "c.json")

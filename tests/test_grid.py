@@ -1,0 +1,89 @@
+"""Grids are the ones of the literature; a refinement keeps every node of what it refines."""
+
+from itertools import pairwise
+
+import pytest
+from problems import SCHEDULES
+
+from dode.grid import grid, merged, refine, same
+
+DISCRETE, EDM = SCHEDULES["discrete"], SCHEDULES["edm"]
+
+
+def times(made):
+    return [node.t for node in made.nodes]
+
+
+def test_named_grids_on_ddpm():
+    assert times(grid(DISCRETE, 5)) == [999, 799, 599, 399, 199, -1]
+    assert times(grid(DISCRETE, 3)) == [999, 666, 332, -1]  # 665.67 and 332.33 rounded
+    assert times(grid(DISCRETE, 5, "leading")) == [800, 600, 400, 200, 0, -1]
+    assert times(grid(DISCRETE, 5, "linspace")) == [999, 749, 500, 250, 0, -1]
+    assert times(grid(DISCRETE, 10, "published")) == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0, -1]
+    assert times(grid(DISCRETE, 2, [999, 300, -1])) == [999, 300, -1]
+
+
+def test_karras_is_equation_5():
+    made = times(grid(EDM, 5))
+    expected = [(80 ** (1 / 7) + i / 4 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(5)]
+    assert made[:-1] == pytest.approx(expected, rel=1e-12)
+    assert made[-1] == 0
+    assert times(grid(EDM, 1)) == [80, 0]
+
+
+def test_logsnr_is_even_in_logsnr():
+    levels = [node.logsnr for node in grid(SCHEDULES["vp"], 6, "logsnr").nodes[:-1]]
+    gaps = [b - a for a, b in pairwise(levels)]
+    assert gaps == pytest.approx([gaps[0]] * 5, rel=1e-9)
+
+
+def test_end_at_t_min():
+    assert times(grid(EDM, 4, end="t_min"))[-1] == 0.002
+    assert len(times(grid(EDM, 4, end="t_min"))) == 5
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_every_default_grid_starts_and_ends_where_the_schedule_does(name, steps):
+    schedule = SCHEDULES[name]
+    made = grid(schedule, steps)
+    assert len(made.nodes) == steps + 1
+    assert (made.nodes[0].t, made.nodes[-1].t) == (schedule.t_max, schedule.t_end)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_a_refinement_keeps_the_nodes(name, parts):
+    schedule = SCHEDULES[name]
+    made = grid(schedule, 4)
+    fine = refine(made, parts, schedule)
+    assert all(any(same(node, inner) for inner in fine.nodes) for node in made.nodes)
+    assert len(fine.nodes) <= parts * 4 + 1
+
+
+def test_sizes_of_refinements():
+    assert len(refine(grid(DISCRETE, 20), 10, DISCRETE).nodes) == 201
+    assert len(refine(grid(DISCRETE, 20), 100, DISCRETE).nodes) == 1001  # whole times, without duplicates
+    assert len(refine(grid(EDM, 5), 10, EDM).nodes) == 42  # four intervals of ten, and the step to σ = 0 whole
+
+
+def test_a_shared_teacher_holds_every_students_nodes():
+    students = [grid(DISCRETE, n) for n in (5, 7, 20)]
+    shared = merged(students, 10, DISCRETE)
+    assert len(shared.nodes) == 201 + 6  # the nodes of 7 steps that the 20-step refinement lacks
+    assert all(any(same(n, known) for known in shared.nodes) for made in students for n in made.nodes)
+
+
+@pytest.mark.parametrize(
+    ("steps", "name", "says"),
+    [
+        (0, None, "at least one step"),
+        (1001, None, "ask for fewer"),
+        (3, "karas", "did you mean karras"),
+        (2, [999, -1], "need 3 times"),
+        (2, [300, 999, -1], "does not move on"),
+    ],
+)
+def test_bad_grids_say_what_to_do(steps, name, says):
+    with pytest.raises(ValueError, match=says):
+        grid(DISCRETE, steps, name)

@@ -1,0 +1,173 @@
+"""A plan is its equation: it equals the paper's, transcribed, and the step function run on tensors."""
+
+import equations
+import numpy as np
+import pytest
+import torch
+from problems import SCHEDULES, gaussian_model, mixture, prediction_for
+
+from dode.prediction import express
+from dode.sampling import run
+from dode.solvers import METHODS
+from dode.solvers.budget import build, steps
+
+LAMBDAS = np.array(
+    [0.4, -0.3, 0.6, 0.2, 0.5, -0.1, 0.7, 0.3, 0.1, 0.25, 0.35, -0.2, 0.15, 0.45, 0.55, 0.05, 0.6, -0.4, 0.3]
+)
+
+
+def distilled(plan, lambdas):
+    for k, lam in enumerate(lambdas[: plan.nfe]):
+        plan = plan.extrapolate(k, float(lam))
+    return plan
+
+
+def mixture_model(schedule):
+    return mixture().model(SCHEDULES[schedule], prediction_for(schedule), torch.float64)
+
+
+def relative(a, b):
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+@pytest.mark.parametrize("nfe", [1, 2, 3, 10, 19])
+@pytest.mark.parametrize("schedule", ["discrete", "vp", "cosine"])
+def test_ddim_on_vp_is_equations_3_to_5(schedule, nfe, factor):
+    model = mixture_model(schedule)
+    plan, made = build(METHODS["ddim"], nfe, model.schedule, "noise")
+    x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
+    ours = run(distilled(plan, factor * LAMBDAS), denoise, x)
+    theirs = equations.d_ddim_noise(denoise, made.nodes, x, factor * LAMBDAS)
+    assert relative(ours, theirs) < 1e-12
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+@pytest.mark.parametrize("nfe", [1, 2, 3, 10, 19])
+def test_ddim_on_edm_is_equations_23_to_27(nfe, factor):
+    model = mixture_model("edm")
+    plan, made = build(METHODS["ddim"], nfe, model.schedule, "data")
+    x, denoise = model.start(range(4), 0), model.denoiser("data", None)
+    ours = run(distilled(plan, factor * LAMBDAS), denoise, x)
+    assert relative(ours, equations.d_ddim_data(denoise, made.nodes, x, factor * LAMBDAS)) < 1e-12
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+@pytest.mark.parametrize(("nfe", "times"), [(1, None), (3, [80, 2, 0]), (5, None), (9, None), (19, None)])
+def test_edm_is_equations_28_to_37(nfe, times, factor):
+    """With 3 on its own grid, 80 → 0.002 → 0, (36) as printed loses 4 digits to cancellation; hence other times."""
+    model = mixture_model("edm")
+    plan, made = build(METHODS["edm"], nfe, model.schedule, "data", times)
+    x, denoise = model.start(range(4), 0), model.denoiser("data", None)
+    ours = run(distilled(plan, factor * LAMBDAS), denoise, x)
+    assert relative(ours, equations.d_edm(denoise, made.nodes, x, factor * LAMBDAS)) < 1e-12
+
+
+def test_edm_on_vp_is_the_same_solver_on_x_over_alpha():
+    """Design: VP and VE plans at equal σ/α give the same sample after dividing by α."""
+    vp, edm = SCHEDULES["vp"], SCHEDULES["edm"]
+    plan, made = build(METHODS["edm"], 9, vp, "data")
+    x = mixture_model("vp").start(range(4), 0)
+    ours = run(distilled(plan, LAMBDAS), mixture_model("vp").denoiser("data", None), x)
+    ve_nodes = [edm.node(node.sigma / node.alpha) for node in made.nodes]
+    denoise = mixture_model("edm").denoiser("data", None)
+    assert relative(ours, equations.d_edm(denoise, ve_nodes, x / made.nodes[0].alpha, LAMBDAS)) < 1e-12
+
+
+def test_equation_33_verbatim_is_one_lambda_for_both_stages():
+    model = mixture_model("edm")
+    plan, made = build(METHODS["edm"], 9, model.schedule, "data")
+    x, denoise = model.start(range(4), 0), model.denoiser("data", None)
+    per_step = LAMBDAS[:5]
+    ours = run(distilled(plan, np.repeat(per_step, 2)), denoise, x)
+    assert relative(ours, equations.d_edm_verbatim(denoise, made.nodes, x, per_step)) < 1e-12
+
+
+def test_equation_21_verbatim_is_reached_with_rescaled_history():
+    """P unnormalised: the older output keeps the older step's weight C, so its entry of mix is λ·C_{k−1}/C_k."""
+    from dataclasses import replace
+
+    model = mixture_model("vp")
+    plan, made = build(METHODS["ddim"], 6, model.schedule, "noise")
+    weights, mix = np.diag(plan.use), plan.mix.copy()
+    for k in range(1, 6):
+        mix[k, k + 1] += LAMBDAS[k]
+        mix[k, k] -= LAMBDAS[k] * weights[k - 1] / weights[k]
+    x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
+    ours = run(replace(plan, mix=mix, free=True), denoise, x)
+    assert relative(ours, equations.d_deis_0_verbatim(denoise, made.nodes, x, LAMBDAS)) < 1e-12
+    normalised = run(distilled(plan, np.where(np.arange(6) > 0, LAMBDAS[:6], 0)), denoise, x)
+    assert relative(ours, normalised) > 1e-3  # and it is another solver than ours
+
+
+def test_published_convention_is_the_published_update():
+    from dode.plan import from_state_lambdas
+
+    model = mixture_model("discrete")
+    plan, made = build(METHODS["ddim"], 5, model.schedule, "noise")
+    x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
+    ours = run(from_state_lambdas(plan, LAMBDAS[:5]), denoise, x)
+    assert relative(ours, equations.d_ddim_published(denoise, made.nodes, x, LAMBDAS)) < 1e-12
+
+
+class Eager:
+    """What a step calls net, on tensors: the second route to every solver."""
+
+    def __init__(self, kind, denoise):
+        self.kind, self.denoise, self.outputs, self.nodes = kind, denoise, [], []
+
+    def __call__(self, y, node, weights=(1.0,)):
+        self.outputs.insert(0, self.denoise(y, node))
+        self.nodes.insert(0, node)
+        return sum(w * d for w, d in zip(weights, self.outputs, strict=False))
+
+    @property
+    def past(self):
+        return tuple(self.nodes)
+
+    def split(self, x, output, node):
+        (a, b), (c, d) = express((1.0, 0.0), self.kind, node), express((0.0, 1.0), self.kind, node)
+        return a * x + b * output, c * x + d * output
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("nfe", [1, 2, 3, 10])
+def test_the_plan_is_the_step_function(method, schedule, nfe):
+    model = mixture_model(schedule)
+    chosen = METHODS[method]
+    kind = chosen.kind(model.prediction)
+    plan, made = build(chosen, nfe, model.schedule, model.prediction)
+    denoise, start = model.denoiser(kind, None), model.start(range(3), 1)
+    net, x = Eager(kind, denoise), start
+    for step, s, t in zip(steps(chosen, nfe, model.schedule), made.nodes, made.nodes[1:], strict=False):
+        x = step.step(x, s, t, net)
+    assert relative(run(plan, denoise, start), x) < 1e-12
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("nfe", [1, 2, 9])
+def test_a_point_mass_is_solved_exactly(method, schedule, nfe):
+    """Data that are one point: any solver, any n, any λ from the second evaluation on."""
+    from dode.analytic import Gaussian
+
+    point = torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(1, 4, 4)
+    model = Gaussian(point, torch.zeros_like(point)).model(SCHEDULES[schedule], prediction_for(schedule))
+    plan, _ = build(METHODS[method], nfe, model.schedule, model.prediction)
+    lambdas = np.concatenate([[0], LAMBDAS[1:]])
+    x = model.start(range(3), 0)
+    end = plan.nodes[-1]
+    noise = (x - plan.nodes[0].alpha * point) / plan.nodes[0].sigma
+    got = run(distilled(plan, lambdas), model.denoiser(plan.kind, None), x)
+    torch.testing.assert_close(got, end.alpha * point + end.sigma * noise, rtol=0, atol=2e-10)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_asked_is_used(name):
+    calls = []
+    model = gaussian_model("vp")
+    plan, _ = build(METHODS[name], 7, model.schedule, model.prediction)
+    denoise = model.denoiser(plan.kind, None)
+    run(plan, lambda x, node: calls.append(node) or denoise(x, node), model.start(range(2), 0))
+    assert calls == list(plan.nodes[:-1])
