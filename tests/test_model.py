@@ -30,7 +30,7 @@ def test_a_numpy_function_on_a_schedule_of_two_functions():
     """Standard normal data: the exact flow is the identity but for the ends."""
     model = dode.from_callable(normal_noise, schedule=ornstein(), numpy=True, **OPTIONS)
     x = model.start(range(50), 0)
-    exact = model.exact(x, rtol=1e-6)
+    exact = model.exact(x, rtol=1e-4)
     torch.testing.assert_close(exact, x, rtol=1e-4, atol=1e-4)
     plain = distance(dode.sampler(model, "ddim", nfe=8).sample(noise=x), exact).rms
     fitted = distance(dode.distill(model, "ddim", nfe=8, samples=20).sample(noise=x), exact).rms

@@ -25,6 +25,7 @@ class Settings:
     seed: int = 0
     batch: int = 100
     rtol: float = 4e-4  # of the reference
+    stream: str = "report"  # or "select", for choices
 
     def __post_init__(self) -> None:
         if self.report < 2 or self.batch < 1:
@@ -65,7 +66,7 @@ def measure(
     """Sample the report noise and compare: rms and median to `exact`, features to the judge's statistics."""
     n = max(settings.report, settings.fd)
     model = sampler.model
-    x_T, cond = model.start(range(n), settings.seed), model.conditions(range(n))
+    x_T, cond = model.start(range(n), settings.seed, settings.stream), model.conditions(range(n))
     began = time.perf_counter()
     parts = []
     for i in range(0, n, settings.batch):

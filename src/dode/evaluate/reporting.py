@@ -34,7 +34,7 @@ def samplers(
 @torch.no_grad()
 def exact(model: Model, settings: Settings, progress: Progress) -> Tensor:
     """The exact solutions of the report noise: (settings.report, *shape)."""
-    x_T = model.start(range(settings.report), settings.seed)
+    x_T = model.start(range(settings.report), settings.seed, settings.stream)
     return model.exact(x_T, settings.rtol, batch=settings.batch, progress=progress)
 
 

@@ -1,0 +1,36 @@
+# make demo   install into .venv, then the main job on the bundled model
+# make test   install into .venv, then every check that CI runs
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip
+DEV := hypothesis mypy pytest pytest-xdist ruff
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/installed
+	$(BIN)/dode demo
+
+test: .venv/dev lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/overhead.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet -c constraints.txt torch==2.13.0 editables hatchling
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[cli]'
+	touch $@
+
+.venv/dev: .venv/installed
+	$(PIP) install --quiet -c constraints.txt $(DEV)
+	touch $@
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,130 @@
+"""The command line, as a user types it, in a folder of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def dode(folder, *words):
+    code = "from dode.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a calibration of the mixture for NFE 3 and 4."""
+    made = tmp_path_factory.mktemp("cli")
+    words = ["--solver", "ddim", "--nfe", "3,4", "--samples", "8", "--scale", "4", "--report", "8", "-o", "c.json"]
+    done = dode(made, "distill", "fashion-mixture", *words)
+    assert done.returncode == 0, done.stderr
+    assert "d-ddim NFE 3: RMS" in done.stdout
+    return made
+
+
+def test_distill_writes_figures_of_report_noise(folder):
+    entries = json.loads((folder / "c.json").read_text())["plans"]
+    for entry in entries:
+        report = entry["provenance"]["report"]
+        assert report["n"] == 8
+        assert 0 < report["rms"] < report["plain rms"]
+
+
+def test_sample_with_a_calibration(folder):
+    done = dode(folder, "sample", "fashion-mixture", "--calibration", "c.json", "--nfe", "4", "-n", "6", "-o", "s.png")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "s.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    again = dode(folder, "sample", "fashion-mixture", "--calibration", "c.json", "--nfe", "4", "-n", "6", "-o", "t.png")
+    assert again.returncode == 0
+    assert (folder / "s.png").read_bytes() == (folder / "t.png").read_bytes()
+
+
+def test_sample_with_a_plain_solver_and_a_label(folder):
+    words = ["--solver", "edm", "--nfe", "5", "-n", "3", "--label", "9", "-o", "boots.png"]
+    assert dode(folder, "sample", "fashion-mixture", *words).returncode == 0
+    assert (folder / "boots.png").exists()
+
+
+def test_inspect_shows_how_it_was_made(folder):
+    done = dode(folder, "inspect", "c.json")
+    assert done.returncode == 0
+    for words in ("fashion-mixture", "d-ddim, NFE 3", "teacher ddim", "lambda", "use·mix·blend"):
+        assert words in done.stdout
+
+
+def test_compare_prints_a_row_for_each(folder):
+    words = ["--nfe", "3,5", "--solvers", "ddim,d-ddim,edm", "--report", "8", "--fd", "20"]
+    done = dode(folder, "compare", "fashion-mixture", *words)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split()[:2] for line in done.stdout.splitlines() if " ± " in line]
+    expected = [["ddim", "3"], ["d-ddim", "3"], ["edm", "3"], ["ddim", "5"], ["d-ddim", "5"], ["edm", "5"]]
+    assert [line[:2] for line in lines] == expected
+
+
+def test_methods_lists_the_catalogue(folder):
+    from dode.solvers import METHODS
+
+    done = dode(folder, "methods")
+    assert all(name in done.stdout for name in METHODS)
+
+
+def test_demo_small(folder):
+    words = ["--model", "fashion-mixture", "--nfe", "3", "--samples", "6", "--report", "10", "--fd", "20", "-o", "out"]
+    first, second = dode(folder, "demo", *words), dode(folder, "demo", *words)
+    assert first.returncode == 0, first.stderr
+    assert {p.name for p in (folder / "out").iterdir()} == {"comparison.png", "lambdas.png", "d-ddim.json"}
+
+    def table(text):  # all but the seconds, the last column
+        return [line.rsplit(None, 1)[0] for line in text.splitlines() if "ddim" in line and "±" in line]
+
+    assert len(table(first.stdout)) == 2
+    assert table(first.stdout) == table(second.stdout)
+    assert dode(folder, "sample", "fashion-mixture", "--calibration", "out/d-ddim.json", "-o", "o.png").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["distill", "fashon", "-o", "x.json"], "unknown model 'fashon'; did you mean fashion"),
+        (["distill", "fashion-mixture", "--solver", "dim", "-o", "x.json"], "unknown method 'dim'; did you mean ddim"),
+        (["distill", "fashion-mixture", "--nfe", "0", "-o", "x.json"], "--nfe must be at least 1"),
+        (["distill", "fashion-mixture", "--nfe", "ten", "-o", "x.json"], "--nfe takes whole numbers"),
+        (["distill", "fashion", "--nfe", "1001", "-o", "x.json"], "ask for fewer"),
+        (["distill", "fashion-mixture", "-o", "no/x.json"], "the folder no does not exist"),
+        (["distill", "fashion-mixture", "--dtype", "float8", "-o", "x.json"], "--dtype must be one of"),
+        (["distill", "fashion-mixture", "--device", "cuda:7", "-o", "x.json"], "cannot be used here"),
+        (["distill", "fashion-mixture", "--align", "tim", "-o", "x.json"], "align must be one of"),
+        (["distill", "fashion-mixture", "--grid", "karas", "-o", "x.json"], "did you mean karras"),
+        (["distill", "fashion-mixture", "--label", "12", "-o", "x.json"], "--label must be 0 … 9"),
+        (["distill", "fashion-mixture"], "output"),
+        (["sample", "fashion-mixture", "-o", "x.png"], "either --calibration FILE or --solver NAME"),
+        (["sample", "fashion-mixture", "--solver", "d-ddim", "--nfe", "3", "-o", "x.png"], "must be fitted"),
+        (["sample", "fashion-mixture", "--calibration", "none.json", "-o", "x.png"], "no calibration file"),
+        (["sample", "fashion-mixture", "--calibration", "c.json", "-o", "x.png"], "NFE 3, 4; say which"),
+        (["sample", "fashion-mixture", "--calibration", "c.json", "--nfe", "7", "-o", "x.png"], "asked for 7"),
+        (["sample", "fashion", "--calibration", "c.json", "--nfe", "3", "-o", "x.png"], "the calibration is for"),
+        (
+            ["sample", "fashion-mixture", "--calibration", "c.json", "--nfe", "3", "--guidance", "2", "-o", "x.png"],
+            "calibrated for guidance 1; asked for 2",
+        ),
+        (["sample", "fashion-mixture", "--solver", "ddim", "--nfe", "3", "-n", "0", "-o", "x.png"], "at least 1"),
+        (["compare", "fashion-mixture", "--solvers", "ddim,heun"], "unknown method 'heun'"),
+        (["inspect", "broken.json"], "not a whole JSON file"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder, words, says):
+    (folder / "broken.json").write_text('{"schema": 1, "pla')
+    before = {path.name for path in folder.iterdir()}
+    done = dode(folder, *words)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    complaints = [line for line in lines if line.startswith("error: ")]
+    assert len(complaints) == 1
+    assert says in complaints[0]
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in folder.iterdir()} == before

@@ -1,0 +1,92 @@
+"""The package is as light and as layered as it says."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src/dode"
+LAYERS = [
+    ["schedule"],
+    ["prediction"],
+    ["grid", "plan"],
+    ["tracing"],
+    ["solvers"],
+    ["sampling"],
+    ["denoiser", "noise"],
+    ["model", "reference"],
+    ["analytic", "distillation", "teacher", "calibration"],
+    ["samplers"],
+    ["distilled", "nets"],
+    ["evaluate", "weights"],
+    ["plots"],
+    ["cli"],
+]
+RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path):
+    """Modules of dode that a file imports where it is loaded (not inside functions, not for type checkers)."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dode"):
+            parts = (node.module or "").split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_modules_import_only_what_stands_above_them(path):
+    mine = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if mine == "__init__":
+        return
+    assert mine in RANK, f"{mine} has no place in LAYERS"
+    for other in imports(path):
+        assert RANK[other] <= RANK[mine], f"{mine} imports {other}"
+
+
+def loaded(statement):
+    code = f"import sys\n{statement}\nprint(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def test_import_loads_no_more_than_numpy_and_torch():
+    heavy = {"matplotlib", "safetensors", "typer", "rich", "scipy", "diffusers", "torchvision"}
+    names = "import dode; dode.distill, dode.sampler, dode.from_callable, dode.load, dode.METHODS, dode.analytic"
+    assert not heavy & loaded(names)
+    assert {"numpy", "torch"} <= loaded(names)
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"]])
+def test_help_is_light(command):
+    statement = f"""
+from dode.cli import app
+try:
+    app({[*command, "--help"]!r})
+except SystemExit as stop:
+    assert stop.code == 0
+"""
+    assert not {"numpy", "torch", "matplotlib"} & loaded(statement)
+
+
+def test_files_are_small():
+    for path in SOURCE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_weights_are_small():
+    sizes = {path.name: path.stat().st_size for path in (SOURCE / "weights").glob("*.safetensors")}
+    assert set(sizes) == {f"{name}.safetensors" for name in ("fashion", "fashion-edm", "fashion-mixture", "classifier")}
+    assert max(sizes.values()) <= 6e6
+
+
+def test_public_names_exist():
+    import dode
+
+    for name in dode.__all__:
+        assert getattr(dode, name) is not None
+    assert set(dir(dode)) >= set(dode.__all__)
+    with pytest.raises(AttributeError, match="no attribute"):
+        getattr(dode, "nonsense")  # noqa: B009
