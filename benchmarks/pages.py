@@ -1,0 +1,37 @@
+"""Put the tables of docs/results into the pages that show them: python benchmarks/pages.py [--check].
+
+A page says where: <!-- results: NAME --> … <!-- end --> holds docs/results/NAME.md.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->", re.S)
+
+
+def filled(text: str) -> str:
+    """The page with every table as it is on disk."""
+
+    def table(found: re.Match[str]) -> str:
+        path = ROOT / f"docs/results/{found[1]}.md"
+        return f"<!-- results: {found[1]} -->\n{path.read_text()}<!-- end -->"
+
+    return PLACE.sub(table, text)
+
+
+def main() -> None:
+    stale = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text()
+        if filled(text) != text:
+            stale.append(page.name)
+            if "--check" not in sys.argv:
+                page.write_text(filled(text))
+    if "--check" in sys.argv and stale:
+        raise SystemExit(f"{', '.join(stale)}: tables differ from docs/results; run python benchmarks/pages.py")
+
+
+if __name__ == "__main__":
+    main()
