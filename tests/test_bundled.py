@@ -33,6 +33,18 @@ def test_fingerprints_are_stable(name):
     assert dode.bundled(name).shape == (1, 32, 32)
 
 
+@pytest.mark.parametrize("name", ["fashion", "fashion-edm"])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1)])
+def test_other_precisions(name, dtype, bound):
+    """The weights are cast too, of a copy: the model itself stays as it is."""
+    model = dode.bundled(name)
+    single = dode.sampler(model, "ddim", nfe=4).sample(2)
+    other = dode.sampler(model.to(dtype=dtype), "ddim", nfe=4).sample(2)
+    assert other.dtype == dtype
+    assert float((other.double() - single.double()).square().mean().sqrt()) < bound
+    assert torch.equal(dode.sampler(model, "ddim", nfe=4).sample(2), single)
+
+
 def test_an_unknown_name_gives_the_nearest():
     with pytest.raises(ValueError, match="did you mean fashion-edm"):
         dode.bundled("fashion_edm")

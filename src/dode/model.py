@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,9 +58,9 @@ class Model:
         return replace(self, threshold=Threshold(limit, quantile))
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
-        """The model run elsewhere or in another precision; moves and casts the network if it is a module."""
+        """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""
         device, dtype = device or self.device, dtype or self.dtype
-        network = self.network.to(device, dtype) if isinstance(self.network, nn.Module) else self.network
+        network = self.network.to(device, dtype) if isinstance(self.network, Called) else self.network
         return replace(self, network=network, device=device, dtype=dtype)
 
     def conditions(self, indices: Sequence[int], cond: Any = None) -> Any:
@@ -114,6 +115,24 @@ class Model:
         return reference.solve(self, x_T, cond, rtol, batch, progress)
 
 
+@dataclass(frozen=True)
+class Called:
+    """A user's function as a network: with or without a condition, on tensors or on numpy arrays."""
+
+    fn: Callable[..., Any]
+    conditional: bool
+    numpy: bool
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        given = (x.numpy(force=True), t.numpy(force=True)) if self.numpy else (x, t)
+        output = self.fn(*given, cond) if self.conditional else self.fn(*given)
+        return torch.as_tensor(output, device=x.device) if isinstance(output, np.ndarray) else output
+
+    def to(self, device: str, dtype: torch.dtype) -> "Called":
+        """A copy elsewhere, if the function is a module; functions take what they are given."""
+        return replace(self, fn=deepcopy(self.fn).to(device, dtype)) if isinstance(self.fn, nn.Module) else self
+
+
 def from_callable(
     fn: Callable[..., Any],
     *,
@@ -135,16 +154,10 @@ def from_callable(
     arrays; variance: fn returns learned variances as further channels.  Raises ValueError if a first call fails to
     return the shape of x.
     """
-
-    def network(x: Tensor, t: Tensor, c: Any) -> Tensor:
-        given = (x.numpy(force=True), t.numpy(force=True)) if numpy else (x, t)
-        output = fn(*given) if cond is None else fn(*given, c)
-        return torch.as_tensor(output, device=x.device) if isinstance(output, np.ndarray) else output
-
     if isinstance(fn, nn.Module):
         fn = fn.eval().requires_grad_(False)
     made = Model(
-        network,
+        Called(fn, cond is not None, numpy),
         schedule,
         prediction,
         tuple(shape),
