@@ -67,6 +67,13 @@ def test_sizes_of_refinements():
     assert len(refine(grid(EDM, 5), 10, EDM).nodes) == 42  # four intervals of ten, and the step to σ = 0 whole
 
 
+def test_grids_beyond_memory_are_refused():
+    with pytest.raises(ValueError, match="ask for fewer"):
+        grid(EDM, 4001)
+    with pytest.raises(ValueError, match="smaller scale"):
+        refine(grid(EDM, 50), 100, EDM)
+
+
 def test_a_shared_teacher_holds_every_students_nodes():
     students = [grid(DISCRETE, n) for n in (5, 7, 20)]
     shared = merged(students, 10, DISCRETE)

@@ -14,8 +14,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("training/runs"))
     folder = parser.parse_args().folder
-    for name in ("fashion", "fashion-edm"):
-        average = torch.load(folder / f"{name}.pt", weights_only=True)["average"]
+    for name, run in (("fashion", "fashion-polished"), ("fashion-edm", "fashion-edm")):
+        average = torch.load(folder / f"{run}.pt", weights_only=True)["average"]
         save_file({key: value.half().contiguous() for key, value in average.items()}, WEIGHTS / f"{name}.safetensors")
     for name in ("classifier.safetensors", "classifier-fashion.npz", "fashion-mixture.safetensors"):
         shutil.copyfile(folder / name, WEIGHTS / name)

@@ -3,6 +3,10 @@
 "fashion": DDPM (Ho et al. 2020), 1000 linear betas, noise prediction, the loss weighted by min(SNR, 5)/SNR
 (Hang et al. 2023). "fashion-edm": EDM (Karras et al. 2022), data prediction. Both are class-conditional and see "no
 label" (class 10) in a tenth of the examples. A checkpoint every two minutes; the same command goes on after a kill.
+
+`fashion --polish 200000`, after the first run, goes on from the averaged weights with a small rate and without the fast
+sinusoids of time: cos t and sin t at whole t are as good as random numbers, so a network that sees them is rough in t,
+and a rough network cannot be extrapolated by any solver.
 """
 
 import argparse
@@ -20,22 +24,23 @@ from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned
 
 BATCH, RATE, WARMUP, NO_LABEL, DROP, EMA = 64, 8e-4, 300, 10, 0.1, 0.999
+POLISH_RATE, FAST, CLIP = 4e-4, 5, {False: 5.0, True: 20.0}  # FAST: sinusoids of more than 0.06 radians a step
 SIGMA_DATA, LOG_SIGMA = 0.87, (-0.6, 1.6)
 ALPHAS_CUMPROD = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 
 
-def ddpm_loss(net: nn.Module, x0: Tensor, label: Tensor) -> Tensor:
+def ddpm_loss(net: nn.Module, x0: Tensor, label: Tensor, polish: bool) -> Tensor:
     t = torch.randint(1000, (len(x0),))
     a = ALPHAS_CUMPROD[t].float()[:, None, None, None]
     noise = torch.randn_like(x0)
     with torch.autocast("cpu", torch.bfloat16):
         out = net(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, label)
-    weight = (5 * (1 - a) / a).clamp(max=1)
+    weight = (CLIP[polish] * (1 - a) / a).clamp(max=1)  # min(SNR, clip)/SNR
     loss: Tensor = (weight * (out.float() - noise) ** 2).mean()
     return loss
 
 
-def edm_loss(net: nn.Module, x0: Tensor, label: Tensor) -> Tensor:
+def edm_loss(net: nn.Module, x0: Tensor, label: Tensor, polish: bool) -> Tensor:
     sigma = torch.exp(LOG_SIGMA[0] + LOG_SIGMA[1] * torch.randn(len(x0)))
     s = sigma[:, None, None, None]
     with torch.autocast("cpu", torch.bfloat16):
@@ -45,17 +50,31 @@ def edm_loss(net: nn.Module, x0: Tensor, label: Tensor) -> Tensor:
     return loss
 
 
-def rate(step: int, steps: int) -> float:
+def rate(step: int, steps: int, highest: float) -> float:
     """Linear warm-up, then a cosine to zero."""
-    return RATE * min(1.0, step / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return highest * min(1.0, step / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def train(name: str, images: int, folder: Path) -> None:
+@torch.no_grad()
+def slow_down(net: nn.Module) -> None:
+    """Take the fast sinusoids from the time embedding: zero columns, so the architecture stays."""
+    weight = net.get_parameter("net.time_embedding.linear_1.weight")
+    half = weight.shape[1] // 2
+    weight[:, :FAST] = 0
+    weight[:, half : half + FAST] = 0
+
+
+def train(name: str, images: int, folder: Path, polish: bool) -> None:
     torch.manual_seed(0)
     edm = name == "fashion-edm"
+    first = torch.load(folder / f"{name}.pt", weights_only=True)["average"] if polish else None
+    name = f"{name}-polished" if polish else name
     net: nn.Module = Folded(UNet())
     if edm:
         net = Preconditioned(net, SIGMA_DATA)
+    if first is not None:
+        net.load_state_dict(first)
+        slow_down(net)
     average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
     step, seconds, curve, steps = 0, 0.0, [], images // BATCH
@@ -77,12 +96,14 @@ def train(name: str, images: int, folder: Path) -> None:
         index = order.pop()
         label = torch.where(torch.rand(len(index)) < DROP, NO_LABEL, labels[index])
         for group in optimiser.param_groups:
-            group["lr"] = rate(step, steps)
+            group["lr"] = rate(step, steps, POLISH_RATE if polish else RATE)
         optimiser.zero_grad()
-        loss = loss_of(net, x[index], label)
+        loss = loss_of(net, x[index], label, polish)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
+        if polish:
+            slow_down(net)
         step += 1
         decay = min(EMA, step / (step + 10))
         with torch.no_grad():
@@ -105,9 +126,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=["fashion", "fashion-edm"])
     parser.add_argument("--images", type=int, default=640_000)
+    parser.add_argument("--polish", type=int, default=0, help="images of the second run, from the first one's weights")
     parser.add_argument("--folder", type=Path, default=Path("training/runs"))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    train(arguments.name, arguments.images, arguments.folder)
+    train(arguments.name, arguments.polish or arguments.images, arguments.folder, arguments.polish > 0)

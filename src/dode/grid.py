@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from dode.schedule import EDM, DiscreteVP, Node, Schedule
 
+MOST = 4000  # steps; a plan of so many holds half a gigabyte
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -119,6 +121,8 @@ def grid(
     """
     if steps < 1:
         raise ValueError(f"at least one step is needed; got {steps}")
+    if steps > MOST:
+        raise ValueError(f"{steps} steps are more than {MOST}, which a plan's dense matrices allow; ask for fewer")
     if schedule.integer and steps > schedule.t_max - schedule.t_end:
         raise ValueError(f"{steps} steps on a schedule of {schedule.t_max - schedule.t_end:.0f}; ask for fewer")
     if end not in ("data", "t_min"):
@@ -157,6 +161,10 @@ def refine(made: Grid, parts: int, schedule: Schedule) -> Grid:
     """
     if parts < 1:
         raise ValueError(f"the teacher's scale must be at least 1; got {parts}")
+    if not schedule.integer and parts * (len(made.nodes) - 1) > MOST:
+        raise ValueError(
+            f"a teacher of {parts} × {len(made.nodes) - 1} steps is more than {MOST}; ask for a smaller scale"
+        )
     nodes = [made.nodes[0]]
     for s, t in pairwise(made.nodes):
         if not (made.coordinate == "karras" and t.sigma == 0):
