@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PLAIN = ["sample", "fashion-mixture", "--solver", "ddim", "--nfe", "3"]
 
 
 def dode(folder, *words):
@@ -115,6 +116,14 @@ def test_demo_small(folder):
         (["compare", "fashion-mixture", "--solvers", "ddim,heun"], "unknown method 'heun'"),
         (["inspect", "broken.json"], "not a whole JSON file"),
         (["nonsense"], "No such command"),
+        ([*PLAIN, "-o", "x.jpg"], "must end with .png"),
+        ([*PLAIN, "-o", "/proc/x.png"], "cannot write"),
+        ([*PLAIN, "--seed", "-1", "-o", "x.png"], "seed must be"),
+        ([*PLAIN, "--device", "meta", "-o", "x.png"], "cannot be used"),
+        (["sample", "fashion-mixture", "--calibration", "c.json", "--grid", "karras", "-o", "x.png"], "no --grid"),
+        (["distill", "fashion-mixture", "--rho", "nan", "-o", "x.json"], "rho at least 0"),
+        (["distill", "fashion-mixture", "--nfe", "5000", "-o", "x.json"], "ask for fewer"),
+        (["demo", "-o", "c.json"], "it is a file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(folder, words, says):

@@ -67,6 +67,18 @@ def _log_density(exact, x, node, label):
     return stacked.logsumexp(1)
 
 
+def test_classifier_guidance_is_the_same_in_every_output_and_none_at_alpha_zero():
+    from dode.schedule import Flow
+
+    model = gaussian().model(Flow(), "flow").classifier_guided(lambda x, t, c: -x.flatten(1).square().sum(1), 0.3)
+    x, node = model.start(range(3), 0), Flow().node(0.4)
+    plain = gaussian().model(Flow(), "flow")
+    shift = model.denoiser("noise", None)(x, node) - plain.denoiser("noise", None)(x, node)
+    torch.testing.assert_close(shift, 0.3 * node.sigma * 2 * x, rtol=1e-9, atol=1e-10)
+    start = Flow().node(1.0)
+    torch.testing.assert_close(model.denoiser("flow", None)(x, start), plain.denoiser("flow", None)(x, start))
+
+
 @pytest.mark.parametrize("t", [0.05, 0.5, 1.0])
 def test_the_mixture_is_tweedies_formula(t):
     """ε̂ = −σ·∇ log p, by automatic differentiation of the density."""

@@ -139,7 +139,7 @@ def test_distilled_is_nearer_to_the_exact_solution(schedule, method):
         assert fitted < 0.7 * plain
 
 
-def test_one_teacher_serves_several_students_and_changes_none():
+def test_one_teacher_serves_several_students():
     model = gaussian().model(SCHEDULES["discrete"], "noise")
     calls = []
     together = dode.distill(
@@ -161,6 +161,25 @@ def test_count_alignment_is_the_published_pairing():
     assert [lesson.plan.nodes[k].t for k in lesson.targets[0]] == [890, 790, 690, 590, 490, 390, 290, 190, 90, -1]
 
 
+def test_by_count_a_teacher_of_two_stages_is_counted_in_steps():
+    from dode.teacher import by_count
+
+    schedule = SCHEDULES["discrete"]
+    plan, _ = build(METHODS["ddim"], 5, schedule, "noise", "published")
+    one, two = (by_count(plan, 10, schedule, METHODS[teacher], "noise") for teacher in ("ddim", "edm"))
+    assert [one.plan.nodes[k].t for k in one.targets[0]] == [two.plan.nodes[k].t for k in two.targets[0]]
+
+
+@pytest.mark.filterwarnings("ignore:.*is large")
+def test_students_that_start_elsewhere_have_their_own_teacher():
+    """Leading grids of 5 and 10 start at 800 and 900: neither may learn from the other's start."""
+    model = gaussian().model(SCHEDULES["discrete"], "noise")
+    both = dode.distill(model, "ddim", nfe=[5, 10], samples=10, grid="leading")
+    for nfe, made in both.items():
+        alone = dode.distill(model, "ddim", nfe=nfe, samples=10, grid="leading")
+        np.testing.assert_allclose(made.plan.lambdas, alone.plan.lambdas, rtol=1e-12)
+
+
 def test_count_alignment_on_edm_is_the_published_pairing():
     """Notes: D-EDM at NFE 9 has targets at 42.1, 20.8, 9.46, 3.9, 1.41, 0.43, 0.103, 0.017, 0."""
     from dode.teacher import by_count
@@ -172,7 +191,8 @@ def test_count_alignment_on_edm_is_the_published_pairing():
     assert levels == pytest.approx([42.1, 20.8, 9.46, 3.9, 1.41, 0.43, 0.103, 0.017, 0], rel=0.02)
 
 
-def test_on_a_trailing_grid_time_and_count_coincide():
+def test_on_a_trailing_grid_targets_by_time_are_those_by_count():
+    """Every tenth state of a ten times finer grid: a comparison of the two alignments there would be empty."""
     model = gaussian().model(SCHEDULES["discrete"], "noise")
     from dode.teacher import by_time
 
@@ -189,7 +209,14 @@ def test_on_a_trailing_grid_time_and_count_coincide():
         ({"rho": -1.0}, "rho at least 0"),
         ({"teacher": "dim"}, "did you mean ddim"),
         ({"nfe": 0}, "at least 1"),
-        ({"cond": torch.zeros(3), "samples": 4}, "one row a sample"),
+        ({"cond": torch.zeros(4), "samples": 4}, "takes no condition"),
+        ({"nfe": []}, "several; got none"),
+        ({"rho": float("nan")}, "rho at least 0"),
+        ({"seed": -1}, "seed must be"),
+        ({"align": "count", "grid": "trailing"}, "leave grid out"),
+        ({"align": "count", "end": "t_min"}, "use align='time'"),
+        ({"grid": [100, 80, 60, 40, 20, -1]}, "start it nearer"),
+        ({"grid": [999, 500.5, 100, 50, 10, -1]}, "whole times"),
     ],
 )
 def test_bad_options_say_what_to_do(options, says):

@@ -52,6 +52,16 @@ def test_every_default_grid_starts_and_ends_where_the_schedule_does(name, steps)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("where", ["uniform", "leading", "linspace"])
+@pytest.mark.parametrize("end", ["data", "t_min"])
+def test_grids_in_t_exist_on_every_schedule(name, where, end):
+    schedule = SCHEDULES[name]
+    nodes = grid(schedule, 4, where, end=end).nodes
+    assert len(nodes) == 5
+    assert nodes[-1].t == (schedule.t_end if end == "data" else schedule.t_min)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("parts", [1, 2, 7])
 def test_a_refinement_keeps_the_nodes(name, parts):
     schedule = SCHEDULES[name]

@@ -15,7 +15,7 @@ LAYERS = [
     ["tracing"],
     ["solvers"],
     ["sampling"],
-    ["denoiser", "noise"],
+    ["conditions", "denoiser", "noise", "fingerprints"],
     ["model", "reference"],
     ["analytic", "distillation", "teacher", "calibration"],
     ["samplers"],

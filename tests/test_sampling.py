@@ -62,6 +62,36 @@ def test_memory_is_what_the_plan_reads(sampler):
         assert sum(s is not None for s in state.seen) <= (state.k == 0)
 
 
+def test_runs_side_by_side_leave_gradients_as_they_were(sampler):
+    with torch.enable_grad():
+        for one, other in zip(sampler.trajectory(2), sampler.trajectory(2), strict=True):
+            assert torch.is_grad_enabled()
+            assert torch.equal(one.y, other.y)
+        assert torch.is_grad_enabled()
+
+
+def test_networks_that_work_in_place_or_reuse_their_buffer(model):
+    from dataclasses import replace
+
+    def in_place(x, t, cond):
+        return x.mul_(0.5)
+
+    buffer = torch.empty(4, 2, 4)
+
+    def buffered(x, t, cond):
+        return torch.mul(x, 0.5, out=buffer)
+
+    x = torch.ones(4, 2, 4)
+    ends = []
+    for network in (lambda x, t, c: 0.5 * x, in_place, buffered):
+        made = dode.sampler(replace(model, network=network), "ddim", nfe=4)
+        plan = made.plan.extrapolate(2, 0.4)  # reads an older output
+        ends.append(replace(made, plan=plan).sample(noise=x))
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+    assert torch.equal(x, torch.ones(4, 2, 4))
+
+
 def test_callback_sees_every_evaluation(sampler):
     seen = []
     sampler.sample(5, batch=5, callback=lambda state: seen.append((state.k, tuple(state.y.shape))))

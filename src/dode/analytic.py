@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dode.model import Model, probe
+from dode.fingerprints import probe
+from dode.model import Model
 from dode.prediction import Kind, convert
 from dode.schedule import EDM, Node, Schedule
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dode import schedule
+from dode.fingerprints import alike, schedule_hash
 from dode.plan import Plan
 from dode.schedule import Node
 
@@ -29,7 +29,7 @@ def describe(model: "Model") -> Json:
     return {
         "name": model.name,
         "fingerprint": model.fingerprint,
-        "schedule": schedule.fingerprint(model.schedule),
+        "schedule": schedule_hash(model.schedule),
         "prediction": model.prediction,
         "shape": list(model.shape),
         "threshold": None if model.threshold is None else [model.threshold.limit, model.threshold.quantile],
@@ -81,14 +81,19 @@ def write(path: str | Path, model: Json, entries: Sequence[Json], models: Sequen
 
 
 def replace_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)  # mkstemp's files are for the owner alone
@@ -119,8 +124,6 @@ def read(path: str | Path) -> Json:
 
 def choose(content: Json, model: Json, guidance: float, nfe: int | None) -> Json:
     """The plan for this model, guidance and number of evaluations."""
-    from dode.model import alike
-
     made = content["model"]
     for key in ("shape", "prediction", "schedule", "threshold", "classifier_scale"):
         if made[key] != model[key]:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dode.prediction import Kind, convert
+from dode.conditions import joined
+from dode.prediction import Kind, convert, parts
 from dode.sampling import Denoise
 from dode.schedule import Node
 
@@ -28,30 +29,16 @@ class Threshold:
     limit: float = 1.0
     quantile: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.limit > 0 or not (self.quantile is None or 0 < self.quantile <= 1):
+            raise ValueError(f"limit must be above 0 and quantile within (0, 1]; got {self.limit}, {self.quantile}")
+
     def __call__(self, x0: Tensor) -> Tensor:
         if self.quantile is None:
             return x0.clamp(-self.limit, self.limit)
         s = torch.quantile(x0.abs().flatten(1).float(), self.quantile, dim=1).clamp(min=self.limit)
         s = s.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))
         return x0.clamp(-s, s) * (self.limit / s)
-
-
-def rows(cond: Any, index: Any) -> Any:
-    """Some rows of a condition: a tensor, or a dict or tuple of conditions, or None."""
-    if isinstance(cond, dict):
-        return {key: rows(value, index) for key, value in cond.items()}
-    if isinstance(cond, tuple):
-        return tuple(rows(value, index) for value in cond)
-    return cond if cond is None else cond[index]
-
-
-def joined(first: Any, second: Any) -> Any:
-    """Two conditions one after the other, as one batch."""
-    if isinstance(first, dict):
-        return {key: joined(value, second[key]) for key, value in first.items()}
-    if isinstance(first, tuple):
-        return tuple(joined(a, b) for a, b in zip(first, second, strict=True))
-    return torch.cat([first, second])
 
 
 def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, variance: bool = False) -> Denoise:
@@ -63,14 +50,15 @@ def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, var
     def denoise(x: Tensor, node: Node) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)  # bfloat16 would round 999 to 1000
         time = torch.full((len(x),), node.t, dtype=wide, device=x.device)
-        output = network(x, time.round().long() if integer else time, cond)
+        # copies: a network may work in place, or hand out the same buffer at every call
+        output = network(x.clone(), time.round().long() if integer else time, cond)
         if not isinstance(output, Tensor):
             raise ValueError(f"the network must return a tensor; it returned {type(output).__name__}")
-        if variance:
+        if variance and output.ndim > 1:
             output = output[:, : x.shape[1]]
-        if output.shape != x.shape:
+        if output.shape != x.shape or output.is_complex():
             raise ValueError(f"the network must return the shape of x, {tuple(x.shape)}; got {tuple(output.shape)}")
-        return output.to(x.dtype)
+        return output.to(x.dtype, copy=True)
 
     return denoise
 
@@ -89,16 +77,21 @@ def classifier_free(network: Network, null: Any, scale: float) -> Network:
 def classifier_guided(
     denoise: Denoise, kind: Kind, log_probability: LogProbability, cond: Any, scale: float
 ) -> Denoise:
-    """Dhariwal & Nichol 2021: ε̂ − scale·σ·∇ log p(cond | x); the gradient is the only one that is ever taken."""
+    """Dhariwal & Nichol 2021: ε̂ − scale·σ·∇ log p(cond | x); the gradient is the only one that is ever taken.
+
+    An output p·x₀ + q·ε moves by (q − p·σ/α) times what ε̂ moves; at α = 0, where x says nothing, it stays.
+    """
 
     def guided(x: Tensor, node: Node) -> Tensor:
         output = denoise(x, node)
+        if node.alpha == 0:
+            return output
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            time = torch.full((len(x),), node.t, dtype=x.dtype, device=x.device)
+            time = torch.full((len(x),), node.t, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
             (gradient,) = torch.autograd.grad(log_probability(leaf, time, cond).sum(), leaf)
-        noise = convert(x, output, kind, "noise", node) - scale * node.sigma * gradient
-        return convert(x, noise, "noise", kind, node)
+        p, q = parts(kind, node)
+        return output - (q - p * node.sigma / node.alpha) * scale * node.sigma * gradient
 
     return guided
 

@@ -59,10 +59,11 @@ def _trailing(schedule: Schedule, steps: int, rho: float, end: float) -> list[No
 
 
 def _leading(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
-    stride = (schedule.t_max - schedule.t_end) / steps
+    stride = (schedule.t_max - end) / steps
     if schedule.integer:
         stride = math.floor(stride)
-    return _times(schedule, [schedule.t_min + stride * i for i in reversed(range(steps))])
+    first = 1 if end == schedule.t_min else 0  # t_min is a node itself, or else the end
+    return _times(schedule, [schedule.t_min + stride * (i + first) for i in reversed(range(steps))])
 
 
 def _linspace(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
@@ -71,6 +72,8 @@ def _linspace(schedule: Schedule, steps: int, rho: float, end: float) -> list[No
 
 def _published(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
     """The D-ODE code's grids: int(linspace(0, T, N + 1)[:N]) reversed; ρ-spaced for EDM."""
+    if schedule.node(schedule.t_max).alpha == 0 or end != schedule.t_end:
+        raise ValueError("published grids exist for schedules with alpha > 0 and end at the data; use align='time'")
     if not isinstance(schedule, DiscreteVP):
         return _karras(schedule, steps, rho, end)
     return [schedule.node(float(int((schedule.t_max + 1) * i / steps))) for i in reversed(range(steps))]
@@ -130,6 +133,8 @@ def grid(
     if name is not None and not isinstance(name, str):
         if len(name) != steps + 1:
             raise ValueError(f"{steps} steps need {steps + 1} times; got {len(name)}")
+        if schedule.integer and any(float(t) != int(t) for t in name):
+            raise ValueError(f"this network takes whole times; got {', '.join(f'{t:g}' for t in name)}")
         return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
     name = name or default(schedule)
     if name not in GRIDS:

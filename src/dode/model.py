@@ -1,6 +1,5 @@
 """A network made usable: what it predicts, on which schedule, of which shape, under which guidance."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dode import denoiser, noise
+from dode import conditions, denoiser, noise
 from dode.denoiser import LogProbability, Network, Threshold
+from dode.fingerprints import probe, weights_hash
 from dode.prediction import KINDS, Kind
 from dode.sampling import Denoise
 from dode.schedule import Schedule
@@ -47,15 +47,15 @@ class Model:
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
         if self.null is None and scale != 1:
             raise ValueError(f"{self.name} has no condition that means 'none', so it cannot be guided")
-        return replace(self, guidance=float(scale))
+        return replace(self, guidance=float(scale), flow=self.flow if scale == 1 else None)
 
     def classifier_guided(self, log_probability: LogProbability, scale: float) -> "Model":
         """The model under classifier guidance: log_probability(x, t, cond) → (B,), differentiable in x."""
-        return replace(self, classifier=(log_probability, float(scale)))
+        return replace(self, classifier=(log_probability, float(scale)), flow=None)
 
     def thresholded(self, limit: float = 1.0, quantile: float | None = None) -> "Model":
         """The model with x̂₀ clipped to ±limit, or dynamically by a quantile (Saharia et al. 2022)."""
-        return replace(self, threshold=Threshold(limit, quantile))
+        return replace(self, threshold=Threshold(limit, quantile), flow=None)
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
         """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""
@@ -65,15 +65,19 @@ class Model:
 
     def conditions(self, indices: Sequence[int], cond: Any = None) -> Any:
         """The condition of these samples: the caller's (one row a sample), or the model's own."""
-        if cond is None:
-            cond = None if self.cond is None else self.cond(indices)
-        if isinstance(cond, list | np.ndarray):
-            cond = torch.as_tensor(np.asarray(cond))
-        if isinstance(cond, Tensor):
-            if cond.ndim < 1 or len(cond) != len(indices):
-                raise ValueError(f"cond must have one row a sample, {len(indices)}; got shape {tuple(cond.shape)}")
-            cond = cond.to(self.device)
-        return cond
+        if cond is not None and self.cond is None:
+            raise ValueError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
+        if cond is None and self.cond is not None:
+            cond = self.cond(indices)
+        return conditions.prepared(cond, len(indices), self.device)
+
+    def placed(self, x: Any) -> Tensor:
+        """States (n, *shape) as tensors of the model's device and dtype; ValueError for another shape."""
+        x = torch.as_tensor(x)
+        if x.ndim < 1 or len(x) < 1 or tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"noise must be (n, {', '.join(map(str, self.shape))}); got {tuple(x.shape)}")
+        placed: Tensor = x.to(self.device, self.dtype)
+        return placed
 
     def start(self, indices: Sequence[int], seed: int, stream: str = "report") -> Tensor:
         """x_T of these samples: (n, *shape) at the schedule's t_max."""
@@ -109,6 +113,7 @@ class Model:
         """
         from dode import reference
 
+        x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
         if self.flow is not None:
             return self.flow(x_T, cond)
@@ -125,6 +130,8 @@ class Called:
 
     def __call__(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
         given = (x.numpy(force=True), t.numpy(force=True)) if self.numpy else (x, t)
+        if self.numpy:
+            cond = conditions.as_numpy(cond)
         output = self.fn(*given, cond) if self.conditional else self.fn(*given)
         return torch.as_tensor(output, device=x.device) if isinstance(output, np.ndarray) else output
 
@@ -151,11 +158,13 @@ def from_callable(
 
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
     `sample` gives none; null: the same for "no condition", which makes guidance possible; numpy: fn works on numpy
-    arrays; variance: fn returns learned variances as further channels.  Raises ValueError if a first call fails to
-    return the shape of x.
+    arrays; variance: fn returns learned variances as further channels.  A module is put into evaluation mode.  Raises
+    ValueError if a first call fails to return the shape of x.
     """
+    if null is not None and cond is None:
+        raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
     if isinstance(fn, nn.Module):
-        fn = fn.eval().requires_grad_(False)
+        fn = fn.eval()
     made = Model(
         Called(fn, cond is not None, numpy),
         schedule,
@@ -168,35 +177,7 @@ def from_callable(
         dtype=dtype,
         device=device,
     )
-    mark = weights_hash(fn) if isinstance(fn, nn.Module) else probe(made)
+    mark = probe(made)  # also a first call, which tells a wrong shape now
+    if isinstance(fn, nn.Module) and fn.state_dict():
+        mark = weights_hash(fn)
     return replace(made, fingerprint=mark)
-
-
-def weights_hash(module: nn.Module) -> str:
-    """weights:… of every parameter and buffer, by name, in float32."""
-    digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().to("cpu", torch.float32).numpy().tobytes())
-    return f"weights:{digest.hexdigest()[:16]}"
-
-
-@torch.no_grad()
-def probe(model: Model) -> str:
-    """probe:… the RMS of the output, and its product with a fixed direction, at two nodes on one sample of noise."""
-    numbers = []
-    x = model.start([0], seed=0, stream="fit")
-    direction = noise.noise([1], model.shape, seed=0, stream="fit")
-    for t in (model.schedule.t_max, model.schedule.t_min):
-        denoise = model.denoiser(model.prediction, model.conditions([0]))
-        d = denoise(x, model.schedule.node(t)).double().cpu()
-        numbers += [float((d**2).mean().sqrt()), float((d * direction).mean())]
-    return "probe:" + ",".join(f"{value:.6g}" for value in numbers)
-
-
-def alike(mine: str, other: str) -> bool:
-    """Do two fingerprints mean the same network? Hashes must be equal, probes within 1e-3."""
-    if not (mine.startswith("probe:") and other.startswith("probe:")):
-        return mine == other
-    a, b = (np.array([float(v) for v in mark.removeprefix("probe:").split(",")]) for mark in (mine, other))
-    return bool(np.all(np.abs(a - b) <= 1e-3 * np.maximum(np.abs(a), np.abs(b)).max()))

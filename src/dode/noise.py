@@ -16,8 +16,8 @@ STREAMS = {"fit": 1, "select": 2, "report": 3}
 
 def noise(indices: Sequence[int], shape: Sequence[int], seed: int, stream: str = "report") -> Tensor:
     """Standard normal (len(indices), *shape) in float64: sample i depends on (seed, stream, i) alone."""
-    if seed < 0:
-        raise ValueError(f"seed must not be negative; got {seed}")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number from 0 to 2^64 − 1; got {seed!r}")
     drawn = np.empty((len(indices), *shape))
     for row, i in zip(drawn, indices, strict=True):
         key = np.array([seed, (STREAMS[stream] << 48) + i], dtype=np.uint64)

@@ -1,6 +1,7 @@
 """Pictures for people: contact sheets, rows of the same noise, λ along a run.  Needs matplotlib (extra: cli)."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.image
@@ -8,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dode.calibration import replace_bytes
 from dode.samplers import Sampler
 
 COLOURS = ("#0b6e99", "#c7522a", "#5b8c5a", "#7a5195", "#8a6d1d", "#444444")
@@ -29,7 +31,9 @@ def sheet(images: Tensor, path: str | Path, columns: int = 8, zoom: int = 2) -> 
     """A contact sheet as PNG."""
     picture = tiles(images, min(columns, len(images)))
     large = np.kron(picture, np.ones((zoom, zoom) + (1,) * (picture.ndim - 2)))
-    matplotlib.image.imsave(str(path), large, cmap="gray", vmin=0, vmax=1)
+    buffer = BytesIO()
+    matplotlib.image.imsave(buffer, large, cmap="gray", vmin=0, vmax=1, format="png")
+    replace_bytes(path, buffer.getvalue())
 
 
 def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str = "") -> None:
@@ -50,7 +54,14 @@ def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str
     figure.subplots_adjust(
         left=1.7 / (1.9 + 0.62 * columns), right=0.995, bottom=0.01, top=0.93 if title else 0.99, hspace=0.05
     )
-    figure.savefig(str(path))
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    """The figure as PNG, whole or not at all."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    replace_bytes(path, buffer.getvalue())
 
 
 def lambdas(samplers: Sequence[Sampler], path: str | Path) -> None:
@@ -71,4 +82,4 @@ def lambdas(samplers: Sequence[Sampler], path: str | Path) -> None:
     axes.set_xlabel("evaluation, from noise (0) to data (1)")
     axes.set_ylabel("λ  (band: ± 2 standard errors)")
     axes.legend(fontsize=8, frameon=False)
-    figure.savefig(str(path))
+    _save(figure, path)

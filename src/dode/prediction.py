@@ -37,7 +37,9 @@ def express(want: tuple[float, float], kind: Kind, node: Node) -> tuple[float, f
     if determinant == 0:
         raise ValueError(
             f"{kind} prediction at t = {node.t:g} (alpha = {node.alpha:g}, sigma = {node.sigma:g}) does not determine "
-            "data and noise; use data or flow prediction where alpha = 0, or start beside that node"
+            "data and noise; "
+            + ("no evaluation can stand at sigma = 0" if node.sigma == 0 else "")
+            + ("use data or flow prediction where alpha = 0, or start beside that node" if node.alpha == 0 else "")
         )
     return (want[0] * q - want[1] * p) / determinant, (want[1] * node.alpha - want[0] * node.sigma) / determinant
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dode.denoiser import rows
+from dode.conditions import rows
 from dode.grid import grid
 from dode.plan import Plan
 from dode.sampling import run, trajectory
@@ -21,7 +21,7 @@ from dode.tracing import trace
 if TYPE_CHECKING:
     from dode.model import Model
 
-FIRST, MOST, PILOT = 32, 2048, 8  # steps to begin with, steps to give up at, samples that decide
+FIRST, MOST, PILOT = 30, 1024, 8  # steps to begin with, steps to give up at, samples that decide
 
 
 def plan(model: "Model", steps: int) -> Plan:
@@ -42,16 +42,19 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     index = slice(0, min(PILOT, len(x_T)))
     denoise = model.denoiser(EDM.kind(model.prediction), rows(cond, index))
     limit = int(model.schedule.t_max - model.schedule.t_end) // 2 if model.schedule.integer else MOST
-    count, before, change = FIRST, run(plan(model, FIRST), denoise, x_T[index]), float("inf")
-    while count < limit:
-        count = min(2 * count, limit)
+    counts = [max(1, limit)]
+    while counts[0] // 2 >= min(FIRST, max(1, limit // 4)):
+        counts.insert(0, counts[0] // 2)
+    before, change = run(plan(model, counts[0]), denoise, x_T[index]), float("inf")
+    for count in counts[1:]:
         after = run(plan(model, count), denoise, x_T[index])
         change = float((after - before).double().square().mean().sqrt() / after.double().square().mean().sqrt())
         if change <= rtol:
             return count
         before = after
     raise ValueError(
-        f"{model.name}: halving {count} steps still moves the solution by {change:.2g}, more than {rtol:g}"
+        f"{model.name}: halving {limit} steps, the most there are, still moves the solution by {change:.2g}, "
+        f"more than rtol = {rtol:g}"
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dode import calibration, reference
-from dode.denoiser import rows
+from dode.conditions import rows
 from dode.model import Model
 from dode.plan import Plan
 from dode.sampling import State, run, trajectory
@@ -26,6 +26,7 @@ class Provenance:
     method: str
     distilled: bool
     grid: str | tuple[float, ...]
+    end: str = "data"
     teacher: str | None = None
     teacher_nfe: int | None = None
     align: str | None = None
@@ -74,6 +75,8 @@ class Sampler:
         Give n and a seed, or noise: x_T (n, *shape), that is σ_T times standard normal. cond: one row a sample.
         Results are bitwise equal for equal batch, and within 1e-5 otherwise.  callback(state) after every evaluation.
         """
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1; got {batch}")
         x_T, cond = self._begin(n, seed, noise, cond)
         parts = []
         for i in range(0, len(x_T), batch):
@@ -88,13 +91,13 @@ class Sampler:
             parts.append(state.y)
         return torch.cat(parts)
 
+    @torch.no_grad()
     def trajectory(
         self, n: int | None = None, *, seed: int = 0, noise: Tensor | None = None, cond: Any = None
     ) -> Iterator[State]:
         """Every state of a run, the first before any evaluation; arguments as for `sample`."""
         x_T, cond = self._begin(n, seed, noise, cond)
-        with torch.no_grad():
-            yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T)
+        yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T)
 
     @torch.no_grad()
     def invert(self, x0: Tensor, cond: Any = None, steps: int = 50) -> Tensor:
@@ -104,8 +107,7 @@ class Sampler:
         """
         cond = self.model.conditions(range(len(x0)), cond)
         plan, first = reference.backward(self.model, steps, self.plan.nodes[0])
-        x0 = x0.to(self.model.device, self.model.dtype)
-        return run(plan, self.model.denoiser(plan.kind, cond), first.alpha * x0)
+        return run(plan, self.model.denoiser(plan.kind, cond), first.alpha * self.model.placed(x0))
 
     def save(self, path: str | Path) -> None:
         """Write the calibration file; several samplers go into one with `dode.save`."""
@@ -117,9 +119,7 @@ class Sampler:
         if n is not None and n < 1:
             raise ValueError(f"the number of samples must be at least 1; got {n}")
         x_T = self.model.start(range(n or 0), seed) if noise is None else noise
-        if tuple(x_T.shape[1:]) != self.model.shape:
-            raise ValueError(f"noise must be (n, {', '.join(map(str, self.model.shape))}); got {tuple(x_T.shape)}")
-        x_T = x_T.to(self.model.device, self.model.dtype)
+        x_T = self.model.placed(x_T)
         return x_T, self.model.conditions(range(len(x_T)), cond)
 
 
@@ -134,7 +134,7 @@ def sampler(
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
     plan, made = build(named(method), nfe, model.schedule, model.prediction, grid, end)
     where = made.name if made.name != "times" else tuple(node.t for node in made.nodes)
-    return Sampler(model, plan, Provenance(named(method).name, False, where, dtype=dtype_name(model)))
+    return Sampler(model, plan, Provenance(named(method).name, False, where, end, dtype=dtype_name(model)))
 
 
 def dtype_name(model: Model) -> str:
@@ -144,6 +144,8 @@ def dtype_name(model: Model) -> str:
 
 def save(path: str | Path, *samplers: Sampler) -> None:
     """One calibration file of all these samplers; they must be of one model. It appears whole or not at all."""
+    if not samplers:
+        raise ValueError("give at least one sampler to save")
     entries = []
     for one in samplers:
         entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}

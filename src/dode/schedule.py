@@ -4,7 +4,6 @@ A schedule says where a run starts (`t_max`), the smallest noise level the netwo
 (`t_end`). Its numbers are plain floats: everything known ahead of a run is computed ahead, in float64.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+TINY = 1e-12
 ROUNDING = 1e-6  # a time that went through float32 may come back this much beyond an end
 
 
@@ -88,7 +88,7 @@ class DiscreteVP:
         a = np.asarray(self.alphas_cumprod, dtype=np.float64)
         if a.ndim != 1 or len(a) < 2 or not np.all(np.diff(a) < 0) or not (a[0] < 1 and a[-1] >= 0):
             raise ValueError(
-                f"alphas_cumprod must fall strictly within (1, 0]; got shape {a.shape}, {a[:1]} … {a[-1:]}"
+                f"alphas_cumprod must fall strictly, from below 1 to 0 or above; got {a[:1]} … {a[-1:]}, {a.shape}"
             )
         object.__setattr__(self, "alphas_cumprod", a)
         with np.errstate(divide="ignore"):
@@ -243,7 +243,9 @@ class Functions:
 
     def node(self, t: float) -> Node:
         _inside(t, self.t_min - ROUNDING, self.t_max * (1 + ROUNDING), "schedule")
-        return Node(float(t), float(self.alpha(t)), float(self.sigma(t)))
+        alpha, sigma = float(self.alpha(t)), float(self.sigma(t))
+        # cos(π/2) is 6e-17, not 0: what is rounding is an end
+        return Node(float(t), 0.0 if alpha < TINY * sigma else alpha, 0.0 if sigma < TINY * alpha else sigma)
 
     def at(self, logsnr: float) -> Node:
         low, high = self.t_min, self.t_max  # log-SNR falls with t: bisect to the last bit
@@ -284,15 +286,7 @@ def zero_terminal_snr(alphas_cumprod: Sequence[float] | np.ndarray, floor: float
     Solvers in noise form cannot start at ᾱ = 0; `floor=2**-24` starts them just beside it.
     """
     root = np.sqrt(np.asarray(alphas_cumprod, dtype=np.float64))
-    scaled: np.ndarray = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
-    scaled[-1] = floor
+    low = math.sqrt(floor)
+    share = (root - root[-1]) / (root[0] - root[-1])  # 1 first, 0 last
+    scaled: np.ndarray = (low + share * (root[0] - low)) ** 2
     return scaled
-
-
-def fingerprint(schedule: Schedule) -> str:
-    """Sixteen hexadecimal digits that say which schedule this is: α and σ at 33 times, to ten digits."""
-    times = [schedule.t_min + (schedule.t_max - schedule.t_min) * i / 32 for i in range(33)]
-    if schedule.integer:
-        times = [float(round(t)) for t in times]
-    numbers = [f"{value:.9e}" for t in times for value in schedule.node(t)]
-    return hashlib.sha256(" ".join(numbers).encode()).hexdigest()[:16]

@@ -40,7 +40,8 @@ def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind
     most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
     count = min(most, scale * student.nfe)
     plan = trace(method, grid(schedule, count, "published").nodes, schedule, kind)
-    return Lesson(plan, (tuple((k + 1) * count // student.nfe for k in range(student.nfe)),))
+    steps = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]  # states at the teacher's nodes, not between
+    return Lesson(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
 
 
 def _state_at(plan: Plan, node: Node) -> int:

@@ -20,7 +20,7 @@ def main() -> None:
     """Entry point: bad input is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
-    except (ValueError, typer.BadParameter) as error:
+    except (ValueError, OSError) as error:
         code = _complain(str(error))
     except typer.Abort:
         code = _complain("stopped")
@@ -36,5 +36,6 @@ def main() -> None:
 
 
 def _complain(message: str) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    if message.strip():  # without arguments typer has shown the help and has nothing to add
+        print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -1,5 +1,6 @@
 """What the commands share: parsing of options, the model by name, progress bars, tables."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,8 @@ def open_model(name: str, guidance: float = 1.0, device: str = "cpu", dtype: str
         raise ValueError(f"--dtype must be one of {', '.join(kinds)}; got {dtype!r}")
     model = bundled(name)
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.ones(1, device=device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {device!r} cannot be used here ({reason})") from error
     return model.to(device, kinds[dtype]).guided(guidance)
@@ -64,13 +65,14 @@ def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None
     return [label] * count
 
 
-def writable(path: Path) -> Path:
-    """The path, if a file can be put there; asked before long work, not after."""
+def writable(path: Path, suffix: str = "") -> None:
+    """ValueError unless a file of this kind can be put there; asked before long work, not after."""
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise ValueError(f"cannot write {path}: it is a folder")
-    return path
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"cannot write {path}: it is a folder, or its folder is read-only")
+    if suffix and path.suffix.lower() != suffix:
+        raise ValueError(f"cannot write {path}: the picture is a PNG, so its name must end with {suffix}")
 
 
 @contextmanager

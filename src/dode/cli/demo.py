@@ -28,6 +28,8 @@ def demo(
     from dode.evaluate.comparison import Settings
 
     settings = Settings(report, fd, seed)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"cannot use {output} as the folder: it is a file")
     opened = common.open_model(model, guidance)
     output.mkdir(parents=True, exist_ok=True)
     with common.progress("1/3 teacher and fit") as advance:

@@ -35,6 +35,7 @@ def distill(
     import dode
     from dode.distilled import RHO
     from dode.evaluate import reporting
+    from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
@@ -61,4 +62,7 @@ def distill(
         figures = one.provenance.report
         said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if figures else ""
         print(f"{one.name} NFE {count}{said}")
+        biased = bias(one.plan, opened.schedule)
+        if biased:
+            print(f"note: {biased}")
     print(f"written: {output}")

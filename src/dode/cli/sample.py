@@ -29,8 +29,11 @@ def sample(
         raise ValueError("give either --calibration FILE or --solver NAME")
     if number < 1 or columns < 1 or batch < 1:
         raise ValueError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
-    common.writable(output)
+    if calibration is not None and grid is not None:
+        raise ValueError("a calibration brings its own grid; give no --grid with it")
+    common.writable(output, ".png")
     from dode import plots, samplers
+    from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype)
     if calibration is not None:
@@ -52,4 +55,7 @@ def sample(
             number, seed=seed, cond=common.labels_of(opened, label, number), batch=batch, callback=tick
         )
     plots.sheet(images, output, columns)
+    biased = bias(chosen.plan, opened.schedule)
+    if biased:
+        print(f"note: {biased}")
     print(f"{number} samples, {chosen.nfe} evaluations each: {output}")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.denoiser import rows
+from dode.conditions import rows
 from dode.evaluate.distance import distance
 from dode.evaluate.frechet import Features, Moments, frechet, moments, paired_error, splits, to_uint8
 from dode.samplers import Sampler

@@ -64,7 +64,9 @@ def with_figures(
     settings = Settings(report, seed=seed, batch=batch)
     chosen = []
     for one in made.values():
-        base = plain.sampler(model, one.provenance.method, nfe=one.nfe, grid=one.provenance.grid)
+        base = plain.sampler(
+            model, one.provenance.method, nfe=one.nfe, grid=one.provenance.grid, end=one.provenance.end
+        )
         chosen += [replace(one, model=model), base]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)
     figures = {}

@@ -1,0 +1,53 @@
+"""What a network is conditioned on: a tensor with one row a sample, or a dict or tuple of such, or nothing."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def prepared(cond: Any, count: int, device: str) -> Any:
+    """Arrays and lists as tensors on the device; ValueError unless everything has `count` rows."""
+    if cond is None:
+        return None
+    if isinstance(cond, dict):
+        return {key: prepared(value, count, device) for key, value in cond.items()}
+    if isinstance(cond, tuple):
+        return tuple(prepared(value, count, device) for value in cond)
+    if isinstance(cond, list | np.ndarray) and np.asarray(cond).dtype.kind in "biufc":
+        cond = torch.as_tensor(np.asarray(cond))
+    if not isinstance(cond, Tensor):
+        raise ValueError(
+            f"cond must be a tensor, array or list of numbers, or a dict or tuple of them; got {type(cond).__name__}"
+        )
+    if cond.ndim < 1 or len(cond) != count:
+        raise ValueError(f"cond must have one row a sample, {count}; got shape {tuple(cond.shape)}")
+    return cond.to(device)
+
+
+def rows(cond: Any, index: Any) -> Any:
+    """Some rows of a condition."""
+    if isinstance(cond, dict):
+        return {key: rows(value, index) for key, value in cond.items()}
+    if isinstance(cond, tuple):
+        return tuple(rows(value, index) for value in cond)
+    return cond if cond is None else cond[index]
+
+
+def joined(first: Any, second: Any) -> Any:
+    """Two conditions one after the other, as one batch."""
+    if isinstance(first, dict):
+        return {key: joined(value, second[key]) for key, value in first.items()}
+    if isinstance(first, tuple):
+        return tuple(joined(a, b) for a, b in zip(first, second, strict=True))
+    return first if first is None else torch.cat([first, second])
+
+
+def as_numpy(cond: Any) -> Any:
+    """The same with numpy arrays."""
+    if isinstance(cond, dict):
+        return {key: as_numpy(value) for key, value in cond.items()}
+    if isinstance(cond, tuple):
+        return tuple(as_numpy(value) for value in cond)
+    return cond if cond is None else cond.numpy(force=True)
