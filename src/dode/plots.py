@@ -40,7 +40,7 @@ def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str
     """One row of images for each name, the same noise in a column."""
     lines, columns = len(named), len(named[0][1])
     height, width = named[0][1].shape[-2:]
-    figure = Figure(figsize=(1.9 + 0.62 * columns, 0.66 * lines * height / width + (0.4 if title else 0.1)), dpi=130)
+    figure = Figure(figsize=(1.4 + 0.62 * columns, 0.66 * lines * height / width + (0.4 if title else 0.1)), dpi=130)
     for i, (name, images) in enumerate(named):
         axes = figure.add_subplot(lines, 1, i + 1)
         axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -52,7 +52,7 @@ def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str
     if title:
         figure.suptitle(title, fontsize=9)
     figure.subplots_adjust(
-        left=1.7 / (1.9 + 0.62 * columns), right=0.995, bottom=0.01, top=0.93 if title else 0.99, hspace=0.05
+        left=1.2 / (1.4 + 0.62 * columns), right=0.995, bottom=0.01, top=0.93 if title else 0.99, hspace=0.05
     )
     _save(figure, path)
 
@@ -70,7 +70,7 @@ def lambdas(samplers: Sequence[Sampler], path: str | Path) -> None:
     axes = figure.add_subplot()
     axes.axhline(0, color="#bbbbbb", lw=1)
     axes.axhline(0.5, color="#bbbbbb", lw=1, ls=":")
-    axes.annotate("½: Adams–Bashforth 2 on even steps", (0.01, 0.5), fontsize=7, color="#666666", va="bottom")
+    axes.annotate("½: Adams–Bashforth 2", (1, 0.5), fontsize=7, color="#666666", va="bottom", ha="right")
     for sampler, colour in zip(samplers, COLOURS * len(samplers), strict=False):
         where = np.arange(sampler.nfe) / max(1, sampler.nfe - 1)
         label = f"{sampler.name}, NFE {sampler.nfe}"
