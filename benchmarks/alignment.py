@@ -19,7 +19,7 @@ from dode.evaluate.comparison import Settings
 
 CASES = {
     "fashion": (("ddim", (5, 10, 25)),),
-    "fashion-edm": (("ddim", (5, 10, 25)), ("edm", (5, 9, 25))),
+    "fashion-edm": (("ddim", (5, 10, 25)),),
 }
 
 
