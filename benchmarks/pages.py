@@ -16,7 +16,8 @@ def filled(text: str) -> str:
 
     def table(found: re.Match[str]) -> str:
         path = ROOT / f"docs/results/{found[1]}.md"
-        return f"<!-- results: {found[1]} -->\n{path.read_text()}<!-- end -->"
+        text = path.read_text() if path.exists() else "(not measured yet)\n"
+        return f"<!-- results: {found[1]} -->\n{text}<!-- end -->"
 
     return PLACE.sub(table, text)
 
