@@ -38,7 +38,7 @@ epochs. Its features serve the Fréchet distance (statistics of the training ima
 def figures(model: Model, guidance: float, samples: int) -> tuple[torch.Tensor, float, float]:
     """Exact solutions on report noise, the share classified as their label, and their Fréchet distance."""
     guided = model.guided(guidance)
-    images = guided.exact(guided.start(range(samples), seed=0), rtol=2e-3, batch=100)
+    images = guided.exact(guided.start(range(samples), seed=0), rtol=5e-3, batch=100)
     guesses = classifier()(to_uint8(images)).argmax(1)
     agreement = float((guesses == torch.arange(samples) % len(CLASSES)).float().mean())
     features = classifier().features(to_uint8(images)).numpy()
