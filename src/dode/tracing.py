@@ -118,6 +118,8 @@ class Tracer:
 
 Step = Callable[[Any, Node, Node, Any], Any]  # on Forms and a Tracer, or on tensors and anything that acts as one
 
+STEADY: dict[Kind, Kind] = {"v": "data", "score": "noise"}
+
 
 @dataclass(frozen=True)
 class Method:
@@ -135,7 +137,7 @@ class Method:
 
         v and score change along a straight line, so differences of them would not vanish there: data and noise instead.
         """
-        steady: Kind = {"v": "data", "score": "noise"}.get(prediction, prediction)  # type: ignore[assignment]
+        steady = STEADY.get(prediction, prediction)
         return steady if not self.kinds or steady in self.kinds else self.kinds[0]
 
 
