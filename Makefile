@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-DEV := hypothesis mypy pytest pytest-xdist ruff
+DEV := diffusers hypothesis mypy pytest pytest-xdist ruff
 
 .PHONY: demo test lint bench clean
 

@@ -42,7 +42,7 @@ def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settin
     """For each rho the RMS at each number of evaluations, from one teacher run; "plain" beside them."""
     exact = reporting.exact(model, settings, silent)
     students = [build(METHODS[method], n, model.schedule, model.prediction) for n in counts]
-    kind = METHODS["ddim"].kind(model.prediction)
+    kind = METHODS["ddim"].kind(model.prediction, model.schedule)
     lesson = by_time(students, 10, model.schedule, METHODS["ddim"], kind)
     x_T, cond = model.start(range(FIT), 0, "fit"), model.conditions(range(FIT))
     denoise = model.denoiser(kind, cond)  # ddim's and edm's outputs are of this kind on these models

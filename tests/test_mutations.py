@@ -96,7 +96,7 @@ def test_one_changed_coefficient_of_a_distilled_plan_is_seen(method):
     """A flipped λ, or one unequal by a millionth, changes samples by more than the comparisons with equations allow."""
     schedule = SCHEDULES["vp"]
     model = mixture().model(schedule, "noise", torch.float64)
-    kind = METHODS[method].kind("noise")
+    kind = METHODS[method].kind("noise", schedule)
     plan = trace(METHODS[method], grid(schedule, 4).nodes, schedule, kind)
     good = plan.extrapolate(2, 0.4)
     x, denoise = model.start(range(3), 0), model.denoiser(kind, None)

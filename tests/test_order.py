@@ -19,7 +19,7 @@ def error(method, schedule, steps):
     first, last = (0.9, 0.05) if schedule == "vp" else (10.0, 0.1)
     times = [first + (last - first) * i / steps for i in range(steps + 1)]
     nodes = grid(sched, steps, times).nodes
-    plan = trace(METHODS[method], nodes, sched, METHODS[method].kind(model.prediction))
+    plan = trace(METHODS[method], nodes, sched, METHODS[method].kind(model.prediction, sched))
     x = model.start(range(8), 0) * nodes[0].sigma
     exact = _gaussian_flow(x, nodes)
     return float((run(plan, model.denoiser(plan.kind, None), x) - exact).square().mean().sqrt())

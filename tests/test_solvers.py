@@ -136,7 +136,7 @@ class Eager:
 def test_the_plan_is_the_step_function(method, schedule, nfe):
     model = mixture_model(schedule)
     chosen = METHODS[method]
-    kind = chosen.kind(model.prediction)
+    kind = chosen.kind(model.prediction, model.schedule)
     plan, made = build(chosen, nfe, model.schedule, model.prediction)
     denoise, start = model.denoiser(kind, None), model.start(range(3), 1)
     net, x = Eager(kind, denoise), start

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dode import analytic, distillation, grid, plan, prediction, sampling, schedule, solvers, tracing
     from dode.distilled import distill
+    from dode.methods import Method
     from dode.model import Model, from_callable
     from dode.plan import Plan
     from dode.samplers import Sampler, load, sampler, save
     from dode.solvers import METHODS
-    from dode.tracing import Method
     from dode.weights import bundled
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "METHODS": "solvers",
-    "Method": "tracing",
+    "Method": "methods",
     "Model": "model",
     "Plan": "plan",
     "Sampler": "samplers",

@@ -51,6 +51,7 @@ def plan_to_json(plan: Plan) -> Json:
         "use": plan.use.tolist(),
         "mix": plan.mix.tolist(),
         "blend": plan.blend.tolist(),
+        "noise": list(plan.added),
         "table": plan.table.tolist(),
     }
 
@@ -59,7 +60,9 @@ def plan_from_json(data: Json) -> Plan:
     """The plan, exactly; its own checks run again."""
     arrays = {name: np.array(data[name]) for name in ("start", "use", "mix", "blend")}
     nodes = tuple(Node(*node) for node in data["nodes"])
-    return Plan(data["space"], nodes, tuple(data["fresh"]), **arrays, carry=data["carry"], free=data["free"])
+    noise = np.array(data["noise"]) if "noise" in data else None  # files of the first version have none
+    fresh = tuple(data["fresh"])
+    return Plan(data["space"], nodes, fresh, **arrays, noise=noise, carry=data["carry"], free=data["free"])
 
 
 def checksum(content: Json) -> str:

@@ -4,17 +4,20 @@ y_{k+1} is affine in λ_k with slope v = use[k, k]·(D_k − D_{k−1}), so with
 
     λ_k = ⟨r, v⟩ / (⟨v, v⟩ + ρ·⟨u, u⟩),   u = use[k, k]·D_k.
 
-ρ = 0 is the paper.  The student goes on from its own corrected state, so later λ see its own error.
+ρ = 0 is the paper.  The student goes on from its own corrected state, so later λ see its own error.  With several
+directions at an evaluation the same least squares are solved by QR.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dode.formulations import Directions, one
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, begin, combine, evaluate, move, observe
 
@@ -31,63 +34,135 @@ class Batch:
     targets: Sequence[Tensor]
 
 
+class Solution(NamedTuple):
+    """Of the least squares at one evaluation, with m directions."""
+
+    weights: Array  # (m,): λ
+    errors: Array  # (m,): their standard errors over the samples
+    ratio: float  # ‖v‖/‖u‖; where it is small, λ is ill-determined
+    condition: float  # of the matrix of slopes
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A distilled plan, and what is known of each λ."""
+    """A distilled plan, and what is known of each evaluation's λ."""
 
     plan: Plan
-    errors: Array  # (N,): standard error of λ over the samples
-    ratios: Array  # (N,): ‖v‖/‖u‖; where it is small, λ is ill-determined
+    solutions: tuple[Solution, ...]  # one an evaluation
 
+    @property
+    def lambdas(self) -> Array:
+        """(N,): the first λ of each evaluation, 0 where there is none."""
+        return np.array([s.weights[0] if len(s.weights) else 0.0 for s in self.solutions])
 
-def slope(plan: Plan, state: State) -> Tensor:
-    """V = ∂y/∂λ of the evaluation just observed, for the paper's direction."""
-    row = plan.extrapolate(state.k, 1.0).table[state.k] - plan.table[state.k]
-    return combine(0.0, state.x, row[: state.k + 2], state.seen)
-
-
-def output(plan: Plan, state: State) -> Tensor:
-    """U = use[k, k]·D_k: what the size of v is compared with."""
-    row = np.concatenate([[0.0], plan.use[state.k, state.k] * plan.blend[state.k]])
-    return combine(0.0, state.x, row[: state.k + 2], state.seen)
+    @property
+    def errors(self) -> Array:
+        """(N,): their standard errors."""
+        return np.array([s.errors[0] if len(s.errors) else 0.0 for s in self.solutions])
 
 
 @torch.no_grad()
-def fit(plan: Plan, batches: Sequence[Batch], rho: float, tick: Tick = lambda calls: None) -> Fit:
+def fit(
+    plan: Plan,
+    batches: Sequence[Batch],
+    rho: float,
+    tick: Tick = lambda calls: None,
+    directions: Directions = one,
+    forced: bool = False,
+) -> Fit:
     """Fit every λ of a plan; batches advance in lockstep, so their number does not change the result.
 
+    forced: every evaluation is made on the teacher's state instead of the student's own (section 5's exposure bias).
     Sums are per sample, in float64 on the CPU, and added in the order of the samples.
     """
     states = [begin(plan, batch.x_T) for batch in batches]
-    errors, ratios = np.zeros(plan.nfe), np.zeros(plan.nfe)
+    solutions = []
     for k in range(plan.nfe):
-        sums = []
+        rows = directions(plan, k)
+        systems = []
         for i, batch in enumerate(batches):
             states[i] = observe(plan, states[i], evaluate(plan, states[i], batch.denoise))
-            sums.append(_sums(plan, states[i], batch.targets[k]))
+            systems.append(_system(plan, states[i], rows, batch.targets[k]))
             tick(1)
-        lam, errors[k], ratios[k] = solve(np.concatenate(sums), rho)
-        if abs(lam) > LARGE:
+        found = _solved(systems, rho)
+        largest = float(np.max(np.abs(found.weights), initial=0))
+        if largest > LARGE:
             warnings.warn(
-                f"evaluation {k + 1}: lambda = {lam:.3g} is large (‖v‖/‖u‖ = {ratios[k]:.1g}); a larger rho tames it",
+                f"evaluation {k + 1}: lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); "
+                "a larger rho tames it",
                 stacklevel=2,
             )
-        plan = plan.extrapolate(k, lam)
+        plan = plan.mixed(k, found.weights @ rows)
+        solutions.append(found)
         states = [move(plan, state) for state in states]
-    return Fit(plan, errors, ratios)
+        if forced:
+            states = [state._replace(y=batch.targets[k]) for state, batch in zip(states, batches, strict=True)]
+    return Fit(plan, tuple(solutions))
 
 
-def _sums(plan: Plan, state: State, target: Tensor) -> Array:
-    """(B, 3): ⟨r, v⟩, ⟨v, v⟩, ⟨u, u⟩ of every sample."""
-    v, u = slope(plan, state), output(plan, state)
-    r = target - move(plan, state).y
-    pairs = ((r, v), (v, v), (u, u))
-    wide = [(a.cpu().double().flatten(1), b.cpu().double().flatten(1)) for a, b in pairs]
-    return torch.stack([(a * b).sum(1) for a, b in wide], dim=1).numpy()
+@torch.no_grad()
+def search(
+    plans: Sequence[Plan], batches: Sequence[Batch], tick: Tick = lambda calls: None
+) -> tuple[int, tuple[float, ...]]:
+    """The number of the plan whose end lies nearest to the targets' last state, and the RMS distance of every plan."""
+    squares = np.zeros(len(plans))
+    for i, plan in enumerate(plans):
+        for batch in batches:
+            state = begin(plan, batch.x_T)
+            for _ in range(plan.nfe):
+                state = move(plan, observe(plan, state, evaluate(plan, state, batch.denoise)))
+                tick(1)
+            squares[i] += float((state.y.cpu().double() - batch.targets[-1].cpu().double()).square().sum())
+    count = sum(batch.x_T.numel() for batch in batches)
+    return int(np.argmin(squares)), tuple(np.sqrt(squares / count).tolist())
 
 
-def solve(sums: Array, rho: float) -> tuple[float, float, float]:
-    """(λ, its standard error, ‖v‖/‖u‖) from ⟨r, v⟩, ⟨v, v⟩, ⟨u, u⟩ of every sample; 0/0 is 0.
+class System(NamedTuple):
+    """A batch's least squares: the R of its slopes and residual, and the sums of every sample."""
+
+    factor: Array  # (≤ m + 1, m + 1): R of [v_1 … v_m, r]
+    gram: Array  # (B, m + 1, m + 1): their products, sample by sample
+    outputs: Array  # (B,): ⟨u, u⟩
+
+
+def _system(plan: Plan, state: State, rows: Array, target: Tensor) -> System:
+    k = state.k
+    slopes = [combine(0.0, state.x, _reach(plan, k, row), state.seen) for row in rows]
+    output = combine(0.0, state.x, _reach(plan, k, np.eye(1 + plan.nfe)[1 + k]), state.seen)
+    columns = [*slopes, target - move(plan, state).y]
+    wide = torch.stack([column.cpu().double().flatten(1) for column in columns], dim=2)  # (B, D, m + 1)
+    gram = torch.einsum("bdi,bdj->bij", wide, wide).numpy()
+    outputs = output.cpu().double().flatten(1).square().sum(1).numpy()
+    # one direction is a quotient of sums; with several a QR factor keeps the digits that products would square away
+    factor = _triangle(wide.flatten(0, 1).numpy()) if len(rows) > 1 else np.zeros((0, 1 + len(rows)))
+    return System(factor, gram, outputs)
+
+
+def _triangle(matrix: Array) -> Array:
+    """R of the QR factorisation."""
+    factor: Array = torch.linalg.qr(torch.from_numpy(matrix), mode="r").R.numpy()
+    return factor
+
+
+def _reach(plan: Plan, k: int, row: Array) -> Array:
+    """∂y_{k+1} of a change of row k of mix, over what has been seen: (k + 2,)."""
+    reach: Array = plan.use[k, k] * plan.lifted(row)[: k + 2]
+    return reach
+
+
+def _solved(systems: Sequence[System], rho: float) -> Solution:
+    gram = np.concatenate([system.gram for system in systems])
+    outputs = np.concatenate([system.outputs for system in systems])
+    count = gram.shape[1] - 1
+    if count == 0:
+        return Solution(np.zeros(0), np.zeros(0), 0.0, 1.0)
+    if count == 1:
+        return solve(np.stack([gram[:, 0, 1], gram[:, 0, 0], outputs], axis=1), rho)
+    return solve_all(np.concatenate([system.factor for system in systems]), gram, outputs, rho)
+
+
+def solve(sums: Array, rho: float) -> Solution:
+    """λ from (n, 3): ⟨r, v⟩, ⟨v, v⟩, ⟨u, u⟩ of every sample; 0/0 is 0.
 
     The error is that of a ratio of means, linearised (Cochran 1977, section 6.4).
     """
@@ -95,8 +170,26 @@ def solve(sums: Array, rho: float) -> tuple[float, float, float]:
     weight = vv + rho * uu
     total, n = float(weight.sum()), len(rv)
     if total == 0:
-        return 0.0, 0.0, 0.0
+        return Solution(np.zeros(1), np.zeros(1), 0.0, 1.0)
     lam = float(rv.sum()) / total
     error = float(np.sqrt(np.sum((rv - lam * weight) ** 2) * n / max(1, n - 1))) / total
     ratio = float(np.sqrt(vv.sum() / uu.sum())) if uu.sum() > 0 else 0.0
-    return lam, error, ratio
+    return Solution(np.array([lam]), np.array([error]), ratio, 1.0)
+
+
+def solve_all(factor: Array, gram: Array, outputs: Array, rho: float) -> Solution:
+    """M coefficients from the batches' QR factors (…, m + 1), one above the other; ρ·Σ⟨u, u⟩ on each square.
+
+    Their covariance is the sandwich of the samples' scores (White 1980), from gram (n, m + 1, m + 1), outputs (n,).
+    """
+    n, m = len(outputs), gram.shape[1] - 1
+    whole = _triangle(factor)
+    slopes, residual = whole[:, :m], whole[:, m]
+    ridge = rho * outputs.sum()
+    padded = np.concatenate([slopes, np.sqrt(ridge) * np.eye(m)])
+    weights = np.linalg.lstsq(padded, np.concatenate([residual, np.zeros(m)]), rcond=None)[0]
+    scores = gram[:, :m, m] - gram[:, :m, :m] @ weights - rho * outputs[:, None] * weights
+    inverse = np.linalg.pinv(padded)  # (XᵀX)⁻¹ = X⁺X⁺ᵀ
+    spread = inverse @ inverse.T @ (scores.T @ scores) @ inverse @ inverse.T * n / max(1, n - 1)
+    ratio = float(np.sqrt(np.trace(gram[:, :m, :m].sum(0)) / outputs.sum())) if outputs.sum() > 0 else 0.0
+    return Solution(weights, np.sqrt(np.maximum(np.diag(spread), 0)), ratio, float(np.linalg.cond(slopes)))

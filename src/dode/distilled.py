@@ -1,60 +1,36 @@
-"""`dode.distill`: one teacher run, then a fit for each number of evaluations asked for."""
+"""`dode.distill`: one teacher run, then a fit for each solver and number of evaluations asked for."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
 
 from dode.conditions import rows
-from dode.distillation import Batch, Fit, fit
-from dode.grid import Grid
+from dode.course import RHO, Course, SolverOptions, Student, students
+from dode.distillation import Batch, Fit, Solution, fit, search
 from dode.model import Model
-from dode.plan import Plan
-from dode.samplers import Provenance, Sampler, dtype_name
-from dode.schedule import Node
-from dode.solvers import method as named
-from dode.solvers.budget import build
-from dode.teacher import ALIGNMENTS, Lesson, by_count, by_time, teach
+from dode.samplers import Provenance, Sampler, dtype_name, where_made
+from dode.solvers.names import read
+from dode.teacher import Lesson, lessons, teach
 
-RHO = 1e-4  # chosen on select noise: docs/results/rho-*.md, made by benchmarks/rho.py
 Progress = Callable[[int, int], None]  # (network calls done, network calls in all), a call being one batch
 
 
-@dataclass(frozen=True)
-class Course:
-    """Everything that decides a distillation but the model and the students."""
-
-    teacher: str = "ddim"
-    scale: int = 10
-    samples: int = 100
-    seed: int = 0
-    rho: float = RHO
-    align: str = "time"
-    batch: int = 50
-    cond: Any = None
-    end: str = "data"
-
-    def __post_init__(self) -> None:
-        if self.align not in ALIGNMENTS:
-            raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}; got {self.align!r}")
-        if min(self.samples, self.batch, self.scale) < 1 or not 0 <= self.rho < math.inf:
-            got = f"{self.samples}, {self.batch}, {self.scale}, {self.rho}"
-            raise ValueError(f"samples, batch and scale must be at least 1 and rho at least 0; got {got}")
-
-
-class Options(TypedDict, total=False):
+class Options(SolverOptions, total=False):
     """The options of `distill`, for type checkers."""
 
-    teacher: str
+    teacher: str | None
     scale: int
     samples: int
     seed: int
     cond: Any
     rho: float
     align: str
+    formulation: str
+    lam: float | str | None
+    carry: bool
+    states: str
     grid: str | Sequence[float] | None
     end: str
     batch: int
@@ -65,79 +41,105 @@ class Options(TypedDict, total=False):
 def distill(model: Model, method: str, *, nfe: int, **options: Unpack[Options]) -> Sampler: ...
 @overload
 def distill(model: Model, method: str, *, nfe: Sequence[int], **options: Unpack[Options]) -> dict[int, Sampler]: ...
+@overload
+def distill(
+    model: Model, method: list[str] | tuple[str, ...], *, nfe: int | Sequence[int], **options: Unpack[Options]
+) -> dict[str, dict[int, Sampler]]: ...
 def distill(
     model: Model,
-    method: str,
+    method: str | list[str] | tuple[str, ...],
     *,
     nfe: int | Sequence[int],
-    teacher: str = "ddim",
+    teacher: str | None = None,
     scale: int = 10,
     samples: int = 100,
     seed: int = 0,
     cond: Any = None,
     rho: float = RHO,
     align: str = "time",
+    formulation: str = "d",
+    lam: float | str | None = None,
+    carry: bool = True,
+    states: str = "student",
     grid: str | Sequence[float] | None = None,
     end: str = "data",
     batch: int = 50,
     progress: Progress | None = None,
-) -> Sampler | dict[int, Sampler]:
+    **options: Unpack[SolverOptions],
+) -> Sampler | dict[int, Sampler] | dict[str, dict[int, Sampler]]:
     """Distil a solver: run the teacher once, fit one λ per network evaluation.
 
-    model: what to sample from, guided or not; method: a name in `dode.METHODS`; nfe: network evaluations, or several
-    numbers of them, which share one teacher.  teacher, scale, samples: the paper's solver, C and |B|; rho: ridge, 0 is
-    the paper; align: "time", or "count" for the published pairing and its grids.  cond: one row for each of the
-    `samples` (the model's own by default).  batch: network batch; the fit is the same for every batch size but for
-    rounding.  Returns a Sampler, or {nfe: Sampler} for several.  Kim, Tang & Yu, CVPR 2024.
+    model: what to sample from, guided or not; method: a name in `dode.METHODS`, with options like
+    "dpm-solver-2:inner=time" if you like, or several; nfe: network evaluations, or several numbers of them.
+    teacher: a solver's name; None is the paper's (ddim; ipndm and deis teach themselves).  All students of one teacher
+    share its run.  scale, samples: the paper's C and |B|; rho: ridge, 0 is the paper; align: "time", or "count" for the
+    published pairing and its grids; formulation: d, 2, sep, all, verbatim, fixed or la; lam: the constant of the
+    last two, or "search"; carry: do later stages of a step see mixed outputs; states: whose states the fit evaluates.
+    cond: one row for each of the `samples` (the model's own by default).  batch: network batch; the fit is the same for
+    every batch size but for rounding.  docs/solvers.md has a table of all options.
+
+    Returns a Sampler; {nfe: Sampler} for several nfe; {method: {nfe: Sampler}} for several methods.
+    Kim, Tang & Yu, CVPR 2024.
     """
-    course = Course(teacher, scale, samples, int(seed), rho, align, batch, cond, end)
-    single = isinstance(nfe, int | np.integer)
+    course = Course(teacher, scale, samples, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states)
     counts = [int(nfe)] if isinstance(nfe, int | np.integer) else sorted({int(count) for count in nfe})
-    if not counts:
-        raise ValueError("nfe must be a number of network evaluations, or several; got none")
-    if align == "count" and grid is not None:
-        raise ValueError("align='count' brings the published grids; leave grid out")
-    base = named(method.removeprefix("d-"))
-    where = "published" if align == "count" else grid
-    students = [build(base, count, model.schedule, model.prediction, where, end) for count in counts]
-    lessons = _lessons(model, students, course)
-    fits = _fit_all(model, [plan for plan, _ in students], lessons, course, progress)
-    made = {}
-    for i, (count, (_, on)) in enumerate(zip(counts, students, strict=True)):
-        lesson = next(lesson for lesson, members in lessons if i in members)
-        made[count] = _sampler(model, base.name, on, lesson, fits[i], course)
-    return made[counts[0]] if single else made
+    names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
+    if not counts or not names:
+        raise ValueError("give a method and a number of network evaluations, or several; got none")
+    asked = students(model, names, counts, grid, course, options)
+    made: dict[str, dict[int, Sampler]] = {name: {} for name in names}
+    taught = _lessons(model, asked)
+    for (one, lesson), result in zip(
+        _in_order(asked, taught), _fit_all(model, asked, taught, course, progress), strict=True
+    ):
+        made[one.text][one.nfe] = _sampler(model, one, lesson, result)
+    if not isinstance(method, str):
+        return made
+    return made[method][counts[0]] if isinstance(nfe, int | np.integer) else made[method]
 
 
-def _lessons(model: Model, students: Sequence[tuple[Plan, Grid]], course: Course) -> list[tuple[Lesson, list[int]]]:
-    """Teachers with the numbers of their students: one for all that start at the same node; one each by count."""
-    method = named(course.teacher)
-    kind = method.kind(model.prediction)
-    if course.align == "count":
-        plans = [plan for plan, _ in students]
-        return [(by_count(plan, course.scale, model.schedule, method, kind), [i]) for i, plan in enumerate(plans)]
-    groups: dict[Node, list[int]] = {}
-    for i, (plan, _) in enumerate(students):
-        groups.setdefault(plan.nodes[0], []).append(i)
-    return [
-        (by_time([students[i] for i in members], course.scale, model.schedule, method, kind), members)
-        for members in groups.values()
-    ]
+Taught = list[tuple[Lesson, list[int]]]
+
+
+def _lessons(model: Model, asked: Sequence[Student]) -> Taught:
+    """Teachers' runs with the numbers of the students that each serves."""
+    by_teacher: dict[str, list[int]] = {}
+    for i, one in enumerate(asked):
+        by_teacher.setdefault(one.teacher, []).append(i)
+    found = []
+    for name, members in by_teacher.items():
+        method, course = read(name).method, asked[members[0]].course
+        kind = method.kind(model.prediction, model.schedule)
+        pairs = [(asked[i].plan, asked[i].grid) for i in members]
+        for lesson, part in lessons(pairs, course.scale, model.schedule, method, kind, course.align):
+            if any(lesson.plan.added):
+                raise ValueError(f"{name} is stochastic and cannot teach")
+            found.append((lesson, [members[i] for i in part]))
+    return found
+
+
+def _in_order(asked: Sequence[Student], taught: Taught) -> list[tuple[Student, Lesson]]:
+    home = {i: lesson for lesson, members in taught for i in members}
+    return [(one, home[i]) for i, one in enumerate(asked)]
+
+
+def calls(asked: Sequence[Student], taught: Taught) -> int:
+    """Network calls of a batch: the teachers' and the students', searches with every value tried."""
+    tried = (len(one.course.constants()) if one.course.form.constant else 1 for one in asked)
+    return sum(lesson.plan.nfe for lesson, _ in taught) + sum(
+        one.nfe * trials for one, trials in zip(asked, tried, strict=True) if one.course.form.directions or trials > 1
+    )
 
 
 @torch.no_grad()
 def _fit_all(
-    model: Model,
-    plans: Sequence[Plan],
-    lessons: Sequence[tuple[Lesson, list[int]]],
-    course: Course,
-    progress: Progress | None,
+    model: Model, asked: Sequence[Student], taught: Taught, course: Course, progress: Progress | None
 ) -> list[Fit]:
     """Teach every batch, then fit every student on all batches in lockstep."""
     x_T = model.start(range(course.samples), course.seed, "fit")
     cond = model.conditions(range(course.samples), course.cond)
     parts = [slice(i, i + course.batch) for i in range(0, course.samples, course.batch)]
-    total = len(parts) * (sum(lesson.plan.nfe for lesson, _ in lessons) + sum(plan.nfe for plan in plans))
+    total = len(parts) * calls(asked, taught)
     done = 0
 
     def tick(calls: int) -> None:
@@ -147,25 +149,42 @@ def _fit_all(
             progress(done, total)
 
     fits = {}
-    for lesson, members in lessons:
-        taught = [teach(lesson, model.denoiser(lesson.plan.kind, rows(cond, p)), x_T[p], tick) for p in parts]
+    for lesson, members in taught:
+        states = [teach(lesson, model.denoiser(lesson.plan.kind, rows(cond, p)), x_T[p], tick) for p in parts]
         for i, targets in zip(members, lesson.targets, strict=True):
             batches = [
-                Batch(x_T[p], model.denoiser(plans[i].kind, rows(cond, p)), [states[k] for k in targets])
-                for p, states in zip(parts, taught, strict=True)
+                Batch(x_T[p], model.denoiser(asked[i].plan.kind, rows(cond, p)), [known[k] for k in targets])
+                for p, known in zip(parts, states, strict=True)
             ]
-            fits[i] = fit(plans[i], batches, course.rho, tick)
-    return [fits[i] for i in range(len(plans))]
+            fits[i] = _fitted(asked[i], batches, tick)
+    return [fits[i] for i in range(len(asked))]
 
 
-def _sampler(model: Model, name: str, on: Grid, lesson: Lesson, result: Fit, course: Course) -> Sampler:
-    where = on.name if on.name != "times" else tuple(node.t for node in on.nodes)
+def _fitted(student: Student, batches: Sequence[Batch], tick: Callable[[int], None]) -> Fit:
+    """The student's λ: fitted, given, or searched by the distance of its end to the teacher's on the fit samples."""
+    course, form = student.course, student.course.form
+    if form.directions is not None:
+        return fit(student.plan, batches, course.rho, tick, form.directions, course.states == "teacher")
+    assert form.constant is not None, "a formulation has directions or a constant"
+    plans = [form.constant(student.plan, value) for value in course.constants()]
+    best = search(plans, batches, tick)[0] if len(plans) > 1 else 0
+    value = np.array([course.constants()[best]])
+    return Fit(plans[best], (Solution(value, np.zeros(1), 0.0, 1.0),) * student.nfe)
+
+
+def _sampler(model: Model, student: Student, lesson: Lesson, result: Fit) -> Sampler:
+    course = student.course
+    errors = tuple(tuple(s.errors.tolist()) if len(s.errors) > 1 else float(sum(s.errors)) for s in result.solutions)
     provenance = Provenance(
-        name,
+        student.method.name,
         True,
-        where,
+        where_made(student.grid),
         course.end,
-        teacher=course.teacher,
+        options=dict(student.method.chosen),
+        formulation=course.formulation,
+        lam=float(result.lambdas[0]) if course.form.constant else None,
+        states=course.states,
+        teacher=student.teacher,
         teacher_nfe=lesson.plan.nfe,
         align=course.align,
         scale=course.scale,
@@ -174,7 +193,8 @@ def _sampler(model: Model, name: str, on: Grid, lesson: Lesson, result: Fit, cou
         batch=course.batch,
         seed=course.seed,
         dtype=dtype_name(model),
-        errors=tuple(result.errors.tolist()),
-        ratios=tuple(result.ratios.tolist()),
+        errors=errors,
+        ratios=tuple(s.ratio for s in result.solutions),
+        conditions=tuple(s.condition for s in result.solutions),
     )
     return Sampler(model, result.plan, provenance)

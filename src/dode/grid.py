@@ -1,8 +1,9 @@
 """Where to evaluate: grids of a schedule, their coordinate, and their refinement for a teacher."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import bisect
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import pairwise
 
@@ -193,16 +194,46 @@ def _divide(made: Grid, s: Node, t: Node, parts: int, schedule: Schedule) -> lis
 
 
 def merged(grids: Sequence[Grid], parts: int, schedule: Schedule) -> Grid:
-    """One teacher for several students: the longest refined, and the nodes of the others inserted."""
-    longest = max(grids, key=lambda g: len(g.nodes))
-    fine = refine(longest, parts, schedule)
-    nodes = list(fine.nodes)
-    for other in grids:
-        for node in other.nodes:
-            if not any(same(node, known) for known in nodes):
-                nodes.append(node)
+    """One teacher for several students: the longest refined, and the nodes of the others inserted.
+
+    Of several equally long grids the one that needs the fewest insertions.
+    """
+    most = max(len(made.nodes) for made in grids)
+    longest = {made.nodes: made for made in grids if len(made.nodes) == most}
+    wanted = {node for made in grids for node in made.nodes}
+    choices = [_inserted(refine(made, parts, schedule), wanted) for made in longest.values()]
+    return min(choices, key=lambda made: len(made.nodes))
+
+
+def _inserted(fine: Grid, wanted: Collection[Node]) -> Grid:
+    """The grid with these nodes too."""
+    times = sorted(node.t for node in fine.nodes)
+    nodes = [*fine.nodes]
+    for node in wanted:
+        k = bisect(times, node.t)
+        if not any(math.isclose(node.t, t, rel_tol=1e-9, abs_tol=1e-12) for t in times[max(0, k - 1) : k + 1]):
+            nodes.append(node)
+            times.insert(k, node.t)
     nodes.sort(key=lambda node: node.logsnr)
-    return Grid(tuple(nodes), fine.coordinate, fine.name, fine.rho)
+    return replace(fine, nodes=tuple(nodes))
+
+
+def nested(grids: Sequence[Grid], parts: int, schedule: Schedule) -> list[list[int]]:
+    """Numbers of grids in groups whose longest, refined, has the nodes of all: for teachers that need even steps."""
+    groups: list[tuple[Grid, list[int]]] = []
+    for i in sorted(range(len(grids)), key=lambda i: -len(grids[i].nodes)):
+        for fine, members in groups:
+            if len(_inserted(fine, grids[i].nodes).nodes) == len(fine.nodes):
+                members.append(i)
+                break
+        else:
+            groups.append((refine(grids[i], parts, schedule), [i]))
+    return [members for _, members in groups]
+
+
+def distinct(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Each node once, in order: where stages of two steps meet there are two."""
+    return tuple(dict.fromkeys(nodes))
 
 
 def same(a: Node, b: Node) -> bool:

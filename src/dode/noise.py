@@ -1,6 +1,7 @@
-"""Starting noise, one stream a sample: the same on every device and for every batch size.
+"""Noise, one stream a sample: the same on every device and for every batch size.
 
-Three disjoint ranges: what solvers are fitted on, what choices are made on, and what figures are reported on.
+Three disjoint ranges of starting noise: what solvers are fitted on, what choices are made on, and what figures are
+reported on.  A fourth is for samplers that add noise on their way.
 """
 
 from collections.abc import Sequence
@@ -11,16 +12,16 @@ from torch import Tensor
 
 from dode.schedule import Schedule
 
-STREAMS = {"fit": 1, "select": 2, "report": 3}
+STREAMS = {"fit": 1, "select": 2, "report": 3, "added": 4}
 
 
-def noise(indices: Sequence[int], shape: Sequence[int], seed: int, stream: str = "report") -> Tensor:
-    """Standard normal (len(indices), *shape) in float64: sample i depends on (seed, stream, i) alone."""
+def noise(indices: Sequence[int], shape: Sequence[int], seed: int, stream: str = "report", state: int = 0) -> Tensor:
+    """Standard normal (len(indices), *shape) in float64: sample i depends on (seed, stream, state, i) alone."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
         raise ValueError(f"seed must be a whole number from 0 to 2^64 − 1; got {seed!r}")
     drawn = np.empty((len(indices), *shape))
     for row, i in zip(drawn, indices, strict=True):
-        key = np.array([seed, (STREAMS[stream] << 48) + i], dtype=np.uint64)
+        key = np.array([seed, (STREAMS[stream] << 48) + (state << 36) + i], dtype=np.uint64)
         row[...] = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape))
     return torch.from_numpy(drawn)
 

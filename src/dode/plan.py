@@ -7,7 +7,8 @@ Evaluation k happens at ``nodes[k]`` on the state y_k; with d_j the network's ou
     y_{k+1} = start[k]·x + Σ_j use[k, j]·O_j   the solver's update                      (5), (17), (34)–(37)
 
 where x is the state that the current step started from, and column 0 of ``mix`` is x_T/σ_T, the first evaluation's
-"previous output".  The numbers (6) … are the paper's; docs/method.md maps them.
+"previous output".  Stochastic samplers add noise[k]·z_k to y_k, z_k standard normal.  The numbers (6) … are the
+paper's; docs/method.md maps them.
 """
 
 from collections.abc import Iterator
@@ -35,12 +36,15 @@ class Plan:
     use: Array  # (N, N), lower triangular
     mix: Array  # (N, 1 + N), column 0 is x_T/σ_T
     blend: Array  # (N, N), lower triangular, rows sum to 1
+    noise: Array | None = None  # (N + 1,): fresh noise added to each state, entry 0 to x_T; zeros if left out
     carry: bool = True  # do later stages of a step see O_j (the paper) or D_j (the published DPM-Solver-3)?
     free: bool = False  # may rows of mix have another sum than 1?
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
-        shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n)}
+        if self.noise is None:
+            object.__setattr__(self, "noise", np.zeros(n + 1))
+        shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}
         for name, shape in shapes.items():
             array = np.array(getattr(self, name), dtype=np.float64)
             if array.shape != shape or not np.all(np.isfinite(array)):
@@ -59,15 +63,29 @@ class Plan:
         return len(self.nodes) - 1
 
     @cached_property
+    def added(self) -> tuple[float, ...]:
+        """(N + 1,): the standard deviation of the fresh noise in each state; all 0 in a deterministic plan."""
+        return tuple(np.asarray(self.noise).tolist())
+
+    @cached_property
     def table(self) -> Array:
         """(N, 1 + N): y_{k+1} over [x_T/σ_T, d_0, …], beside start[k]·x."""
-        lift = np.zeros((1 + self.nfe, 1 + self.nfe))  # [x_T/σ_T, d] → [x_T/σ_T, D]
-        lift[0, 0] = 1
-        lift[1:, 1:] = self.blend
-        plain = np.eye(self.nfe, 1 + self.nfe, 1)
-        reach = self.use if self.carry else np.diag(np.diag(self.use))
-        table: Array = (self.use @ plain + reach @ (self.mix - plain)) @ lift
-        return table
+        return np.array([self.row(k) for k in range(self.nfe)])
+
+    def row(self, k: int) -> Array:
+        """Row k of the table, from the few entries of use and mix that are not zero: (1 + N,)."""
+        total: Array = np.zeros(1 + self.nfe)
+        for j in np.flatnonzero(self.use[k]):
+            if self.carry or j == k:
+                total += self.use[k, j] * self.lifted(self.mix[j])
+            else:
+                total[1:] += self.use[k, j] * self.blend[j]
+        return total
+
+    def lifted(self, row: Array) -> Array:
+        """Coefficients over [x_T/σ_T, D_0, …] as coefficients over [x_T/σ_T, d_0, …]: (1 + N,)."""
+        known = np.flatnonzero(row[1:])
+        return np.concatenate([row[:1], row[1:][known] @ self.blend[known]])
 
     @cached_property
     def last(self) -> tuple[int, ...]:
@@ -114,30 +132,42 @@ class Plan:
                 raise ValueError(f"plan.{name} reads an output before it exists")
 
     def _check_sums(self) -> None:
-        """A straight line (constant x₀ and ε) is moved exactly, and a constant output stays constant."""
-        _agree("blend", self.blend, np.ones(self.nfe))
+        """A straight line (constant x₀ and ε) is moved exactly, and a constant output stays constant.
+
+        Where noise is added, the signal is exact and the variances of old and fresh noise add up to σ².
+        """
+        ones = np.ones(self.nfe)
+        _agree("blend", self.blend.sum(1), np.abs(self.blend).sum(1), ones)
         if not self.free:
-            _agree("mix", self.mix, np.ones(self.nfe))
-        table = self.use @ self.blend
+            _agree("mix", self.mix.sum(1), np.abs(self.mix).sum(1), ones)
         outputs = np.array([parts(self.kind, node) for node in self.nodes[:-1]])
         for i, name in enumerate(("alpha", "sigma")):
             origin = np.array([node[1 + i] for node in self.origins()])
-            terms = np.column_stack([self.start * origin, table * outputs[:, i]])
-            _agree(f"use (the {name} of the next node)", terms, np.array([node[1 + i] for node in self.nodes[1:]]))
+            total = self.start * origin + self.use @ (self.blend @ outputs[:, i])
+            size = np.abs(self.start * origin) + np.abs(self.use) @ (np.abs(self.blend) @ np.abs(outputs[:, i]))
+            wanted = np.array([node[1 + i] for node in self.nodes[1:]])
+            if name == "sigma":
+                fresh = np.array(self.added[1:])
+                wanted = np.where(fresh > 0, np.sqrt(np.maximum(wanted**2 - fresh**2, 0)), wanted)
+            _agree(f"use (the {name} of the next node)", total, size, wanted)
 
     def _check_order(self) -> None:
         levels = [node.logsnr for node in self.nodes]
+        if any(self.added):  # churn goes back up on purpose
+            return
         if not (all(a <= b for a, b in pairwise(levels)) or all(a >= b for a, b in pairwise(levels))):
             raise ValueError(f"log-SNR must not fall along a plan (nor rise, in an inversion); got {levels}")
 
     def __str__(self) -> str:
         head = f"{self.nfe} evaluations, {self.kind} outputs" + ("" if self.carry else ", carry=False")
+        head += ", stochastic" if any(self.added) else ""
         lines = [head, f"{'k':>3} {'t':>9} {'alpha':>9} {'sigma':>9} {'start':>11} {'lambda':>9}  use·mix·blend"]
         for k, node in enumerate(self.nodes[:-1]):
             row = [f"x_T/σ_T: {self.table[k, 0]:.6g}"] if self.table[k, 0] else []
             row += [f"d{j}: {c:.6g}" for j, c in enumerate(self.table[k, 1:]) if c]
             mark = ">" if self.fresh[k] else " "
             numbers = f"{node.t:9.6g} {node.alpha:9.6f} {node.sigma:9.6f} {self.start[k]:11.6g} {self.lambdas[k]:9.5f}"
+            row += [f"noise: {self.added[k + 1]:.6g}"] if self.added[k + 1] else []
             lines.append(f"{mark}{k:>2} {numbers}  " + "  ".join(row))
         end = self.nodes[-1]
         return "\n".join([*lines, f"end {end.t:9.6g} {end.alpha:9.6f} {end.sigma:9.6f}"])
@@ -167,10 +197,12 @@ def from_state_lambdas(plan: Plan, values: Array) -> Plan:
     return plan
 
 
-def _agree(name: str, terms: Array, wanted: Array) -> None:
+def _agree(name: str, total: Array, size: Array, wanted: Array) -> None:
     """Row sums as wanted, relative to the sum of the terms' sizes."""
-    excess = np.abs(terms.sum(axis=1) - wanted) - TOLERANCE * (np.abs(terms).sum(axis=1) + np.abs(wanted))
+    excess = np.abs(total - wanted) - TOLERANCE * (size + np.abs(wanted))
     worst = int(np.argmax(excess))
     if not excess[worst] <= 0:
-        got, want = terms[worst].sum(), wanted[worst]
-        raise ValueError(f"plan.{name}: row {worst} sums to {got:.12g}, expected {want:.12g}; not a consistent solver")
+        raise ValueError(
+            f"plan.{name}: row {worst} sums to {total[worst]:.12g}, expected {wanted[worst]:.12g}; "
+            "not a consistent solver"
+        )

@@ -26,7 +26,7 @@ FIRST, MOST, PILOT = 30, 1024, 8  # steps to begin with, steps to give up at, sa
 
 def plan(model: "Model", steps: int) -> Plan:
     """Heun's method with this many steps."""
-    return trace(EDM, _nodes(model.schedule, steps), model.schedule, EDM.kind(model.prediction))
+    return trace(EDM, _nodes(model.schedule, steps), model.schedule, EDM.kind(model.prediction, model.schedule))
 
 
 def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
@@ -40,7 +40,7 @@ def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
 def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     """The steps at which halving them moves the pilot samples by at most rtol of their RMS."""
     index = slice(0, min(PILOT, len(x_T)))
-    denoise = model.denoiser(EDM.kind(model.prediction), rows(cond, index))
+    denoise = model.denoiser(EDM.kind(model.prediction, model.schedule), rows(cond, index))
     limit = int(model.schedule.t_max - model.schedule.t_end) // 2 if model.schedule.integer else MOST
     counts = [max(1, limit)]
     while counts[0] // 2 >= min(FIRST, max(1, limit // 4)):
@@ -82,4 +82,4 @@ def backward(model: "Model", steps: int, end: Node) -> tuple[Plan, Node]:
     if clean.sigma > 0 and nodes[-1].logsnr < clean.logsnr:
         nodes.append(clean)
     upward = tuple(reversed(nodes))
-    return trace(EDM, upward, model.schedule, EDM.kind(model.prediction)), upward[0]
+    return trace(EDM, upward, model.schedule, EDM.kind(model.prediction, model.schedule)), upward[0]

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from dode import calibration, reference
+from dode import noise as noises
 from dode.conditions import rows
+from dode.grid import Grid
 from dode.model import Model
 from dode.plan import Plan
-from dode.sampling import State, run, trajectory
-from dode.solvers import method as named
+from dode.sampling import Draw, State, run, trajectory
 from dode.solvers.budget import build
+from dode.solvers.names import read
 
 Callback = Callable[[State], None]
 
@@ -27,6 +29,10 @@ class Provenance:
     distilled: bool
     grid: str | tuple[float, ...]
     end: str = "data"
+    options: dict[str, str | float] = field(default_factory=dict)  # of the solver
+    formulation: str = "d"
+    lam: float | None = None  # of the formulations with one constant
+    states: str = "student"  # those that the fit evaluated
     teacher: str | None = None
     teacher_nfe: int | None = None
     align: str | None = None
@@ -36,9 +42,18 @@ class Provenance:
     batch: int | None = None
     seed: int | None = None
     dtype: str = "float32"
-    errors: tuple[float, ...] = ()  # standard error of each λ
-    ratios: tuple[float, ...] = ()  # ‖v‖/‖u‖ of each λ
+    errors: tuple[float | tuple[float, ...], ...] = ()  # standard error of each evaluation's λ, or of its several
+    ratios: tuple[float, ...] = ()  # ‖v‖/‖u‖ of each evaluation
+    conditions: tuple[float, ...] = ()  # condition number of each evaluation's slopes
     report: dict[str, Any] = field(default_factory=dict)  # figures on report noise
+
+    @property
+    def label(self) -> str:
+        """The solver as one asks for it: d-dpm-solver-2:inner=time:formulation=sep."""
+        name = ("d-" if self.distilled else "") + self.method
+        said = dict(self.options) | ({"formulation": self.formulation} if self.formulation != "d" else {})
+        said |= {"states": self.states} if self.states != "student" else {}
+        return name + "".join(f":{key}={value}" for key, value in said.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +71,8 @@ class Sampler:
 
     @property
     def name(self) -> str:
-        """The method, with d- in front if it is distilled."""
-        return ("d-" if self.provenance.distilled else "") + self.provenance.method
+        """The method with its options, d- in front if it is distilled."""
+        return self.provenance.label
 
     @torch.no_grad()
     def sample(
@@ -74,6 +89,7 @@ class Sampler:
 
         Give n and a seed, or noise: x_T (n, *shape), that is σ_T times standard normal. cond: one row a sample.
         Results are bitwise equal for equal batch, and within 1e-5 otherwise.  callback(state) after every evaluation.
+        A stochastic sampler draws the noise of its states from the seed, with noise= too.
         """
         if batch < 1:
             raise ValueError(f"batch must be at least 1; got {batch}")
@@ -82,10 +98,11 @@ class Sampler:
         for i in range(0, len(x_T), batch):
             part = slice(i, i + batch)
             denoise = self.model.denoiser(self.plan.kind, rows(cond, part))
+            draw = self._draws(range(len(x_T))[part], seed)
             if callback is None:
-                parts.append(run(self.plan, denoise, x_T[part]))
+                parts.append(run(self.plan, denoise, x_T[part], draw))
                 continue
-            for state in trajectory(self.plan, denoise, x_T[part]):
+            for state in trajectory(self.plan, denoise, x_T[part], draw):
                 if state.k:
                     callback(state)
             parts.append(state.y)
@@ -97,7 +114,8 @@ class Sampler:
     ) -> Iterator[State]:
         """Every state of a run, the first before any evaluation; arguments as for `sample`."""
         x_T, cond = self._begin(n, seed, noise, cond)
-        yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T)
+        draw = self._draws(range(len(x_T)), seed)
+        yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T, draw)
 
     @torch.no_grad()
     def invert(self, x0: Tensor, cond: Any = None, steps: int = 50) -> Tensor:
@@ -113,6 +131,10 @@ class Sampler:
         """Write the calibration file; several samplers go into one with `dode.save`."""
         save(path, self)
 
+    def _draws(self, indices: range, seed: int) -> Draw:
+        """Fresh noise for the states of these samples."""
+        return lambda state: noises.noise(indices, self.model.shape, seed, "added", state)
+
     def _begin(self, n: int | None, seed: int, noise: Tensor | None, cond: Any) -> tuple[Tensor, Any]:
         if (n is None) == (noise is None):
             raise ValueError("give either the number of samples or noise=x_T")
@@ -124,17 +146,31 @@ class Sampler:
 
 
 def sampler(
-    model: Model, method: str, *, nfe: int, grid: str | Sequence[float] | None = None, end: str = "data"
+    model: Model,
+    method: str,
+    *,
+    nfe: int,
+    grid: str | Sequence[float] | None = None,
+    end: str = "data",
+    **options: Any,
 ) -> Sampler:
     """The plain solver with this many network evaluations; `dode.distill` gives the distilled one.
 
-    grid: trailing, leading, linspace, logsnr, karras, published, or the times themselves; end: "data" or "t_min".
+    method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
+    keywords, inner="time".  grid: trailing, leading, linspace, logsnr, karras, published, or the times themselves; end:
+    "data" or "t_min".  docs/solvers.md has the options of every solver.
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
-    plan, made = build(named(method), nfe, model.schedule, model.prediction, grid, end)
-    where = made.name if made.name != "times" else tuple(node.t for node in made.nodes)
-    return Sampler(model, plan, Provenance(named(method).name, False, where, end, dtype=dtype_name(model)))
+    chosen = read(method, **options).method
+    plan, made = build(chosen, nfe, model.schedule, model.prediction, grid, end)
+    provenance = Provenance(chosen.name, False, where_made(made), end, dict(chosen.chosen), dtype=dtype_name(model))
+    return Sampler(model, plan, provenance)
+
+
+def where_made(made: Grid) -> str | tuple[float, ...]:
+    """A grid's name, or its times if they were given by hand."""
+    return made.name if made.name != "times" else tuple(node.t for node in made.nodes)
 
 
 def dtype_name(model: Model) -> str:
@@ -163,8 +199,8 @@ def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
     """
     entry = calibration.choose(calibration.read(path), calibration.describe(model), model.guidance, nfe)
     made = dict(entry["provenance"])
-    for key in ("errors", "ratios"):
-        made[key] = tuple(made[key])
+    for key in ("errors", "ratios", "conditions"):
+        made[key] = tuple(tuple(value) if isinstance(value, list) else value for value in made.get(key, ()))
     if isinstance(made["grid"], list):
         made["grid"] = tuple(made["grid"])
     return Sampler(model, calibration.plan_from_json(entry["plan"]), Provenance(**made))

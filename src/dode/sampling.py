@@ -13,6 +13,7 @@ from dode.plan import Plan
 from dode.schedule import Node
 
 Denoise = Callable[[Tensor, Node], Tensor]  # a network made to return plan.kind
+Draw = Callable[[int], Tensor]  # number of a state → fresh standard normal noise of the state's shape
 
 
 class State(NamedTuple):
@@ -22,6 +23,7 @@ class State(NamedTuple):
     x: Tensor  # the state that the current step started from
     y: Tensor  # the state now: where evaluation k happens
     seen: tuple[Tensor | None, ...]  # x_T/σ_T, d_0, …; None once no later evaluation reads it
+    draw: Draw | None = None  # for stochastic plans
 
 
 def combine(start: float, x: Tensor, row: Sequence[float] | np.ndarray, seen: Sequence[Tensor | None]) -> Tensor:
@@ -34,9 +36,19 @@ def combine(start: float, x: Tensor, row: Sequence[float] | np.ndarray, seen: Se
     return total.to(x.dtype)
 
 
-def begin(plan: Plan, x_T: Tensor) -> State:
-    """The state before the first evaluation, at plan.nodes[0]."""
-    return State(0, x_T, x_T, (x_T / plan.nodes[0].sigma if plan.kind == "noise" else None,))
+def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
+    """The state before the first evaluation, at plan.nodes[0]; a stochastic plan needs `draw`."""
+    if any(plan.added) and draw is None:
+        raise ValueError("a stochastic plan needs noise for its states: give draw")
+    x_T = _stirred(plan, 0, x_T, draw)
+    return State(0, x_T, x_T, (x_T / plan.nodes[0].sigma if plan.kind == "noise" else None,), draw)
+
+
+def _stirred(plan: Plan, k: int, y: Tensor, draw: Draw | None) -> Tensor:
+    """State number k with its fresh noise, if the plan adds any."""
+    if not plan.added[k] or draw is None:
+        return y
+    return combine(1.0, y, (plan.added[k],), (draw(k).to(y),))
 
 
 def observe(plan: Plan, state: State, d: Tensor) -> State:
@@ -47,7 +59,8 @@ def observe(plan: Plan, state: State, d: Tensor) -> State:
 def move(plan: Plan, state: State) -> State:
     """Go on to the next state, from what has been observed; nothing is dropped."""
     k = state.k
-    return state._replace(k=k + 1, y=combine(plan.start[k], state.x, plan.table[k, : k + 2], state.seen))
+    y = combine(plan.start[k], state.x, plan.table[k, : k + 2], state.seen)
+    return state._replace(k=k + 1, y=_stirred(plan, k + 1, y, state.draw))
 
 
 def advance(plan: Plan, state: State, d: Tensor) -> State:
@@ -71,16 +84,16 @@ def evaluate(plan: Plan, state: State, denoise: Denoise) -> Tensor:
     return d
 
 
-def trajectory(plan: Plan, denoise: Denoise, x_T: Tensor) -> Iterator[State]:
+def trajectory(plan: Plan, denoise: Denoise, x_T: Tensor, draw: Draw | None = None) -> Iterator[State]:
     """Every state of a run, the first before any evaluation; logs, plots and stops belong to the caller."""
-    state = begin(plan, x_T)
+    state = begin(plan, x_T, draw)
     yield state
     for _ in range(plan.nfe):
         state = advance(plan, state, evaluate(plan, state, denoise))
         yield state
 
 
-def run(plan: Plan, denoise: Denoise, x_T: Tensor) -> Tensor:
+def run(plan: Plan, denoise: Denoise, x_T: Tensor, draw: Draw | None = None) -> Tensor:
     """The sample: the last state of the trajectory."""
-    (last,) = deque(trajectory(plan, denoise, x_T), maxlen=1)
+    (last,) = deque(trajectory(plan, denoise, x_T, draw), maxlen=1)
     return last.y

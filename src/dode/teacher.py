@@ -1,16 +1,17 @@
 """The teacher: one run with many steps, whose states are the students' targets."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from dode.grid import Grid, grid, merged, same
+from dode.grid import Grid, distinct, grid, merged, nested, same
+from dode.methods import Method
 from dode.plan import Plan
 from dode.prediction import Kind
 from dode.sampling import Denoise, trajectory
 from dode.schedule import Node, Schedule
-from dode.tracing import Method, trace
+from dode.tracing import trace
 
 ALIGNMENTS = ("time", "count")
 
@@ -21,6 +22,32 @@ class Lesson:
 
     plan: Plan
     targets: tuple[tuple[int, ...], ...]  # students × evaluations
+
+
+def lessons(
+    students: Sequence[tuple[Plan, Grid]], scale: int, schedule: Schedule, method: Method, kind: Kind, align: str
+) -> list[tuple[Lesson, list[int]]]:
+    """Teachers with the numbers of their students: one for all that start at the same node; one each by count.
+
+    A teacher whose weights suppose even steps serves those only whose nodes its refined grid has anyway.
+    """
+    if align == "count":
+        return [(by_count(plan, scale, schedule, method, kind), [i]) for i, (plan, _) in enumerate(students)]
+    grids = [replace(made, nodes=distinct(plan.nodes)) for plan, made in students]
+    groups: dict[Node, list[int]] = {}
+    for i, made in enumerate(grids):
+        groups.setdefault(made.nodes[0], []).append(i)
+    parted = list(groups.values())
+    if method.even:
+        parted = [
+            [members[i] for i in part]
+            for members in groups.values()
+            for part in nested([grids[i] for i in members], scale, schedule)
+        ]
+    return [
+        (by_time([(students[i][0], grids[i]) for i in members], scale, schedule, method, kind), members)
+        for members in parted
+    ]
 
 
 def by_time(

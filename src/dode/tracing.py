@@ -4,20 +4,23 @@ A step function ``step(x, s, t, net)`` writes one solver step from node s to nod
 outputs and returns the next state.  It may add states and scale them by floats, so the same function runs on tensors.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from dode.methods import Method
 from dode.plan import Plan
 from dode.prediction import Kind, express
 from dode.schedule import Node, Schedule
 
+NOISE = -1  # the key of fresh noise in a Form
+
 
 class Form:
-    """A linear combination of the step's start state (0) and the outputs O_k (1 + k).
+    """A linear combination of the step's start state (0), the outputs O_k (1 + k) and fresh noise (NOISE).
 
     Nothing but adding and scaling: ``x * x`` or ``x + 1`` in a step function is a TypeError when it is traced.
     """
@@ -56,11 +59,13 @@ class Form:
 class Tracer:
     """What a step function calls ``net``; it records every evaluation."""
 
-    def __init__(self, kind: Kind, schedule: Schedule) -> None:
+    def __init__(self, kind: Kind, schedule: Schedule, steps: int) -> None:
         self.kind = kind
         self.schedule = schedule
+        self.steps = steps  # of the whole run; churn is shared out over them
         self.nodes: list[Node] = []  # where evaluations happened
         self.rows: list[Form] = []  # the state after each evaluation
+        self.first = 0.0  # the noise added to x_T
         self.weights: list[Sequence[float]] = []
         self.fresh: list[bool] = []
         self._opened = False
@@ -89,12 +94,43 @@ class Tracer:
         (a, b), (c, d) = express((1.0, 0.0), self.kind, node), express((0.0, 1.0), self.kind, node)
         return a * x + b * output, c * x + d * output
 
-    def between(self, s: Node, t: Node, r: float) -> Node:
-        """The node at the fraction r of the log-SNR step; at the nearest whole time if the network needs one."""
-        node = self.schedule.at(s.logsnr + r * (t.logsnr - s.logsnr))
-        return self.schedule.node(float(round(node.t))) if self.schedule.integer else node
+    def move(self, x: Any, output: Any, s: Node, t: Node) -> Any:
+        """The state at t if the output stays what it is from s on: (3), exact for constant outputs."""
+        x0, noise = self.split(x, output, s)
+        return t.alpha * x0 + t.sigma * noise
 
-    def step(self, method: "Method", s: Node, t: Node) -> None:
+    def between(self, s: Node, t: Node, r: float, inner: str) -> Node | None:
+        """The node at the fraction r of the step, in log-SNR or in time; a whole time if the network needs one.
+
+        None where there is no such node: a step that touches α = 0 or σ = 0, or between neighbouring whole times.
+        """
+        if s.alpha == 0 or t.sigma == 0:
+            return None
+        if inner == "time":
+            node = self.schedule.node(_nearest(s.t + r * (t.t - s.t), self.schedule))
+        else:
+            node = self.schedule.at(s.logsnr + r * (t.logsnr - s.logsnr))
+            node = self.schedule.node(_nearest(node.t, self.schedule)) if self.schedule.integer else node
+        return node if s.logsnr < node.logsnr < t.logsnr else None
+
+    def noise(self) -> Form:
+        """Fresh standard normal noise, for samplers that are not distilled."""
+        return Form({NOISE: 1.0})
+
+    def raised(self, s: Node, factor: float) -> Node:
+        """Add noise to the state where the step starts, until its σ/α is `factor` times larger; that node."""
+        if self.rows:
+            m = self.schedule.at(max(s.logsnr - math.log(factor), self.schedule.node(self.schedule.t_max).logsnr))
+            m = self.schedule.node(_nearest(m.t, self.schedule)) if self.schedule.integer else m
+            keep = m.alpha / s.alpha
+            self.rows[-1] = keep * self.rows[-1] + _root(m.sigma**2 - (keep * s.sigma) ** 2) * self.noise()
+            return m
+        if s.alpha != 1:  # x_T stands where the schedule begins, and only σ can grow there
+            return s
+        self.first = s.sigma * _root(factor**2 - 1)
+        return self.schedule.node(factor * s.sigma)
+
+    def step(self, method: Method, s: Node, t: Node) -> None:
         """Run one step from s to t."""
         self._opened = False
         state = method.step(Form({0: 1.0}), s, t, self)
@@ -105,40 +141,28 @@ class Tracer:
     def plan(self, end: Node) -> Plan:
         """The matrices of everything recorded."""
         n = len(self.nodes)
-        start, use, blend = np.zeros(n), np.zeros((n, n)), np.zeros((n, n))
+        start, use, blend, noise = np.zeros(n), np.zeros((n, n)), np.zeros((n, n)), np.zeros(n + 1)
+        noise[0] = self.first
         for k, (row, weights) in enumerate(zip(self.rows, self.weights, strict=True)):
-            start[k] = row.terms.get(0, 0.0)
             for key, value in row.terms.items():
-                if key:
+                if key == NOISE:
+                    noise[k + 1] = value
+                elif key:
                     use[k, key - 1] = value
+                else:
+                    start[k] = value
             blend[k, k - len(weights) + 1 : k + 1] = weights[::-1]
         mix = np.eye(n, 1 + n, 1)
-        return Plan(self.kind, (*self.nodes, end), tuple(self.fresh), start, use, mix, blend)
+        return Plan(self.kind, (*self.nodes, end), tuple(self.fresh), start, use, mix, blend, noise)
 
 
-Step = Callable[[Any, Node, Node, Any], Any]  # on Forms and a Tracer, or on tensors and anything that acts as one
+def _nearest(t: float, schedule: Schedule) -> float:
+    return float(round(t)) if schedule.integer else t
 
-STEADY: dict[Kind, Kind] = {"v": "data", "score": "noise"}
 
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the catalogue."""
-
-    name: str
-    step: Step
-    kinds: tuple[Kind, ...]  # the outputs it is written in; empty: any
-    stages: int  # most evaluations a step asks for
-    order: int  # measured by tests/test_order.py
-    about: str  # one line with the reference
-
-    def kind(self, prediction: Kind) -> Kind:
-        """The outputs to use for a network of this prediction: its own if the method is written in them.
-
-        v and score change along a straight line, so differences of them would not vanish there: data and noise instead.
-        """
-        steady = STEADY.get(prediction, prediction)
-        return steady if not self.kinds or steady in self.kinds else self.kinds[0]
+def _root(square: float) -> float:
+    """The square root; rounding below 0 is 0."""
+    return math.sqrt(max(0.0, square))
 
 
 def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: Schedule, kind: Kind) -> Plan:
@@ -147,7 +171,7 @@ def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: S
         methods = [methods] * (len(nodes) - 1)
     if len(methods) != len(nodes) - 1:
         raise ValueError(f"{len(methods)} methods for {len(nodes) - 1} steps")
-    tracer = Tracer(kind, schedule)
+    tracer = Tracer(kind, schedule, len(methods))
     for method, (s, t) in zip(methods, pairwise(nodes), strict=True):
         tracer.step(method, s, t)
     return tracer.plan(nodes[-1])

@@ -33,7 +33,7 @@ def distill(
     if report < 0 or report == 1:
         raise ValueError(f"--report must be 0 or at least 2; got {report}")
     import dode
-    from dode.distilled import RHO
+    from dode.course import RHO
     from dode.evaluate import reporting
     from dode.solvers.budget import bias
 

@@ -65,7 +65,12 @@ def with_figures(
     chosen = []
     for one in made.values():
         base = plain.sampler(
-            model, one.provenance.method, nfe=one.nfe, grid=one.provenance.grid, end=one.provenance.end
+            model,
+            one.provenance.method,
+            nfe=one.nfe,
+            grid=one.provenance.grid,
+            end=one.provenance.end,
+            **one.provenance.options,
         )
         chosen += [replace(one, model=model), base]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)

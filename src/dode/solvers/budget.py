@@ -1,13 +1,15 @@
 """From a number of network evaluations to a plan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
 
 from dode.grid import Grid, grid
+from dode.methods import Method
 from dode.plan import Plan
 from dode.prediction import Kind
 from dode.schedule import Node, Schedule
-from dode.solvers.ddim import DDIM
-from dode.tracing import Method, trace
+from dode.tracing import trace
 
 START = 0.6  # a grid whose first noise level is below this share of x_T's has no use for x_T
 
@@ -15,17 +17,36 @@ START = 0.6  # a grid whose first noise level is below this share of x_T's has n
 def steps(method: Method, nfe: int, first: Node, last: Node) -> list[Method]:
     """One method a step between two nodes, `nfe` evaluations in all.
 
-    A step from α = 0 or to σ = 0 is of order 1 and costs one evaluation, and so does what is left over:
-    EDM with 9 is four Heun steps and an Euler step, with 10 it is four and two.
+    Whole steps first, then what is left over: Lu et al. 2022a, appendix: [2, …, 2] or [2, …, 2, 1]; [3, …, 3, 2, 1],
+    [3, …, 3, 1] or [3, …, 3, 2].  A step from α = 0 or to σ = 0 is of order 1 and costs one evaluation, so that EDM
+    with 9 is four Heun steps and an Euler step, and with 10 it is four and two.
     """
     if nfe < 1:
         raise ValueError(f"nfe must be at least 1; got {nfe}")
+    if method.warmup:
+        least = sum(method.warmup) + 1
+        if nfe < least:
+            raise ValueError(f"{method.name} needs at least {least} evaluations; got {nfe}; ipndm needs no warm-up")
+        return [method] * (len(method.warmup) + nfe - sum(method.warmup))
     if method.stages == 1:
         return [method] * nfe
-    opening = [DDIM] if first.alpha == 0 else []
-    closing = [DDIM] if last.sigma == 0 else []
-    pairs, rest = divmod(max(0, nfe - len(opening) - len(closing)), method.stages)
-    return [*opening, *[method] * pairs, *[DDIM] * rest, *closing][-nfe:]
+    opening = [1] if first.alpha == 0 and nfe > 1 else []
+    sizes = _sizes(method.stages, nfe - len(opening))
+    if last.sigma == 0 and sizes[-1] > 1:
+        sizes[-1:] = [1] * sizes[-1]
+    ladder = {method.stages: method}
+    while method.lower:
+        method = method.lower
+        ladder[method.stages] = method
+    return [ladder[size] for size in opening + sizes]
+
+
+def _sizes(stages: int, nfe: int) -> list[int]:
+    """Evaluations of each step."""
+    whole, rest = divmod(nfe, stages)
+    if stages == 3 and rest == 0:
+        return [3] * (whole - 1) + [2, 1]
+    return [stages] * whole + ([rest] if rest else [])
 
 
 def build(
@@ -36,23 +57,33 @@ def build(
     where: str | Sequence[float] | None = None,
     end: str = "data",
     rho: float = 7.0,
+    kind: Kind | None = None,
 ) -> tuple[Plan, Grid]:
     """The plain plan of a method with `nfe` evaluations, and the grid it stands on.
 
-    Raises ValueError if the grid starts far from where x_T stands, t_max.
+    Steps start at nodes of the grid of `nfe` steps, so that an evaluation covers the same stretch whatever its step's
+    order (as in Lu et al. 2022a's code); times given by hand and methods that need steps of one length have one node a
+    step.  Raises ValueError if the grid starts far from where x_T stands, t_max.
     """
     ends = (schedule.t_max, schedule.t_end if end == "data" else schedule.t_min)
     if where is not None and not isinstance(where, str) and len(where) > 1:
         ends = (float(where[0]), float(where[-1]))
     methods = steps(method, nfe, schedule.node(ends[0]), schedule.node(ends[1]))
-    made = grid(schedule, len(methods), where, end=end, rho=rho)
+    one_each = method.even or (where is not None and not isinstance(where, str))
+    made = grid(schedule, len(methods) if one_each else nfe, where, end=end, rho=rho)
+    if len(made.nodes) != len(methods) + 1:
+        opens = accumulate((step.stages for step in methods), initial=0)
+        made = replace(made, nodes=tuple(made.nodes[k] for k in opens))
     first, x_T = made.nodes[0], schedule.node(schedule.t_max)
     if first.sigma < START * x_T.sigma:
         raise ValueError(
             f"the grid starts at t = {first.t:g}, sigma = {first.sigma:g}, but x_T has sigma = {x_T.sigma:g}; "
             f"start it nearer to t = {x_T.t:g}"
         )
-    return trace(methods, made.nodes, schedule, method.kind(prediction)), made
+    plan = trace(methods, made.nodes, schedule, kind or method.kind(prediction, schedule))
+    if plan.nfe != nfe:
+        raise ValueError(f"{nfe} evaluations of {method.name} leave no whole time inside a step; ask for fewer")
+    return plan, made
 
 
 def bias(plan: Plan, schedule: Schedule) -> str | None:

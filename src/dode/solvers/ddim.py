@@ -1,15 +1,31 @@
-"""DDIM: one evaluation a step, order 1, outputs of any kind."""
+"""DDIM: one evaluation a step, order 1, outputs of any kind; with η, up to DDPM's ancestral sampling."""
 
+from math import sqrt
 from typing import Any
 
+from dode.methods import Method, Option
 from dode.schedule import Node
-from dode.tracing import Method
 
 
-def ddim(x: Any, s: Node, t: Node, net: Any) -> Any:
-    """x_t = α_t·x̂₀ + σ_t·ε̂.  Song et al. 2021; eq. (3), and (23)–(24) in data form."""
+def ddim(x: Any, s: Node, t: Node, net: Any, eta: float = 0.0) -> Any:
+    """x_t = α_t·x̂₀ + √(σ_t² − s²)·ε̂ + s·z.  Song et al. 2021, (12) and (16); eq. (3), and (23)–(24) in data form.
+
+    s² = η²·σ_t²·(1 − (σ_t·α_s/(σ_s·α_t))²): η = 1 is DDPM's ancestral step with its posterior variance.
+    """
     x0, noise = net.split(x, net(x, s), s)
-    return t.alpha * x0 + t.sigma * noise
+    if eta == 0:
+        return t.alpha * x0 + t.sigma * noise
+    fresh = eta * t.sigma * sqrt(1 - (t.sigma * s.alpha / (s.sigma * t.alpha)) ** 2)
+    return t.alpha * x0 + sqrt(t.sigma**2 - fresh**2) * noise + fresh * net.noise()
 
 
-DDIM = Method("ddim", ddim, kinds=(), stages=1, order=1, about="Song et al. 2021; Euler's method in σ/α")
+ETA = Option(0.0, most=1.0, about="noise added at every step, as a share of the ancestral one's; sampling only")
+DDIM = Method(
+    "ddim",
+    ddim,
+    kinds=(),
+    stages=1,
+    order=1,
+    about="Song et al. 2021; Euler's method in σ/α; eta=1: DDPM's ancestral sampling",
+    options={"eta": ETA},
+)

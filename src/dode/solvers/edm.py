@@ -1,17 +1,23 @@
-"""EDM's sampler without churn: Heun's method, two evaluations a step, order 2."""
+"""EDM's sampler: Heun's method, two evaluations a step, order 2; with churn, stochastic."""
 
+from math import sqrt
 from typing import Any
 
+from dode.methods import Method, Option
 from dode.schedule import Node
-from dode.solvers.ddim import ddim
-from dode.tracing import Method
+from dode.solvers.ddim import DDIM, ddim
 
 
-def heun(x: Any, s: Node, t: Node, net: Any) -> Any:
+def heun(
+    x: Any, s: Node, t: Node, net: Any, churn: float = 0.0, churn_min: float = 0.0, churn_max: float = float("inf")
+) -> Any:
     """The trapezoid of ε̂ in σ/α on x/α.  Karras et al. 2022, Algorithm 2; eqs. (28)–(31), where α = 1.
 
-    A step that touches σ = 0 or α = 0 is DDIM's: the second slope, or σ/α itself, does not exist there.
+    A step that touches σ = 0 or α = 0 is DDIM's: the second slope, or σ/α itself, does not exist there.  Churn is
+    Algorithm 2's S_churn, for S_min ≤ σ/α ≤ S_max and with S_noise = 1.
     """
+    if churn and s.alpha and churn_min <= s.sigma / s.alpha <= churn_max:
+        s = net.raised(s, 1 + min(churn / net.steps, sqrt(2) - 1))
     if 0 in (t.sigma, t.alpha, s.alpha):
         return ddim(x, s, t, net)
     x0, noise = net.split(x, net(x, s), s)
@@ -21,4 +27,17 @@ def heun(x: Any, s: Node, t: Node, net: Any) -> Any:
     return (y + t.alpha * (x / s.alpha + h * noise_t)) / 2  # the mean of Euler's step with either slope
 
 
-EDM = Method("edm", heun, kinds=("data",), stages=2, order=2, about="Karras et al. 2022, Heun; 2·steps − 1 evaluations")
+EDM = Method(
+    "edm",
+    heun,
+    kinds=("data",),
+    stages=2,
+    order=2,
+    about="Karras et al. 2022, Heun; 2·steps − 1 evaluations",
+    options={
+        "churn": Option(0.0, about="S_churn: noise added over the whole run; sampling only"),
+        "churn_min": Option(0.0, about="S_min: no churn below this σ/α"),
+        "churn_max": Option(float("inf"), about="S_max: no churn above this σ/α"),
+    },
+    lower=DDIM,
+)

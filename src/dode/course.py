@@ -1,0 +1,127 @@
+"""What a distillation is asked for: the course it follows, and the students it has."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+
+from dode.formulations import Formulation, formulation
+from dode.grid import Grid
+from dode.methods import Method
+from dode.model import Model
+from dode.plan import Plan
+from dode.prediction import Kind
+from dode.solvers.budget import build
+from dode.solvers.names import read
+from dode.teacher import ALIGNMENTS
+
+RHO = 1e-4  # chosen on select noise: docs/results/rho-*.md, made by benchmarks/rho.py
+STATES = ("student", "teacher")
+
+
+@dataclass(frozen=True)
+class Course:
+    """Everything that decides a distillation but the model, the solver and its evaluations."""
+
+    teacher: str | None = None
+    scale: int = 10
+    samples: int = 100
+    seed: int = 0
+    rho: float = RHO
+    align: str = "time"
+    batch: int = 50
+    cond: Any = None
+    end: str = "data"
+    formulation: str = "d"
+    lam: float | str | None = None
+    carry: bool | str = True
+    states: str = "student"
+
+    def __post_init__(self) -> None:
+        if self.align not in ALIGNMENTS:
+            raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}; got {self.align!r}")
+        if self.states not in STATES:
+            raise ValueError(f"states must be one of {', '.join(STATES)}; got {self.states!r}")
+        if min(self.samples, self.batch, self.scale) < 1 or not 0 <= self.rho < math.inf:
+            got = f"{self.samples}, {self.batch}, {self.scale}, {self.rho}"
+            raise ValueError(f"samples, batch and scale must be at least 1 and rho at least 0; got {got}")
+        if str(self.carry).lower() not in ("true", "false"):
+            raise ValueError(f"carry must be true or false; got {self.carry!r}")
+        object.__setattr__(self, "carry", str(self.carry).lower() == "true")
+        if self.lam is not None and self.form.constant is None:
+            raise ValueError(f"lam is for the formulations fixed and la; {self.formulation} fits its own")
+        if self.lam not in (None, "search"):
+            try:
+                object.__setattr__(self, "lam", float(self.lam))
+            except ValueError as error:
+                raise ValueError(f"lam must be a number or 'search'; got {self.lam!r}") from error
+
+    @property
+    def form(self) -> Formulation:
+        """The formulation, by its name."""
+        return formulation(self.formulation)
+
+    def constants(self) -> tuple[float, ...]:
+        """For a formulation with one λ: the one to use, or those to try."""
+        given = self.form.default if self.lam is None else self.lam
+        return self.form.trials if given is None or given == "search" else (float(given),)
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A solver at a number of evaluations, before it is distilled."""
+
+    text: str  # how it was asked for
+    method: Method
+    nfe: int
+    plan: Plan
+    grid: Grid
+    course: Course
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's name: the course's, or the paper's for this solver."""
+        name = self.course.teacher or self.method.teacher
+        return self.method.label if name == "self" else name
+
+
+class SolverOptions(TypedDict, total=False):
+    """Options of solvers, for type checkers; docs/solvers.md says whose they are."""
+
+    inner: str
+    variable: str
+    gamma: float
+    eta: float
+    churn: float
+    churn_min: float
+    churn_max: float
+
+
+def students(
+    model: Model,
+    names: Sequence[str],
+    counts: Sequence[int],
+    where: str | Sequence[float] | None,
+    course: Course,
+    options: SolverOptions,
+) -> list[Student]:
+    """The plain plans of every solver asked for, at every number of evaluations."""
+    if course.align == "count":
+        if where is not None:
+            raise ValueError("align='count' brings the published grids; leave grid out")
+        where = "published"
+    found = []
+    for text in names:
+        name = read(text if text.startswith("d-") else f"d-{text}", **options)
+        mine = replace(course, **name.fitted)
+        kind: Kind | None = "data" if mine.formulation == "la" else None  # λ of x̂₀
+        for nfe in counts:
+            plan, made = build(name.method, nfe, model.schedule, model.prediction, where, mine.end, kind=kind)
+            if any(plan.added):
+                raise ValueError(
+                    f"{name.method.label} is stochastic: it has no one solution to be distilled towards; "
+                    "sample with it as it is, or distil it without eta or churn"
+                )
+            plan = replace(plan, carry=bool(mine.carry), free=mine.form.free)
+            found.append(Student(text, name.method, nfe, plan, made, mine))
+    return found

@@ -1,0 +1,142 @@
+"""DEIS-tAB: a polynomial through the last outputs, integrated exactly against DDIM's weight."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from math import ceil, inf, log
+from typing import Any
+
+import numpy as np
+
+from dode.methods import Method, Option
+from dode.prediction import Kind
+from dode.schedule import DiscreteVP, Node, Schedule
+
+POINTS = np.polynomial.legendre.leggauss(16)
+
+
+def deis_1(x: Any, s: Node, t: Node, net: Any, variable: str = "t") -> Any:
+    """(19)–(20) with r = 1."""
+    return _deis(x, s, t, net, 1, variable)
+
+
+def deis_2(x: Any, s: Node, t: Node, net: Any, variable: str = "t") -> Any:
+    """(19)–(20) with r = 2."""
+    return _deis(x, s, t, net, 2, variable)
+
+
+def deis_3(x: Any, s: Node, t: Node, net: Any, variable: str = "t") -> Any:
+    """(19)–(20) with r = 3."""
+    return _deis(x, s, t, net, 3, variable)
+
+
+def _deis(x: Any, s: Node, t: Node, net: Any, degree: int, variable: str) -> Any:
+    """Zhang & Chen 2023: P_r(t) of (19), divided by its weights' sum, is the output of DDIM's step."""
+    known = (s, *net.past)[: degree + 1]
+    return net.move(x, net(x, s, weights(known, s, t, net.kind, net.schedule, variable)), s, t)
+
+
+def weights(
+    known: Sequence[Node], s: Node, t: Node, kind: Kind, schedule: Schedule, variable: str
+) -> tuple[float, ...]:
+    """C_tj of (19) over their sum, newest first: the averages of the Lagrange polynomials over the step.
+
+    The average is over the clock of the kind of output (σ/α for noise: integrating there needs no derivative of the
+    schedule); the polynomials are in t (tAB) or in that clock (ρAB).  A step whose clock is infinite is of order 1.
+    """
+    a, b = clock(kind, s), clock(kind, t)
+    known = [node for node in known if clock(kind, node) < inf]
+    if b == inf or not known:
+        return (1.0,)
+
+    def place(value: float) -> float:
+        return _time(kind, value, schedule) if variable == "t" else value
+
+    at = [node.t if variable == "t" else clock(kind, node) for node in known]
+    totals = np.zeros(len(at))
+    for low, high in zip(*_pieces(a, b, kind, schedule), strict=True):
+        values = low + (high - low) * (POINTS[0] + 1) / 2
+        where = np.array([place(float(value)) for value in values])
+        totals += (high - low) / 2 * (_lagrange(at, where) @ POINTS[1])
+    return tuple(float(total) for total in totals / totals.sum())
+
+
+def _lagrange(at: Sequence[float], where: np.ndarray) -> np.ndarray:
+    """Each basis polynomial through the points `at`, at some places: (points, places)."""
+    rows = [
+        np.prod([(where - other) / (mine - other) for j, other in enumerate(at) if j != i], axis=0)
+        * np.ones_like(where)
+        for i, mine in enumerate(at)
+    ]
+    return np.array(rows)
+
+
+def clock(kind: Kind, node: Node) -> float:
+    """The variable along which a constant output moves the scaled state in a straight line; inf where there is none.
+
+    x/α over σ/α for noise, x/σ over α/σ for data, x/(α + σ) over σ/(α + σ) for flow.
+    """
+    above, below = {
+        "noise": (node.sigma, node.alpha),
+        "data": (node.alpha, node.sigma),
+        "flow": (node.sigma, node.alpha + node.sigma),
+    }[kind]
+    return above / below if below else inf
+
+
+LOGSNR: dict[str, Callable[[float], float]] = {
+    "noise": lambda value: -log(value),
+    "data": log,
+    "flow": lambda value: log(1 - value) - log(value),
+}
+
+
+def _time(kind: Kind, value: float, schedule: Schedule) -> float:
+    """The time at a value of the clock; linear in the clock beside a discrete schedule's ends of infinite log-SNR."""
+    logsnr = LOGSNR[kind](value)
+    if isinstance(schedule, DiscreteVP):
+        clean, noisy = schedule.node(0.0), schedule.node(schedule.t_max)
+        beside = schedule.node(schedule.t_max - 1)
+        if logsnr > clean.logsnr:
+            return _linear(kind, value, clean, schedule.node(schedule.t_end))
+        if noisy.alpha == 0 and logsnr < beside.logsnr:
+            return _linear(kind, value, noisy, beside)
+    return schedule.at(logsnr).t
+
+
+def _linear(kind: Kind, value: float, a: Node, b: Node) -> float:
+    low, high = clock(kind, a), clock(kind, b)
+    return a.t + (b.t - a.t) * (value - low) / (high - low)
+
+
+@lru_cache(maxsize=8)
+def _knots(kind: Kind, schedule: DiscreteVP) -> list[float]:
+    return [clock(kind, schedule.node(float(t))) for t in range(int(schedule.t_max) + 1)]
+
+
+def _pieces(a: float, b: float, kind: Kind, schedule: Schedule) -> tuple[list[float], list[float]]:
+    """Where time is smooth in the clock: between the whole times of a discrete schedule, else factors of at most e."""
+    low, high = min(a, b), max(a, b)
+    if isinstance(schedule, DiscreteVP):
+        knots = _knots(kind, schedule)
+    else:
+        least = max(low, 1e-6 * high)
+        count = ceil(log(high / least)) + 1
+        knots = [least * (high / least) ** (i / count) for i in range(count)]
+    inner = sorted(knot for knot in knots if low < knot < high)
+    ends = [low, *inner, high]
+    return ends[:-1], ends[1:]
+
+
+DEIS_1 = Method(
+    "deis-1",
+    deis_1,
+    kinds=("noise", "flow", "data"),
+    stages=1,
+    order=2,
+    about="Zhang & Chen 2023, tAB; two outputs",
+    options={"variable": Option("t", ("t", "rho"), about="what its polynomials are in: time (tAB), or σ/α (ρAB)")},
+    teacher="self",
+)
+DEIS_2 = replace(DEIS_1, name="deis-2", step=deis_2, order=3, about="Zhang & Chen 2023, tAB; three outputs")
+DEIS_3 = replace(DEIS_1, name="deis-3", step=deis_3, order=4, about="Zhang & Chen 2023, tAB; four outputs")

@@ -1,0 +1,36 @@
+"""Names with options, as users write them: d-dpm-solver-2:inner=time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dode.methods import Method
+from dode.solvers import method
+
+FITTED = ("formulation", "lam", "teacher", "carry", "states")  # options of the distilled form, read by dode.distill
+
+
+@dataclass(frozen=True)
+class Name:
+    """A solver as it was asked for."""
+
+    text: str
+    method: Method
+    distilled: bool
+    fitted: dict[str, Any]  # options of the distilled form
+
+
+def read(text: str, **options: Any) -> Name:
+    """[d-]NAME[:option=value …], with the options of the solver and, after d-, those of its distilled form.
+
+    options: the same ones as keywords; the text wins.  Raises ValueError for what does not exist.
+    """
+    name, *parts = text.split(":")
+    found = dict(options)
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"options are written name=value; got {part!r} in {text!r}")
+        found[key] = value
+    distilled = name.startswith("d-")
+    fitted = {key: found.pop(key) for key in FITTED if key in found} if distilled else {}
+    return Name(text, method(name.removeprefix("d-"), **found), distilled, fitted)

@@ -1,0 +1,80 @@
+"""UniPC: predictor and corrector with one evaluation a step.  Zhao et al. 2023, multistep in data outputs, B = e^h − 1.
+
+The corrector needs no state of its own: predictor and corrector share their start, so the corrected state is the
+predicted one plus differences of outputs, and the next step can begin from the predicted state with those added.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import exp, expm1
+from typing import Any
+
+import numpy as np
+
+from dode.methods import Method
+from dode.schedule import Node
+
+
+def unipc_2(x: Any, s: Node, t: Node, net: Any) -> Any:
+    """UniPC-2."""
+    return net.move(x, net(x, s, weights(s, t, net.past, 2)), s, t)
+
+
+def unipc_3(x: Any, s: Node, t: Node, net: Any) -> Any:
+    """UniPC-3."""
+    return net.move(x, net(x, s, weights(s, t, net.past, 3)), s, t)
+
+
+def weights(s: Node, t: Node, past: Sequence[Node], order: int) -> tuple[float, ...]:
+    """Of all outputs, newest first: the predictor's from s to t, and the correction of the state at s."""
+    past = [node for node in past if node.alpha > 0]
+    if t.sigma == 0:
+        return (1.0,)
+    made = np.zeros(order + 2)
+    predicted = _predictor(s, past[: order - 1], t)
+    made[: len(predicted)] = predicted
+    if past and s.alpha > 0:
+        change = _correction(s, past[:order])
+        made[: len(change)] += exp(s.logsnr - t.logsnr) / expm1(s.logsnr - t.logsnr) * change
+    return tuple(made[: min(order, len(past)) + 1].tolist())
+
+
+def _predictor(s: Node, past: Sequence[Node], t: Node) -> np.ndarray:
+    """Weights of [d_s, d_past…] in the predictor."""
+    shares = _shares(s, past, t)[0]
+    return np.array([1 - shares.sum(), *shares])
+
+
+def _correction(s: Node, past: Sequence[Node]) -> np.ndarray:
+    """What [d_s, d_past…] add to the state at s that the predictor reached from past[0], over −α_s."""
+    before, *older = past
+    plain, corrected, newest = _shares(before, older, s)
+    change = corrected - plain
+    factor = expm1(before.logsnr - s.logsnr)
+    return factor * np.array([newest, -newest - change.sum(), *change])
+
+
+def _shares(s: Node, older: Sequence[Node], t: Node) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coefficients of d_older − d_s in the predictor, in the corrector, and of d_t − d_s in the corrector: (5), (9)."""
+    h = t.logsnr - s.logsnr
+    r = np.array([*((node.logsnr - s.logsnr) / h for node in older), 1.0])
+    n = len(r)
+    powers, b, phi, factorial = np.vander(r, n, increasing=True).T, np.zeros(n), expm1(-h) / -h - 1, 1.0
+    for i in range(n):
+        b[i] = phi * factorial / expm1(-h)
+        factorial *= i + 2
+        phi = phi / -h - 1 / factorial
+    corrector = np.linalg.solve(powers, b) if n > 1 else np.array([0.5])
+    predictor = np.linalg.solve(powers[:-1, :-1], b[:-1]) if n > 2 else np.full(n - 1, 0.5)
+    return predictor / r[:-1], corrector[:-1] / r[:-1], float(corrector[-1])
+
+
+UNIPC_2 = Method(
+    "unipc-2",
+    unipc_2,
+    kinds=("data",),
+    stages=1,
+    order=3,
+    about="Zhao et al. 2023, multistep predictor–corrector",
+)
+UNIPC_3 = replace(UNIPC_2, name="unipc-3", step=unipc_3, order=4)
