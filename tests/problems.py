@@ -1,10 +1,14 @@
-"""Problems with known answers, for every test: schedules, a Gaussian, a mixture."""
+"""Problems with known answers, for every test: schedules, a Gaussian, a mixture; the catalogue, and some λ."""
 
+from itertools import pairwise
+
+import numpy as np
 import torch
 
 from dode.analytic import Gaussian, Mixture
 from dode.model import Model
 from dode.schedule import EDM, VP, Cosine, DiscreteVP, Flow, from_functions, linear_betas, zero_terminal_snr
+from dode.solvers import METHODS
 
 BETAS = linear_betas()
 SCHEDULES = {
@@ -52,3 +56,41 @@ def prediction_for(schedule: str) -> str:
 
 def gaussian_model(schedule: str, prediction: str | None = None) -> Model:
     return gaussian().model(SCHEDULES[schedule], prediction or prediction_for(schedule))
+
+
+def mixture_model(schedule: str) -> Model:
+    return mixture().model(SCHEDULES[schedule], prediction_for(schedule), torch.float64)
+
+
+CATALOGUE = [name for name, method in METHODS.items() if method.name == name]  # without aliases
+# noise says nothing at α = 0, and pndm's first step has no inner node there
+MISSING = [(name, sched) for name in ("dpm-solver-2", "dpm-solver-3", "pndm") for sched in ("flow", "zero-snr")]
+PAIRS = [(name, sched) for name in CATALOGUE for sched in SCHEDULES if (name, sched) not in MISSING]
+
+
+def counts(name: str, *some: int) -> list[int]:
+    """Those of some numbers of evaluations that the method has: pndm begins at 13."""
+    return [nfe for nfe in some if nfe >= 13] or [13] if name == "pndm" else list(some)
+
+
+LAMBDAS = np.array(
+    [0.4, -0.3, 0.6, 0.2, 0.5, -0.1, 0.7, 0.3, 0.1, 0.25, 0.35, -0.2, 0.15, 0.45, 0.55, 0.05, 0.6, -0.4, 0.3, 0.1]
+)
+
+
+def distilled(plan, lambdas=LAMBDAS):
+    """The plan with these λ, as many as it has evaluations."""
+    for k, lam in enumerate(lambdas[: plan.nfe]):
+        plan = plan.extrapolate(k, float(lam))
+    return plan
+
+
+def relative(a, b) -> float:
+    """The largest difference over the largest number."""
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def sizes(plan):
+    """Evaluations of each step."""
+    opened = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]
+    return [b - a for a, b in pairwise(opened)]

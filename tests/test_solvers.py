@@ -1,33 +1,32 @@
 """A plan is its equation: it equals the paper's, transcribed, and the step function run on tensors."""
 
+from dataclasses import replace
+
 import equations
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, gaussian_model, mixture, prediction_for
+from problems import (
+    CATALOGUE,
+    LAMBDAS,
+    PAIRS,
+    SCHEDULES,
+    counts,
+    distilled,
+    gaussian_model,
+    mixture_model,
+    prediction_for,
+    relative,
+)
 
+from dode.analytic import Gaussian
+from dode.plan import from_state_lambdas
 from dode.prediction import express
 from dode.sampling import run
 from dode.solvers import METHODS
 from dode.solvers.budget import build, steps
-
-LAMBDAS = np.array(
-    [0.4, -0.3, 0.6, 0.2, 0.5, -0.1, 0.7, 0.3, 0.1, 0.25, 0.35, -0.2, 0.15, 0.45, 0.55, 0.05, 0.6, -0.4, 0.3]
-)
-
-
-def distilled(plan, lambdas):
-    for k, lam in enumerate(lambdas[: plan.nfe]):
-        plan = plan.extrapolate(k, float(lam))
-    return plan
-
-
-def mixture_model(schedule):
-    return mixture().model(SCHEDULES[schedule], prediction_for(schedule), torch.float64)
-
-
-def relative(a, b):
-    return float((a - b).abs().max() / b.abs().max())
+from dode.solvers.names import read
+from dode.tracing import Tracer
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0])
@@ -85,8 +84,6 @@ def test_equation_33_verbatim_is_one_lambda_for_both_stages():
 
 def test_equation_21_verbatim_is_reached_with_rescaled_history():
     """P unnormalised: the older output keeps the older step's weight C, so its entry of mix is λ·C_{k−1}/C_k."""
-    from dataclasses import replace
-
     model = mixture_model("vp")
     plan, made = build(METHODS["ddim"], 6, model.schedule, "noise")
     weights, mix = np.diag(plan.use), plan.mix.copy()
@@ -101,8 +98,6 @@ def test_equation_21_verbatim_is_reached_with_rescaled_history():
 
 
 def test_published_convention_is_the_published_update():
-    from dode.plan import from_state_lambdas
-
     model = mixture_model("discrete")
     plan, made = build(METHODS["ddim"], 5, model.schedule, "noise")
     x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
@@ -113,8 +108,12 @@ def test_published_convention_is_the_published_update():
 class Eager:
     """What a step calls net, on tensors: the second route to every solver."""
 
-    def __init__(self, kind, denoise):
-        self.kind, self.denoise, self.outputs, self.nodes = kind, denoise, [], []
+    move = Tracer.move
+    between = Tracer.between
+
+    def __init__(self, kind, schedule, steps, denoise):
+        self.kind, self.schedule, self.steps, self.denoise = kind, schedule, steps, denoise
+        self.outputs, self.nodes = [], []  # newest first
 
     def __call__(self, y, node, weights=(1.0,)):
         self.outputs.insert(0, self.denoise(y, node))
@@ -130,44 +129,51 @@ class Eager:
         return a * x + b * output, c * x + d * output
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("nfe", [1, 2, 3, 10])
-def test_the_plan_is_the_step_function(method, schedule, nfe):
-    model = mixture_model(schedule)
-    chosen = METHODS[method]
-    kind = chosen.kind(model.prediction, model.schedule)
-    plan, made = build(chosen, nfe, model.schedule, model.prediction)
+@pytest.mark.parametrize(
+    ("text", "schedule"),
+    [
+        *PAIRS,
+        ("dpm-solver-3:inner=time", "vp"),
+        ("deis-3:variable=rho", "discrete"),
+        ("dpm-solver++3s:inner=time", "flow"),
+    ],
+)
+def test_the_plan_is_the_step_function(text, schedule):
+    model, method = mixture_model(schedule), read(text).method
+    kind = method.kind(model.prediction, model.schedule)
     denoise, start = model.denoiser(kind, None), model.start(range(3), 1)
-    net, x = Eager(kind, denoise), start
-    for step, s, t in zip(steps(chosen, nfe, made.nodes[0], made.nodes[-1]), made.nodes, made.nodes[1:], strict=False):
-        x = step.step(x, s, t, net)
-    assert relative(run(plan, denoise, start), x) < 1e-12
+    for nfe in counts(method.name, 1, 2, 3, 14):
+        plan, made = build(method, nfe, model.schedule, model.prediction)
+        chosen = steps(method, nfe, made.nodes[0], made.nodes[-1])
+        net, x = Eager(kind, model.schedule, len(chosen), denoise), start
+        for step, s, t in zip(chosen, made.nodes, made.nodes[1:], strict=False):
+            x = step.step(x, s, t, net)
+        assert relative(run(plan, denoise, start), x) < 1e-12, nfe
+        assert tuple(reversed(net.nodes)) == plan.nodes[:-1]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("nfe", [1, 2, 9])
-def test_a_point_mass_is_solved_exactly(method, schedule, nfe):
+@pytest.mark.parametrize(("name", "schedule"), PAIRS)
+def test_a_point_mass_is_solved_exactly(name, schedule):
     """Data that are one point: any solver, any n, any λ from the second evaluation on."""
-    from dode.analytic import Gaussian
-
     point = torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(1, 4, 4)
     model = Gaussian(point, torch.zeros_like(point)).model(SCHEDULES[schedule], prediction_for(schedule))
-    plan, _ = build(METHODS[method], nfe, model.schedule, model.prediction)
-    lambdas = np.concatenate([[0], LAMBDAS[1:]])
     x = model.start(range(3), 0)
-    end = plan.nodes[-1]
-    noise = (x - plan.nodes[0].alpha * point) / plan.nodes[0].sigma
-    got = run(distilled(plan, lambdas), model.denoiser(plan.kind, None), x)
-    torch.testing.assert_close(got, end.alpha * point + end.sigma * noise, rtol=0, atol=2e-10)
+    for nfe in counts(name, 1, 2, 13):
+        plan, _ = build(METHODS[name], nfe, model.schedule, model.prediction)
+        end, first = plan.nodes[-1], plan.nodes[0]
+        noise = (x - first.alpha * point) / first.sigma
+        got = run(distilled(plan, np.concatenate([[0], LAMBDAS[1:]])), model.denoiser(plan.kind, None), x)
+        torch.testing.assert_close(got, end.alpha * point + end.sigma * noise, rtol=0, atol=2e-10)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_asked_is_used(name):
-    calls = []
+    """The network is called once an evaluation, where the plan says."""
     model = gaussian_model("vp")
-    plan, _ = build(METHODS[name], 7, model.schedule, model.prediction)
+    (nfe,) = counts(name, 7)
+    calls = []
+    plan, _ = build(METHODS[name], nfe, model.schedule, model.prediction)
     denoise = model.denoiser(plan.kind, None)
     run(plan, lambda x, node: calls.append(node) or denoise(x, node), model.start(range(2), 0))
+    assert len(calls) == nfe
     assert calls == list(plan.nodes[:-1])

@@ -103,7 +103,7 @@ FORMULATIONS = {
         Formulation("all", "all outputs, a coefficient each, (41)", every, free=True),
         Formulation("verbatim", "differences as (21) prints them, unnormalised, for deis", unnormalised, free=True),
         Formulation(
-            "fixed", "one λ for all evaluations, searched if not given", constant=fixed, trials=_range(-0.5, 1.5, 21)
+            "fixed", "one λ for all evaluations, searched if not given", constant=fixed, trials=_range(-0.2, 1.0, 13)
         ),
         Formulation(
             "la",

@@ -95,4 +95,4 @@ class Method:
 
 
 def _text(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0")

@@ -1,7 +1,9 @@
-"""The exact solution of a model's ODE, by Heun's method with more and more steps.
+"""The exact solution of a model's ODE, by DPM-Solver++ 3S with more and more steps.
 
-A first few samples decide how many steps are enough; the rest is run once. Networks with whole times have at most
-T/2 such steps, so that Heun's two nodes are apart, and the step to the clean end is DDIM's, as in every sampler.
+It has order 3 and no history to build up: on the bundled networks it is as exact as Heun's method with 500 steps after
+a third to two thirds of the evaluations.  A first few samples decide how many steps are enough; the rest is run once.
+Networks with whole times have at most T/3 such steps, so that the nodes inside a step are apart, and the step to the
+clean end is DDIM's, as in every sampler.
 """
 
 from collections.abc import Callable
@@ -15,18 +17,19 @@ from dode.grid import grid
 from dode.plan import Plan
 from dode.sampling import run, trajectory
 from dode.schedule import Node, Schedule
+from dode.solvers.dpm_solver import DPM_SOLVER_PP_3S as FINE
 from dode.solvers.edm import EDM
 from dode.tracing import trace
 
 if TYPE_CHECKING:
     from dode.model import Model
 
-FIRST, MOST, PILOT = 30, 1024, 8  # steps to begin with, steps to give up at, samples that decide
+FIRST, MOST, PILOT = 20, 640, 8  # steps to begin with, steps to give up at, samples that decide
 
 
 def plan(model: "Model", steps: int) -> Plan:
-    """Heun's method with this many steps."""
-    return trace(EDM, _nodes(model.schedule, steps), model.schedule, EDM.kind(model.prediction, model.schedule))
+    """DPM-Solver++ 3S with this many steps."""
+    return trace(FINE, _nodes(model.schedule, steps), model.schedule, FINE.kind(model.prediction, model.schedule))
 
 
 def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
@@ -40,8 +43,8 @@ def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
 def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     """The steps at which halving them moves the pilot samples by at most rtol of their RMS."""
     index = slice(0, min(PILOT, len(x_T)))
-    denoise = model.denoiser(EDM.kind(model.prediction, model.schedule), rows(cond, index))
-    limit = int(model.schedule.t_max - model.schedule.t_end) // 2 if model.schedule.integer else MOST
+    denoise = model.denoiser(FINE.kind(model.prediction, model.schedule), rows(cond, index))
+    limit = int(model.schedule.t_max - model.schedule.t_end) // 3 if model.schedule.integer else MOST
     counts = [max(1, limit)]
     while counts[0] // 2 >= min(FIRST, max(1, limit // 4)):
         counts.insert(0, counts[0] // 2)

@@ -53,7 +53,7 @@ class Provenance:
         name = ("d-" if self.distilled else "") + self.method
         said = dict(self.options) | ({"formulation": self.formulation} if self.formulation != "d" else {})
         said |= {"states": self.states} if self.states != "student" else {}
-        return name + "".join(f":{key}={value}" for key, value in said.items())
+        return name + "".join(f":{key}={str(value).removesuffix('.0')}" for key, value in said.items())
 
 
 @dataclass(frozen=True, eq=False)
