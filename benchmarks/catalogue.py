@@ -3,7 +3,8 @@
     python benchmarks/catalogue.py fashion
     python benchmarks/catalogue.py fashion-edm
 
-One teacher run (DDIM, C = 10; iPNDM and DEIS teach themselves) serves all solvers of a number of evaluations.  A killed
+Teachers are DDIM, and for iPNDM and DEIS themselves in their highest order, with C = 10; one run of each serves all its
+students, of 5, 10 and 20 evaluations together and of 25 and 50 together.  A killed
 run goes on where it was, but fits again; --only 25,50 does a part.  docs/results/catalogue-MODEL.md has the tables.
 """
 
@@ -27,6 +28,7 @@ NAMES = [name for name in dode.METHODS if name != "dpm-solver-1"]
 FORMS = {"ddim": ("sep", "all", "2", "fixed", "la"), "dpm-solver++2m": ("sep", "all", "2")}
 JUDGED = ("ddim", "ipndm", "dpm-solver++2m", "dpm-solver-3", "deis-3", "edm")
 PNDM_LEAST = 13
+TEACHERS = {"ipndm-2": "ipndm", "ipndm-3": "ipndm", "deis-1": "deis-3", "deis-2": "deis-3"}  # one run for a family
 
 
 def names(count: int) -> list[str]:
@@ -56,7 +58,9 @@ Table = dict[str, dict[int, Sampler]]
 def fitted(model: Model, counts: tuple[int, ...]) -> Table:
     """All distilled forms at some numbers of evaluations, those of one teacher from one run."""
     short = tuple(count for count in counts if count < PNDM_LEAST)
-    made: Table = dode.distill(model, [*(f"d-{name}" for name in NAMES if name != "pndm"), *forms()], nfe=counts)
+    asked = {name: f":teacher={TEACHERS[name]}" if name in TEACHERS else "" for name in NAMES if name != "pndm"}
+    found: Table = dode.distill(model, [*(f"d-{name}{how}" for name, how in asked.items()), *forms()], nfe=counts)
+    made = {name.split(":teacher")[0]: samplers for name, samplers in found.items()}
     if counts != short:
         made |= dode.distill(model, ["d-pndm"], nfe=[count for count in counts if count not in short])
     return made

@@ -38,6 +38,32 @@ def test_every_bit_comes_back(path, model, fitted):
         assert torch.equal(again.sample(3), made.sample(3))
 
 
+OTHERS = ["ddim:formulation=sep", "deis-2:variable=rho:formulation=2", "ddim:formulation=fixed", "ddim:formulation=la"]
+
+
+@pytest.mark.parametrize("text", [*OTHERS, "dpm-solver-3:inner=time:carry=false", "gradient-estimation:gamma=1.3"])
+def test_every_formulation_and_option_comes_back(text, model, tmp_path):
+    """Several coefficients an evaluation have several errors, and one constant for all has its value."""
+    made = dode.distill(model, text, nfe=5, samples=10)
+    made.save(tmp_path / "one.json")
+    again = dode.load(tmp_path / "one.json", model)
+    assert again.provenance == made.provenance
+    assert again.name == made.name
+    assert (again.plan.carry, again.plan.free) == (made.plan.carry, made.plan.free)
+    assert torch.equal(again.sample(3), made.sample(3))
+    if "sep" in text:
+        assert [np.size(error) for error in again.provenance.errors] == [2, 2, 2, 2, 2]
+        assert all(condition > 1 for condition in again.provenance.conditions)
+        assert np.abs(again.plan.mix.sum(1) - 1).max() > 1e-6  # free rows
+
+
+def test_labels_ask_for_the_solver_again(model):
+    for text in ("d-ddim", "d-deis-2:variable=rho:formulation=2:states=teacher", "ddim:eta=0.25", "edm"):
+        name = text.removeprefix("d-")
+        made = dode.distill(model, name, nfe=5, samples=4) if name != text else dode.sampler(model, name, nfe=5)
+        assert made.name == made.provenance.label == text
+
+
 def test_one_sampler_saves_itself(tmp_path, model, fitted):
     fitted[4].save(tmp_path / "one.json")
     assert dode.load(tmp_path / "one.json", model).nfe == 4
@@ -69,6 +95,11 @@ def test_what_a_reader_needs_is_in_the_file(path):
         "errors",
         "ratios",
         "report",
+        "options",
+        "formulation",
+        "lam",
+        "states",
+        "conditions",
     }
     assert wanted <= entry["provenance"].keys()
     assert len(entry["plan"]["lambda"]) == len(entry["provenance"]["errors"]) == entry["nfe"]

@@ -1,127 +1,13 @@
-"""The fit is least squares, evaluation after evaluation."""
+"""`dode.distill`: what it gives is nearer to the exact solution, and says how it was made."""
 
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, gaussian, mixture, prediction_for
+from problems import SCHEDULES, gaussian, gaussian_model, prediction_for
 
 import dode
-from dode.distillation import Batch, fit, solve
 from dode.evaluate import distance
-from dode.plan import previous
-from dode.sampling import trajectory
-from dode.solvers import METHODS
-from dode.solvers.budget import build
-
-LAMBDAS = [0.4, -0.3, 0.6, 0.2, 0.5, -0.1, 0.7, 0.3, 0.1]
-
-
-def problem(method, schedule, nfe=7, samples=24):
-    model = mixture().model(SCHEDULES[schedule], prediction_for(schedule), torch.float64)
-    plan, _ = build(METHODS[method], nfe, model.schedule, model.prediction)
-    return plan, model.denoiser(plan.kind, None), model.start(range(samples), 3, "fit")
-
-
-def states(plan, denoise, x):
-    return [state.y for state in trajectory(plan, denoise, x)][1:]
-
-
-@pytest.mark.parametrize("schedule", ["discrete", "vp", "edm", "flow"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_planted_lambda_is_recovered(method, schedule):
-    plan, denoise, x = problem(method, schedule)
-    planted = plan
-    for k in range(plan.nfe):
-        if previous(plan, k).any():
-            planted = planted.extrapolate(k, LAMBDAS[k])
-    found = fit(plan, [Batch(x, denoise, states(planted, denoise, x))], rho=0).plan
-    determined = np.array([bool(previous(plan, k).any()) for k in range(plan.nfe)])
-    # Heun's first stage differences two outputs at one σ: small against the rounding of x near σ = 80
-    np.testing.assert_allclose(
-        found.lambdas, np.where(determined, planted.lambdas, 0), atol=1e-7 if method == "edm" else 1e-10
-    )
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_teacher_that_is_the_student_gives_zero(method):
-    plan, denoise, x = problem(method, "vp")
-    found = fit(plan, [Batch(x, denoise, states(plan, denoise, x))], rho=0).plan
-    np.testing.assert_array_equal(found.lambdas, np.zeros(plan.nfe))
-
-
-@pytest.mark.parametrize("sizes", [[24], [8, 8, 8], [5, 19], [1] * 24])
-def test_lockstep_batches_equal_one_batch(sizes):
-    plan, denoise, x = problem("ddim", "vp")
-    targets = states(problem("ddim", "vp")[0].extrapolate(2, 0.3).extrapolate(4, 0.2), denoise, x)
-    targets = [target + 0.01 * target**2 for target in targets]  # not reachable exactly
-    whole = fit(plan, [Batch(x, denoise, targets)], rho=1e-3)
-    parts, batches = torch.arange(24).split(sizes), []
-    for part in parts:
-        batches.append(Batch(x[part], denoise, [target[part] for target in targets]))
-    chunks = fit(plan, batches, rho=1e-3)
-    np.testing.assert_allclose(chunks.plan.lambdas, whole.plan.lambdas, rtol=1e-12)
-    np.testing.assert_allclose(chunks.errors, whole.errors, rtol=1e-10)
-
-
-def test_lambda_minimises_the_residual_of_its_own_step():
-    """Moving any one λ away from its value makes the squared residual at its own node larger."""
-    plan, denoise, x = problem("ddim", "vp")
-    planted = plan.extrapolate(2, 0.3).extrapolate(4, 0.2)
-    targets = [target + 0.01 * target**2 for target in states(planted, denoise, x)]
-    best = fit(plan, [Batch(x, denoise, targets)], rho=0).plan
-    for k in range(plan.nfe):
-        sums = []
-        for shift in (-0.05, 0.0, 0.05):
-            state = states(best.extrapolate(k, shift), denoise, x)[k]
-            sums.append(float((state - targets[k]).square().sum()))
-        assert sums[1] < min(sums[0], sums[2])
-
-
-def test_the_fit_does_not_depend_on_the_order_of_samples_nor_on_a_rotation_of_pixels():
-    plan, denoise, x = problem("ddim", "vp")
-    targets = [target + 0.01 * target**2 for target in states(plan.extrapolate(3, 0.4), denoise, x)]
-    plain = fit(plan, [Batch(x, denoise, targets)], rho=1e-3).plan.lambdas
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    shuffled = fit(plan, [Batch(x[order], denoise, [t[order] for t in targets])], rho=1e-3).plan.lambdas
-    np.testing.assert_allclose(shuffled, plain, rtol=1e-12)
-    turn = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))).Q
-
-    def rotated(y):
-        return (y.flatten(1) @ turn).reshape(y.shape)
-
-    def back(y):
-        return (y.flatten(1) @ turn.T).reshape(y.shape)
-
-    batch = Batch(rotated(x), lambda y, node: rotated(denoise(back(y), node)), [rotated(t) for t in targets])
-    np.testing.assert_allclose(fit(plan, [batch], rho=1e-3).plan.lambdas, plain, rtol=1e-10)
-
-
-def test_ridge_shrinks_and_nothing_over_nothing_is_zero():
-    sums = np.array([[2.0, 4.0, 100.0], [1.0, 2.0, 100.0]])
-    assert solve(sums, 0)[0] == 0.5
-    assert solve(sums, 0.01)[0] == pytest.approx(3 / 8)
-    assert solve(np.zeros((3, 3)), 0) == (0.0, 0.0, 0.0)
-
-
-def test_standard_error_is_that_of_repeated_draws():
-    """λ of many independent batches scatters by the error that one batch claims."""
-    rng = np.random.default_rng(0)
-    found, claimed = [], []
-    for _ in range(400):
-        v = rng.normal(size=(60, 5))
-        r = 0.3 * v + rng.normal(size=(60, 5)) * (0.5 + np.abs(v))
-        sums = np.stack([(r * v).sum(1), (v * v).sum(1), (v * v).sum(1)], axis=1)
-        lam, error, _ = solve(sums, 0)
-        found.append(lam)
-        claimed.append(error)
-    assert np.mean(claimed) == pytest.approx(np.std(found), rel=0.1)
-
-
-def test_a_large_lambda_is_warned_of():
-    plan, denoise, x = problem("ddim", "vp")
-    targets = [state + 40 * (state - x) for state in states(plan, denoise, x)]
-    with pytest.warns(UserWarning, match="is large"):
-        fit(plan, [Batch(x, denoise, targets)], rho=0)
+from dode.formulations import FORMULATIONS
 
 
 @pytest.mark.filterwarnings("ignore:.*is large")  # Heun at 5 evaluations, which diverges
@@ -139,66 +25,105 @@ def test_distilled_is_nearer_to_the_exact_solution(schedule, method):
         assert fitted < 0.7 * plain
 
 
-def test_one_teacher_serves_several_students():
-    model = gaussian().model(SCHEDULES["discrete"], "noise")
-    calls = []
-    together = dode.distill(
-        model, "ddim", nfe=[5, 10, 20], samples=10, progress=lambda done, total: calls.append(total)
+@pytest.mark.parametrize("method", ["ipndm-2", "dpm-solver-2", "dpm-solver++2m", "deis-1", "gradient-estimation"])
+def test_distilling_other_solvers_pays(method):
+    """A greedy fit on a strong solver may not; on these it does, with the teacher of the paper."""
+    model = gaussian_model("discrete")
+    x = model.start(range(32), 0)
+    plain, fitted = (
+        distance(made.sample(noise=x), model.exact(x)).rms
+        for made in (dode.sampler(model, method, nfe=9), dode.distill(model, method, nfe=9, samples=40, scale=30))
     )
-    assert calls[-1] == len(calls) == 200 + 5 + 10 + 20  # one teacher of 200, nested grids
-    alone = dode.distill(model, "ddim", nfe=20, samples=10)
-    np.testing.assert_allclose(together[20].plan.lambdas, alone.plan.lambdas, rtol=1e-12)
+    assert fitted < plain
 
 
-def test_count_alignment_is_the_published_pairing():
-    """NFE 10, C = 10: the student stands at 800, 700, …, 0, −1 and its targets at 890, 790, …, 90, −1."""
-    from dode.teacher import by_count
-
-    schedule = SCHEDULES["discrete"]
-    plan, _ = build(METHODS["ddim"], 10, schedule, "noise", "published")
-    lesson = by_count(plan, 10, schedule, METHODS["ddim"], "noise")
-    assert [node.t for node in plan.nodes[1:]] == [800, 700, 600, 500, 400, 300, 200, 100, 0, -1]
-    assert [lesson.plan.nodes[k].t for k in lesson.targets[0]] == [890, 790, 690, 590, 490, 390, 290, 190, 90, -1]
-
-
-def test_by_count_a_teacher_of_two_stages_is_counted_in_steps():
-    from dode.teacher import by_count
-
-    schedule = SCHEDULES["discrete"]
-    plan, _ = build(METHODS["ddim"], 5, schedule, "noise", "published")
-    one, two = (by_count(plan, 10, schedule, METHODS[teacher], "noise") for teacher in ("ddim", "edm"))
-    assert [one.plan.nodes[k].t for k in one.targets[0]] == [two.plan.nodes[k].t for k in two.targets[0]]
+@pytest.mark.filterwarnings("ignore:.*is large")  # six samples
+def test_several_methods_and_numbers_come_back_by_name():
+    model = gaussian_model("discrete")
+    asked = ["ddim", "dpm-solver-2:inner=time", "d-deis-1:formulation=2"]
+    made = dode.distill(model, asked, nfe=[4, 6], samples=6)
+    assert list(made) == asked
+    for text, by_nfe in made.items():
+        assert list(by_nfe) == [4, 6]
+        for nfe, one in by_nfe.items():
+            assert one.nfe == nfe
+            assert one.name == "d-" + text.removeprefix("d-")
+    assert list(dode.distill(model, ["ddim"], nfe=4, samples=6)["ddim"]) == [4]
+    assert dode.distill(model, "ddim", nfe=4, samples=6).nfe == 4
 
 
-@pytest.mark.filterwarnings("ignore:.*is large")
-def test_students_that_start_elsewhere_have_their_own_teacher():
-    """Leading grids of 5 and 10 start at 800 and 900: neither may learn from the other's start."""
-    model = gaussian().model(SCHEDULES["discrete"], "noise")
-    both = dode.distill(model, "ddim", nfe=[5, 10], samples=10, grid="leading")
-    for nfe, made in both.items():
-        alone = dode.distill(model, "ddim", nfe=nfe, samples=10, grid="leading")
-        np.testing.assert_allclose(made.plan.lambdas, alone.plan.lambdas, rtol=1e-12)
+def test_options_in_the_name_are_the_same_as_keywords():
+    model, text = (
+        gaussian_model("vp"),
+        "dpm-solver-3:inner=time:formulation=2:carry=false:states=teacher:teacher=deis-2",
+    )
+    one = dode.distill(model, text, nfe=7, samples=8)
+    options = {"inner": "time", "formulation": "2", "carry": False, "states": "teacher", "teacher": "deis-2"}
+    other = dode.distill(model, "dpm-solver-3", nfe=7, samples=8, **options)
+    np.testing.assert_array_equal(one.plan.table, other.plan.table)
+    assert one.provenance == other.provenance
+    assert one.name == "d-dpm-solver-3:inner=time:formulation=2:states=teacher"
+    assert not one.plan.carry
+    for name in options:  # each of them matters
+        fewer = dode.distill(model, "dpm-solver-3", nfe=7, samples=8, **{k: v for k, v in options.items() if k != name})
+        assert not np.allclose(fewer.plan.table, one.plan.table, rtol=1e-9, atol=1e-12), name
 
 
-def test_count_alignment_on_edm_is_the_published_pairing():
-    """Notes: D-EDM at NFE 9 has targets at 42.1, 20.8, 9.46, 3.9, 1.41, 0.43, 0.103, 0.017, 0."""
-    from dode.teacher import by_count
+@pytest.mark.parametrize("formulation", ["d", "2", "sep", "all"])
+def test_every_fitted_formulation_helps_ddim(formulation):
+    model = gaussian_model("discrete")
+    x = model.start(range(32), 0)
+    fitted = dode.distill(model, "ddim", nfe=6, samples=60, formulation=formulation)
+    plain = dode.sampler(model, "ddim", nfe=6)
+    assert (
+        distance(fitted.sample(noise=x), model.exact(x)).rms < 0.7 * distance(plain.sample(noise=x), model.exact(x)).rms
+    )
+    widths = {"d": 1, "2": 2, "sep": 2, "all": 6}
+    errors, conditions = fitted.provenance.errors, fitted.provenance.conditions
+    assert np.size(errors[-1]) == widths[formulation]
+    assert (conditions[-1] > 1) == (formulation != "d")
+    assert fitted.plan.free == (formulation in ("sep", "all"))
 
-    schedule = SCHEDULES["edm"]
-    plan, _ = build(METHODS["edm"], 9, schedule, "data", "published")
-    lesson = by_count(plan, 10, schedule, METHODS["ddim"], "data")
-    levels = [lesson.plan.nodes[k].sigma for k in lesson.targets[0]]
-    assert levels == pytest.approx([42.1, 20.8, 9.46, 3.9, 1.41, 0.43, 0.103, 0.017, 0], rel=0.02)
+
+def test_fixed_searches_its_constant_unless_it_is_given():
+    model = gaussian_model("discrete")
+    ticks = []
+    found = dode.distill(
+        model, "ddim", nfe=6, samples=10, formulation="fixed", progress=lambda done, total: ticks.append((done, total))
+    )
+    trials = FORMULATIONS["fixed"].trials
+    assert found.provenance.lam in trials
+    assert ticks[-1][0] == ticks[-1][1] == len(ticks) == 60 + 6 * len(trials)
+    x, exact = model.start(range(10), 0, "fit"), dode.sampler(model, "ddim", nfe=60)
+    target = exact.sample(noise=x)
+    gaps = [
+        distance(
+            dode.distill(model, "ddim", nfe=6, samples=2, formulation="fixed", lam=lam).sample(noise=x), target
+        ).rms
+        for lam in (found.provenance.lam, *trials[:: len(trials) // 3])
+    ]
+    assert min(gaps) == gaps[0]
+    np.testing.assert_allclose(found.plan.lambdas[1:], found.provenance.lam, rtol=1e-12)
+    one = dode.distill(model, "ddim", nfe=6, samples=10, formulation="fixed", lam=1)
+    gamma = dode.sampler(model, "gradient-estimation", nfe=6, gamma=2)
+    np.testing.assert_allclose(one.plan.table, gamma.plan.table, rtol=1e-12, atol=1e-14)
 
 
-def test_on_a_trailing_grid_targets_by_time_are_those_by_count():
-    """Every tenth state of a ten times finer grid: a comparison of the two alignments there would be empty."""
-    model = gaussian().model(SCHEDULES["discrete"], "noise")
-    from dode.teacher import by_time
+def test_lookahead_takes_a_tenth_unless_told():
+    model = gaussian_model("discrete")
+    made = dode.distill(model, "ddim", nfe=6, samples=4, formulation="la")
+    assert (made.provenance.lam, made.plan.kind) == (0.1, "data")
+    searched = dode.distill(model, "ddim:formulation=la:lam=search", nfe=6, samples=4)
+    assert searched.provenance.lam in FORMULATIONS["la"].trials
+    assert searched.provenance.lam != 0.1
 
-    plan, made = build(METHODS["ddim"], 10, model.schedule, "noise")
-    lesson = by_time([(plan, made)], 10, model.schedule, METHODS["ddim"], "noise")
-    assert lesson.targets[0] == tuple(10 * (k + 1) for k in range(10))
+
+def test_a_fit_on_the_teachers_states_is_another_fit():
+    model = gaussian_model("discrete")
+    own, forced = (dode.distill(model, "ddim", nfe=6, samples=10, states=s) for s in ("student", "teacher"))
+    assert own.plan.lambdas[0] == forced.plan.lambdas[0]
+    assert np.abs(own.plan.lambdas - forced.plan.lambdas)[2:].max() > 1e-3
+    assert (own.name, forced.name) == ("d-ddim", "d-ddim:states=teacher")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +141,13 @@ def test_on_a_trailing_grid_targets_by_time_are_those_by_count():
         ({"align": "count", "grid": "trailing"}, "leave grid out"),
         ({"align": "count", "end": "t_min"}, "use align='time'"),
         ({"grid": [100, 80, 60, 40, 20, -1]}, "start it nearer"),
+        ({"formulation": "both"}, "formulation must be one of d, 2"),
+        ({"lam": 0.3}, "lam is for the formulations fixed and la; d fits its own"),
+        ({"formulation": "fixed", "lam": "much"}, "lam must be a number or 'search'; got 'much'"),
+        ({"carry": "perhaps"}, "carry must be true or false; got 'perhaps'"),
+        ({"states": "both"}, "states must be one of student, teacher; got 'both'"),
+        ({"gamma": 2}, "ddim has no option 'gamma'"),
+        ({"scale": 0}, "batch and scale must be at least 1"),
         ({"grid": [999, 500.5, 100, 50, 10, -1]}, "whole times"),
     ],
 )

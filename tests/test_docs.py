@@ -51,6 +51,48 @@ def test_a_fact_has_one_home():
     assert f"torch=={pinned}" in (ROOT / "Makefile").read_text()
 
 
+def rows(heading):
+    """The table under a heading of docs/solvers.md: its rows as lists of cells."""
+    text = (ROOT / "docs/solvers.md").read_text().split(heading, 1)[1]
+    lines = text[text.index("\n|") + 1 :].split("\n\n", 1)[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_the_table_of_solvers_is_the_catalogue():
+    from dode.solvers import METHODS
+
+    said = {}
+    for names, order, stages, _, teacher in rows("# Solvers and their options"):
+        for name in re.findall(r"`([^`]+)`", names):
+            said[name] = (order, stages.removeprefix("4, 4, 4, then "), teacher)
+    assert said == {
+        name: (str(method.order), str(method.stages), "itself" if method.teacher == "self" else method.teacher)
+        for name, method in METHODS.items()
+    }
+
+
+def test_the_table_of_options_is_that_of_the_catalogue():
+    from dode.solvers import METHODS
+
+    said = {}
+    for names, of, values, default, _ in rows("## Options"):
+        defaults = re.findall(r"`([^`]+)`", default)
+        for i, name in enumerate(re.findall(r"`([^`]+)`", names)):
+            said[name] = (re.findall(r"`([^`]+)`", of), values, defaults[min(i, len(defaults) - 1)] if defaults else "")
+    for method in METHODS.values():
+        for name, option in method.options.items():
+            owners, values, default = said[name]
+            assert method.name in owners
+            assert default == (option.default if option.words else f"{option.default:g}")
+            assert all(f"`{word}`" in values for word in option.words)
+
+
+def test_the_table_of_formulations_is_complete():
+    from dode.formulations import FORMULATIONS
+
+    assert [re.findall(r"`([^`]+)`", row[0])[0] for row in rows("## Formulations")] == list(FORMULATIONS)
+
+
 def test_tables_are_those_of_the_results():
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/pages.py"), "--check"], capture_output=True, text=True, check=False

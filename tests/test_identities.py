@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, mixture
+from problems import CATALOGUE, SCHEDULES, counts, mixture, mixture_model, prediction_for, relative
 
+from dode.formulations import formulation
 from dode.sampling import run
 from dode.solvers import METHODS
 from dode.solvers.budget import build
+from dode.solvers.names import read
 from dode.tracing import trace
 
 
@@ -59,10 +61,46 @@ def test_constant_lambda_is_permenter_and_yuan():
     torch.testing.assert_close(run(plan, denoise, start), x, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_unrolled_is_incremental(method):
-    model = mixture().model(SCHEDULES["vp"], "noise", torch.float64)
-    plan, _ = build(METHODS[method], 7, model.schedule, "noise")
+def table(text, where, nfe=8):
+    return build(read(text).method, nfe, SCHEDULES[where], prediction_for(where), kind="noise")[0].table
+
+
+@pytest.mark.parametrize("where", ["discrete", "vp", "edm"])
+def test_solvers_that_are_the_same(where):
+    """Permenter & Yuan with γ = 2 is Fixed-D-DDIM with λ = 1; with 3/2 ipndm-2; with 1 ddim."""
+    ddim, _ = build(METHODS["ddim"], 8, SCHEDULES[where], "noise", kind="noise")
+    for gamma in (2.0, 1.3):
+        constant = formulation("fixed").constant(ddim, gamma - 1).table
+        np.testing.assert_allclose(table(f"gradient-estimation:gamma={gamma}", where), constant, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(table("gradient-estimation:gamma=1.5", where), table("ipndm-2", where))
+    np.testing.assert_array_equal(table("gradient-estimation:gamma=1", where), table("ddim", where))
+
+
+def test_on_even_steps_of_its_own_clock_deis_is_adams_bashforth():
+    """Where t is σ/α, as on EDM's schedule, and steps are even."""
+    edm = SCHEDULES["edm"]
+    nodes = [edm.node(10 - i) for i in range(8)]
+    for deis, ab in (("deis-1", "ipndm-2"), ("deis-2", "ipndm-3"), ("deis-3", "ipndm")):
+        one, other = (trace(METHODS[name], nodes, edm, "noise").table for name in (deis, ab))
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_singlestep_solvers_of_noise_and_data_are_not_the_same():
+    """DPM-Solver++ 2S is another solver than DPM-Solver-2: a blend of data is no blend of noise."""
+    model = mixture_model("vp")
+    x = model.start(range(4), 0)
+    ends = []
+    for name in ("dpm-solver-2", "dpm-solver++2s"):
+        plan, _ = build(METHODS[name], 6, model.schedule, "noise")
+        ends.append(run(plan, model.denoiser(plan.kind, None), x))
+    assert relative(*ends) > 1e-3
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_unrolled_is_incremental(name):
+    model = mixture_model("vp")
+    (nfe,) = counts(name, 7)
+    plan, _ = build(METHODS[name], nfe, model.schedule, "noise")
     plan = plan.extrapolate(2, 0.4).extrapolate(5, -0.3)
     x, denoise, outputs = model.start(range(3), 0), model.denoiser(plan.kind, None), []
     final = run(plan, lambda y, node: outputs.append(denoise(y, node)) or outputs[-1], x)

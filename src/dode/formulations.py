@@ -85,7 +85,7 @@ def lookahead(plan: Plan, lam: float) -> Plan:
 def _diagonal(plan: Plan, name: str) -> Array:
     """The diagonal of use, for formulations that are written for one output a step."""
     weights: Array = np.diag(plan.use)
-    if not np.array_equal(plan.use, np.diag(weights)):
+    if not all(plan.fresh):
         raise ValueError(f"formulation {name} is for solvers with one evaluation a step, such as ddim or deis-3")
     return weights
 

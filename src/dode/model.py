@@ -53,9 +53,9 @@ class Model:
         """The model under classifier guidance: log_probability(x, t, cond) → (B,), differentiable in x."""
         return replace(self, classifier=(log_probability, float(scale)), flow=None)
 
-    def thresholded(self, limit: float = 1.0, quantile: float | None = None) -> "Model":
-        """The model with x̂₀ clipped to ±limit, or dynamically by a quantile (Saharia et al. 2022)."""
-        return replace(self, threshold=Threshold(limit, quantile), flow=None)
+    def thresholded(self, threshold: float = 1.0, quantile: float | None = None) -> "Model":
+        """The model with x̂₀ clipped to ±threshold, or dynamically by a quantile (Saharia et al. 2022)."""
+        return replace(self, threshold=Threshold(threshold, quantile), flow=None)
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
         """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,11 @@ Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.
 Batch = Annotated[int, typer.Option(help="Samples per network call.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")]
 Label = Annotated[int | None, typer.Option(help="Class of every sample; without it the classes in turn.")]
+Inner = Annotated[str | None, typer.Option(help="Inner nodes of dpm-solver-2, -3, ++2s, ++3s: logsnr or time.")]
+Variable = Annotated[str | None, typer.Option(help="Polynomials of deis: t (tAB) or rho (rhoAB).")]
+Gamma = Annotated[float | None, typer.Option(help="Weight of the newest output in gradient-estimation.")]
+Threshold = Annotated[float | None, typer.Option(help="Clip the predicted data to ±THRESHOLD.")]
+Quantile = Annotated[float | None, typer.Option(help="With --threshold: dynamic thresholding at this quantile.")]
 Grid = Annotated[str | None, typer.Option(help="trailing, leading, linspace, logsnr, karras or published.")]
 
 
@@ -34,8 +39,20 @@ def counts(text: str) -> list[int]:
     return sorted(set(numbers))
 
 
-def open_model(name: str, guidance: float = 1.0, device: str = "cpu", dtype: str = "float32") -> "Model":
-    """The model by name, on its device, in its precision, under its guidance."""
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def open_model(
+    name: str,
+    guidance: float = 1.0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    threshold: float | None = None,
+    quantile: float | None = None,
+) -> "Model":
+    """The model by name, on its device, in its precision, under its guidance and thresholding."""
     import torch
 
     from dode.weights import bundled
@@ -49,7 +66,10 @@ def open_model(name: str, guidance: float = 1.0, device: str = "cpu", dtype: str
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {device!r} cannot be used here ({reason})") from error
-    return model.to(device, kinds[dtype]).guided(guidance)
+    if quantile is not None and threshold is None:
+        raise ValueError("--quantile needs --threshold, the range of the data")
+    model = model.to(device, kinds[dtype]).guided(guidance)
+    return model if threshold is None else model.thresholded(threshold, quantile)
 
 
 def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None:
@@ -87,6 +107,13 @@ def progress(what: str) -> Iterator["Progress"]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def plain_name(name: str) -> str:
+    """The solver that a distilled one is compared with: d-ddim:formulation=sep → ddim."""
+    name, *options = name.removeprefix("d-").split(":")
+    fitted = ("formulation", "lam", "teacher", "carry", "states")
+    return ":".join([name, *(option for option in options if option.partition("=")[0] not in fitted)])
+
+
 def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
     """The table of a comparison; base rows first in each number of evaluations."""
     from rich import box
@@ -104,7 +131,7 @@ def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
     table.add_column("seconds", justify="right")
     bases = {(row.solver, row.nfe): row for row in rows}
     for row in rows:
-        base = bases.get((row.solver.removeprefix("d-"), row.nfe))
+        base = bases.get((plain_name(row.solver), row.nfe))
         cells = [row.solver, str(row.nfe), f"{row.rms:.4f} ± {row.rms_error:.4f}", f"{row.median:.4f}"]
         compared = base is not None and base is not row
         cells.append("{:.3f} ± {:.3f}".format(*ratio(row, base)) if compared and base is not None else "")

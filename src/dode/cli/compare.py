@@ -10,9 +10,13 @@ from dode.cli import common
 def compare(
     model: common.ModelName,
     nfe: Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")] = "5,10,20",
-    solvers: Annotated[str, typer.Option(help="Solvers, d- for distilled ones.")] = "ddim,d-ddim",
+    solvers: Annotated[
+        str, typer.Option(help="Solvers with options: ddim,d-ddim,d-ddim:formulation=sep.")
+    ] = "ddim,d-ddim",
     report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
     fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance; 0 for none.")] = 0,
+    threshold: common.Threshold = None,
+    quantile: common.Quantile = None,
     guidance: common.Guidance = 1.0,
     grid: common.Grid = None,
     seed: common.Seed = 0,
@@ -25,16 +29,14 @@ def compare(
     names = [name.strip() for name in solvers.split(",")]
     from dode.evaluate import reporting
     from dode.evaluate.comparison import Settings
-    from dode.solvers import method
+    from dode.solvers.names import read
 
     for name in names:
-        method(name.removeprefix("d-"))
+        read(name)
     settings = Settings(report, fd, seed, batch)
-    opened = common.open_model(model, guidance, device, dtype)
-    made = []
-    for name in names:
-        with common.progress(name) as advance:
-            made += reporting.samplers(opened, name, numbers, grid, seed, advance)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile)
+    with common.progress("teachers and fits") as advance:
+        made = reporting.samplers(opened, names, numbers, grid, seed, advance)
     with common.progress("exact solution") as advance:
         exact = reporting.exact(opened, settings, advance)
     with common.progress("samples to compare") as advance:

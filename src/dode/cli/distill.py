@@ -13,11 +13,22 @@ def distill(
     output: Annotated[Path, typer.Option("--output", "-o", help="Calibration file to write.")],
     solver: Annotated[str, typer.Option(help="The solver to distil: see dode methods.")] = "ddim",
     nfe: Annotated[str, typer.Option(help="Network evaluations: 10, or 5,10,20 in one file.")] = "10",
-    teacher: Annotated[str, typer.Option(help="The teacher's solver.")] = "ddim",
+    teacher: Annotated[
+        str | None, typer.Option(help="The teacher's solver; the paper's if left out: ddim, ipndm and deis themselves.")
+    ] = None,
     scale: Annotated[int, typer.Option(help="Teacher steps per student step (the paper's C).")] = 10,
     samples: Annotated[int, typer.Option(help="Samples to fit on (the paper's |B|).")] = 100,
     rho: Annotated[float | None, typer.Option(help="Ridge; 0 is the paper.")] = None,
     align: Annotated[str, typer.Option(help="time, or count for the published pairing and its grids.")] = "time",
+    formulation: Annotated[str, typer.Option(help="d, 2, sep, all, verbatim, fixed or la.")] = "d",
+    lam: Annotated[str | None, typer.Option(help="The constant of fixed and la, or search.")] = None,
+    carry: Annotated[bool, typer.Option(help="Later stages of a step see mixed outputs, as in the paper.")] = True,
+    states: Annotated[str, typer.Option(help="The states that the fit evaluates: student or teacher.")] = "student",
+    inner: common.Inner = None,
+    variable: common.Variable = None,
+    gamma: common.Gamma = None,
+    threshold: common.Threshold = None,
+    quantile: common.Quantile = None,
     report: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
@@ -37,7 +48,7 @@ def distill(
     from dode.evaluate import reporting
     from dode.solvers.budget import bias
 
-    opened = common.open_model(model, guidance, device, dtype)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
         made = dode.distill(
             opened,
@@ -50,9 +61,14 @@ def distill(
             cond=common.labels_of(opened, label, samples),
             rho=RHO if rho is None else rho,
             align=align,
+            formulation=formulation,
+            lam=lam,
+            carry=carry,
+            states=states,
             grid=grid,
             batch=batch,
             progress=advance,
+            **common.given(inner=inner, variable=variable, gamma=gamma),
         )
     if report:
         with common.progress(f"figures on {report} samples") as advance:

@@ -16,6 +16,15 @@ def sample(
     nfe: Annotated[int | None, typer.Option(help="Network evaluations; picks the plan of a file of several.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", help="Samples.")] = 16,
     columns: Annotated[int, typer.Option(help="Samples in a row of the sheet.")] = 10,
+    inner: common.Inner = None,
+    variable: common.Variable = None,
+    gamma: common.Gamma = None,
+    eta: Annotated[float | None, typer.Option(help="Noise in ddim: 0 none, 1 DDPM's ancestral sampling.")] = None,
+    churn: Annotated[float | None, typer.Option(help="Noise in edm: S_churn.")] = None,
+    churn_min: Annotated[float | None, typer.Option(help="No churn below this sigma: S_min.")] = None,
+    churn_max: Annotated[float | None, typer.Option(help="No churn above this sigma: S_max.")] = None,
+    threshold: common.Threshold = None,
+    quantile: common.Quantile = None,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
     grid: common.Grid = None,
@@ -29,19 +38,24 @@ def sample(
         raise ValueError("give either --calibration FILE or --solver NAME")
     if number < 1 or columns < 1 or batch < 1:
         raise ValueError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
-    if calibration is not None and grid is not None:
-        raise ValueError("a calibration brings its own grid; give no --grid with it")
+    options = common.given(
+        inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn, churn_min=churn_min, churn_max=churn_max
+    )
+    if calibration is not None and (grid is not None or options):
+        raise ValueError(
+            "a calibration brings its own grid and options; give no --grid and no options of solvers with it"
+        )
     common.writable(output, ".png")
     from dode import plots, samplers
     from dode.solvers.budget import bias
 
-    opened = common.open_model(model, guidance, device, dtype)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile)
     if calibration is not None:
         chosen = samplers.load(calibration, opened, nfe)
     else:
         if nfe is None:
             raise ValueError("--solver needs --nfe, the number of network evaluations")
-        chosen = samplers.sampler(opened, solver or "", nfe=nfe, grid=grid)
+        chosen = samplers.sampler(opened, solver or "", nfe=nfe, grid=grid, **options)
     batches = -(-number // batch)
     done = 0
     with common.progress(f"{chosen.name}, NFE {chosen.nfe}") as advance:

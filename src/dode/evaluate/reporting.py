@@ -22,13 +22,16 @@ def bundled_judge() -> Judge:
 
 
 def samplers(
-    model: Model, name: str, nfe: Sequence[int], grid: str | None, seed: int, progress: Progress
+    model: Model, names: Sequence[str], nfe: Sequence[int], grid: str | None, seed: int, progress: Progress
 ) -> list[Sampler]:
-    """One sampler for each number of evaluations, distilled if the name starts with d-."""
-    if name.startswith("d-"):
-        return list(distill(model, name, nfe=nfe, grid=grid, seed=seed, progress=progress).values())
-    progress(1, 1)
-    return [plain.sampler(model, name, nfe=count, grid=grid) for count in nfe]
+    """One sampler for each name and number of evaluations; those with d- are distilled, one teacher's together."""
+    asked = [name for name in names if name.startswith("d-")]
+    fitted = distill(model, asked, nfe=nfe, grid=grid, seed=seed, progress=progress) if asked else {}
+    return [
+        fitted[name][count] if name in fitted else plain.sampler(model, name, nfe=count, grid=grid)
+        for name in names
+        for count in sorted(set(nfe))
+    ]
 
 
 @torch.no_grad()

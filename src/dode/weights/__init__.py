@@ -42,7 +42,9 @@ def no_label(indices: Sequence[int]) -> Tensor:
 
 def _trained(net: nn.Module, name: str) -> nn.Module:
     net.load_state_dict(tensors(name))
-    net.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
+    for parameter in net.parameters():
+        if parameter.ndim == 4:  # convolutions with the channels last are a sixth faster on a CPU
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return net.eval().requires_grad_(False)
 
 
