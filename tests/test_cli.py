@@ -67,6 +67,34 @@ def test_compare_prints_a_row_for_each(folder):
     assert [line[:2] for line in lines] == expected
 
 
+def test_compare_takes_options_in_names(folder):
+    names = "dpm-solver-2:inner=time,d-ddim,d-ddim:formulation=fixed:lam=0.5,ddim"
+    done = dode(folder, "compare", "fashion-mixture", "--nfe", "4", "--solvers", names, "--report", "8")
+    assert done.returncode == 0, done.stderr
+    found = {line.split()[0]: line.split() for line in done.stdout.splitlines() if "±" in line and " 4 " in line}
+    assert list(found) == [*names.split(":lam=0.5")[0].split(","), "ddim"]
+    assert found["d-ddim:formulation=fixed"].count("±") == 2  # beside its plain solver
+
+
+def test_options_are_flags_too(folder):
+    words = ["--solver", "dpm-solver-2", "--inner", "time", "--formulation", "sep", "--rho", "0.1", "--nfe", "4"]
+    words += ["--samples", "8", "--scale", "3", "--report", "0", "--threshold", "1", "--quantile", "0.9"]
+    done = dode(folder, "distill", "fashion-mixture", *words, "-o", "sep.json")
+    assert done.returncode == 0, done.stderr
+    shown = dode(folder, "inspect", "sep.json").stdout
+    assert "d-dpm-solver-2:inner=time:formulation=sep, NFE 4" in shown
+    sample = ["sample", "fashion-mixture", "--calibration", "sep.json", "-n", "2", "-o", "sep.png"]
+    assert "threshold" in dode(folder, *sample).stderr
+    assert dode(folder, *sample, "--threshold", "1", "--quantile", "0.9").returncode == 0
+
+
+def test_stochastic_samples_differ_by_seed_alone(folder):
+    words = ["sample", "fashion-mixture", "--solver", "edm", "--churn", "20", "--nfe", "9", "-n", "4"]
+    for name, more in (("a", []), ("b", []), ("c", ["--churn-max", "0.001"])):
+        assert dode(folder, *words, *more, "-o", f"{name}.png").returncode == 0
+    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes() != (folder / "c.png").read_bytes()
+
+
 def test_methods_lists_the_catalogue(folder):
     from dode.solvers import METHODS
 
@@ -125,6 +153,15 @@ def test_demo_small(folder):
         (["distill", "fashion-mixture", "--rho", "nan", "-o", "x.json"], "rho at least 0"),
         (["distill", "fashion-mixture", "--nfe", "5000", "-o", "x.json"], "ask for fewer"),
         (["demo", "-o", "c.json"], "it is a file"),
+        (["distill", "fashion-mixture", "--solver", "ddim:eta=1", "-o", "x.json"], "is stochastic"),
+        (["distill", "fashion-mixture", "--inner", "time", "-o", "x.json"], "ddim has no option 'inner'"),
+        (["distill", "fashion-mixture", "--formulation", "free", "-o", "x.json"], "formulation must be one of d, 2"),
+        (["distill", "fashion-mixture", "--lam", "0.5", "-o", "x.json"], "lam is for the formulations fixed and la"),
+        (["distill", "fashion-mixture", "--solver", "pndm", "-o", "x.json"], "at least 13 evaluations"),
+        (["distill", "fashion-mixture", "--states", "both", "-o", "x.json"], "states must be one of student, teacher"),
+        ([*PLAIN, "--eta", "2", "-o", "x.png"], "eta must be from 0 to 1"),
+        ([*PLAIN, "--quantile", "0.9", "-o", "x.png"], "--quantile needs --threshold"),
+        (["compare", "fashion-mixture", "--solvers", "ddim,d-ddim:formulation"], "written name=value"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(folder, words, says):

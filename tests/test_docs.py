@@ -17,6 +17,18 @@ BLOCKS = [
 ]
 
 
+@pytest.fixture
+def _own_catalogue():
+    """A block may add a solver; no other test sees it."""
+    from dode.solvers import METHODS
+
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+
+
+@pytest.mark.usefixtures("_own_catalogue")
 @pytest.mark.parametrize("block", BLOCKS)
 def test_blocks_run(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -42,6 +42,18 @@ def test_a_planted_lambda_is_recovered(method, schedule):
     np.testing.assert_allclose(found.lambdas, found.plan.lambdas, atol=1e-15)
 
 
+def test_lambda_is_exact_under_thresholding():
+    """Clipping happens in the denoiser, so outputs are as linear in λ as ever."""
+    model = mixture_model("vp").thresholded(0.4)
+    plan, _ = build(METHODS["dpm-solver++2m"], 7, model.schedule, model.prediction)
+    denoise, x = model.denoiser(plan.kind, None), model.start(range(24), 3, "fit")
+    planted = plan.extrapolate(2, 0.4).extrapolate(5, -0.3)
+    found = fit(plan, [Batch(x, denoise, states(planted, denoise, x))], rho=0).plan
+    np.testing.assert_allclose(found.lambdas, planted.lambdas, atol=1e-12)
+    assert float(states(plan, denoise, x)[-1].abs().max()) <= 0.4  # and it does clip
+    assert float(states(plan, mixture_model("vp").denoiser(plan.kind, None), x)[-1].abs().max()) > 0.4
+
+
 @pytest.mark.parametrize("method", CATALOGUE)
 def test_a_teacher_that_is_the_student_gives_zero(method):
     plan, denoise, x = problem(method, "vp")

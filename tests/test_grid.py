@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from problems import SCHEDULES
 
-from dode.grid import grid, merged, refine, same
+from dode.grid import grid, merged, nested, refine, same
 
 DISCRETE, EDM = SCHEDULES["discrete"], SCHEDULES["edm"]
 
@@ -89,6 +89,20 @@ def test_a_shared_teacher_holds_every_students_nodes():
     shared = merged(students, 10, DISCRETE)
     assert len(shared.nodes) == 201 + 6  # the nodes of 7 steps that the 20-step refinement lacks
     assert all(any(same(n, known) for known in shared.nodes) for made in students for n in made.nodes)
+
+
+def test_of_equally_long_grids_the_one_that_needs_the_fewest_insertions_is_refined():
+    vp = SCHEDULES["vp"]
+    even, spaced = grid(vp, 6), grid(vp, 6, "logsnr")
+    others = [grid(vp, n) for n in (2, 3)]
+    for order in ([even, spaced, *others], [spaced, even, *others]):
+        assert len(merged(order, 4, vp).nodes) == 6 * 4 + 1 + 5  # the inner nodes of spaced; 2 and 3 steps are nested
+    assert merged([even, spaced], 4, vp).coordinate == "t"
+
+
+def test_nested_grids_are_found():
+    assert nested([grid(DISCRETE, n) for n in (5, 20, 7, 10, 14)], 10, DISCRETE) == [[1, 3, 0], [4, 2]]
+    assert nested([grid(EDM, n) for n in (5, 10)], 10, EDM) == [[1], [0]]
 
 
 @pytest.mark.parametrize(
