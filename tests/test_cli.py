@@ -154,6 +154,7 @@ def test_demo_small(folder):
         (["distill", "fashion-mixture", "--nfe", "5000", "-o", "x.json"], "ask for fewer"),
         (["demo", "-o", "c.json"], "it is a file"),
         (["distill", "fashion-mixture", "--solver", "ddim:eta=1", "-o", "x.json"], "is stochastic"),
+        (["distill", "fashion-mixture", "--solver", "edm", "--churn", "5", "-o", "x.json"], "is stochastic"),
         (["distill", "fashion-mixture", "--inner", "time", "-o", "x.json"], "ddim has no option 'inner'"),
         (["distill", "fashion-mixture", "--formulation", "free", "-o", "x.json"], "formulation must be one of d, 2"),
         (["distill", "fashion-mixture", "--lam", "0.5", "-o", "x.json"], "lam is for the formulations fixed and la"),

@@ -50,8 +50,8 @@ def test_lambda_is_exact_under_thresholding():
     planted = plan.extrapolate(2, 0.4).extrapolate(5, -0.3)
     found = fit(plan, [Batch(x, denoise, states(planted, denoise, x))], rho=0).plan
     np.testing.assert_allclose(found.lambdas, planted.lambdas, atol=1e-12)
-    assert float(states(plan, denoise, x)[-1].abs().max()) <= 0.4  # and it does clip
-    assert float(states(plan, mixture_model("vp").denoiser(plan.kind, None), x)[-1].abs().max()) > 0.4
+    assert float(states(plan, denoise, x)[-1].abs().max()) < 0.4 + 1e-12  # and it does clip
+    assert float(states(plan, mixture_model("vp").denoiser(plan.kind, None), x)[-1].abs().max()) > 0.5
 
 
 @pytest.mark.parametrize("method", CATALOGUE)

@@ -27,6 +27,10 @@ def distill(
     inner: common.Inner = None,
     variable: common.Variable = None,
     gamma: common.Gamma = None,
+    eta: Annotated[
+        float | None, typer.Option(help="Refused above 0: only a deterministic sampler is distilled.")
+    ] = None,
+    churn: Annotated[float | None, typer.Option(help="Refused above 0, as eta.")] = None,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
     report: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
@@ -68,7 +72,7 @@ def distill(
             grid=grid,
             batch=batch,
             progress=advance,
-            **common.given(inner=inner, variable=variable, gamma=gamma),
+            **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
     if report:
         with common.progress(f"figures on {report} samples") as advance:
