@@ -10,6 +10,7 @@ run goes on where it was, but fits again; --only 25,50 does a part.  docs/result
 
 import argparse
 import warnings
+from collections.abc import Sequence
 
 import torch
 from acceptance import entry, silent
@@ -28,6 +29,7 @@ NAMES = [name for name in dode.METHODS if name != "dpm-solver-1"]
 FORMS = {"ddim": ("sep", "all", "2", "fixed", "la"), "dpm-solver++2m": ("sep", "all", "2")}
 JUDGED = ("ddim", "ipndm", "dpm-solver++2m", "dpm-solver-3", "deis-3", "edm")
 PNDM_LEAST = 13
+SEARCHED = 20  # most evaluations at which a search for λ, 13 runs, is made
 TEACHERS = {"ipndm-2": "ipndm", "ipndm-3": "ipndm", "deis-1": "deis-3", "deis-2": "deis-3"}  # one run for a family
 
 
@@ -36,9 +38,10 @@ def names(count: int) -> list[str]:
     return [name for name in NAMES if name != "pndm" or count >= PNDM_LEAST]
 
 
-def forms() -> list[str]:
-    """The formulations beside (42), for a solver without a history of its own and one with."""
-    return [f"d-{base}:formulation={form}" for base, some in FORMS.items() for form in some]
+def forms(counts: Sequence[int] = ()) -> list[str]:
+    """The formulations beside (42), for a solver without a history of its own and one with; searches up to 20."""
+    every = [f"d-{base}:formulation={form}" for base, some in FORMS.items() for form in some]
+    return [name for name in every if max(counts, default=0) <= SEARCHED or not name.endswith("fixed")]
 
 
 def reference(model: Model, name: str, settings: Settings) -> torch.Tensor:
@@ -59,7 +62,7 @@ def fitted(model: Model, counts: tuple[int, ...]) -> Table:
     """All distilled forms at some numbers of evaluations, those of one teacher from one run."""
     short = tuple(count for count in counts if count < PNDM_LEAST)
     asked = {name: f":teacher={TEACHERS[name]}" if name in TEACHERS else "" for name in NAMES if name != "pndm"}
-    found: Table = dode.distill(model, [*(f"d-{name}{how}" for name, how in asked.items()), *forms()], nfe=counts)
+    found: Table = dode.distill(model, [*(f"d-{name}{how}" for name, how in asked.items()), *forms(counts)], nfe=counts)
     made = {name.split(":teacher")[0]: samplers for name, samplers in found.items()}
     if counts != short:
         made |= dode.distill(model, ["d-pndm"], nfe=[count for count in counts if count not in short])
