@@ -4,8 +4,8 @@
     python benchmarks/catalogue.py fashion-edm
 
 Teachers are DDIM, and for iPNDM and DEIS themselves in their highest order, with C = 10; one run of each serves all its
-students, of 5, 10 and 20 evaluations together and of 25 and 50 together.  A killed
-run goes on where it was, but fits again; --only 25,50 does a part.  docs/results/catalogue-MODEL.md has the tables.
+students, of 5, 10 and 20 evaluations together, then of 25 and of 50.  A killed run goes on where it was, but fits
+again; --only 25,50 does a part.  docs/results/catalogue-MODEL.md has the tables.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from dode.evaluate.comparison import Judge, Settings, measure
 from dode.model import Model
 from dode.samplers import Sampler
 
-GROUPS = ((5, 10, 20), (25, 50))  # the students of one teacher run
+GROUPS = ((5, 10, 20), (25,), (50,))  # the students of one teacher run
 COUNTS = tuple(count for group in GROUPS for count in group)
 NAMES = [name for name in dode.METHODS if name != "dpm-solver-1"]
 FORMS = {"ddim": ("sep", "all", "2", "fixed", "la"), "dpm-solver++2m": ("sep", "all", "2")}
