@@ -160,6 +160,7 @@ def test_the_ridge_of_several_directions():
     made = solve_all(flat, gram, outputs, 0.02)
     np.testing.assert_allclose(made.weights, np.linalg.solve(v.T @ v + penalty, v.T @ r), rtol=1e-11)
     assert np.linalg.norm(made.weights) < np.linalg.norm(solve_all(flat, gram, outputs, 0).weights)
+    assert made.condition == pytest.approx(np.linalg.cond(v))  # of the slopes, however they are tamed
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05])

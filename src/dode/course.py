@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
+import numpy as np
+
 from dode.formulations import Formulation, formulation
 from dode.grid import Grid
 from dode.methods import Method
@@ -42,19 +44,23 @@ class Course:
             raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}; got {self.align!r}")
         if self.states not in STATES:
             raise ValueError(f"states must be one of {', '.join(STATES)}; got {self.states!r}")
-        if min(self.samples, self.batch, self.scale) < 1 or not 0 <= self.rho < math.inf:
+        whole = (self.samples, self.batch, self.scale)
+        if not all(isinstance(n, int | np.integer) and n >= 1 for n in whole) or not 0 <= self.rho < math.inf:
             got = f"{self.samples}, {self.batch}, {self.scale}, {self.rho}"
-            raise ValueError(f"samples, batch and scale must be at least 1 and rho at least 0; got {got}")
+            raise ValueError(f"samples, batch and scale must be whole and at least 1 and rho at least 0; got {got}")
         if str(self.carry).lower() not in ("true", "false"):
             raise ValueError(f"carry must be true or false; got {self.carry!r}")
         object.__setattr__(self, "carry", str(self.carry).lower() == "true")
         if self.lam is not None and self.form.constant is None:
             raise ValueError(f"lam is for the formulations fixed and la; {self.formulation} fits its own")
         if self.lam not in (None, "search"):
-            try:
-                object.__setattr__(self, "lam", float(self.lam))
-            except ValueError as error:
-                raise ValueError(f"lam must be a number or 'search'; got {self.lam!r}") from error
+            object.__setattr__(self, "lam", _number(self.lam))
+        if self.states != "student" and self.form.constant is not None:
+            raise ValueError(f"states is for formulations that are fitted; {self.formulation} has one constant")
+        if self.teacher is not None and self.teacher.startswith("d-"):
+            raise ValueError(
+                f"a teacher is a plain solver, like {self.teacher[2:].split(':')[0]}; got {self.teacher!r}"
+            )
 
     @property
     def form(self) -> Formulation:
@@ -65,6 +71,16 @@ class Course:
         """For a formulation with one λ: the one to use, or those to try."""
         given = self.form.default if self.lam is None else self.lam
         return self.form.trials if given is None or given == "search" else (float(given),)
+
+
+def _number(lam: Any) -> float:
+    try:
+        value = float(lam)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"lam must be a number or 'search'; got {lam!r}") from error
+    if not math.isfinite(value):
+        raise ValueError(f"lam must be finite; got {lam!r}")
+    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +99,16 @@ class Student:
         """The teacher's name: the course's, or the paper's for this solver."""
         name = self.course.teacher or self.method.teacher
         return self.method.label if name == "self" else name
+
+
+def _lookahead(method: Method) -> Kind:
+    """Lookahead moves x̂₀: for solvers that are the same, or written, in data outputs."""
+    if method.kinds and method.kinds[0] != "data":
+        raise ValueError(
+            f"formulation la is for solvers in data outputs, such as ddim or dpm-solver++2m; {method.name} is written "
+            f"in {method.kinds[0]} outputs"
+        )
+    return "data"
 
 
 class SolverOptions(TypedDict, total=False):
@@ -114,7 +140,9 @@ def students(
     for text in names:
         name = read(text if text.startswith("d-") else f"d-{text}", **options)
         mine = replace(course, **name.fitted)
-        kind: Kind | None = "data" if mine.formulation == "la" else None  # λ of x̂₀
+        kind = _lookahead(name.method) if mine.formulation == "la" else None
+        if mine.align == "count" and name.method.warmup:
+            raise ValueError(f"{name.method.name} has no published pairing; use align='time'")
         for nfe in counts:
             plan, made = build(name.method, nfe, model.schedule, model.prediction, where, mine.end, kind=kind)
             if any(plan.added):

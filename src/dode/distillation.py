@@ -22,6 +22,7 @@ from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, begin, combine, evaluate, move, observe
 
 LARGE = 5.0  # a |λ| above this is warned of
+SINGULAR = 1 / float(np.finfo(np.float64).eps)  # condition numbers beyond this are not told apart
 Tick = Callable[[int], None]  # told how many network calls were just made
 
 
@@ -85,13 +86,11 @@ def fit(
             systems.append(_system(plan, states[i], rows, batch.targets[k]))
             tick(1)
         found = _solved(systems, rho)
-        largest = float(np.max(np.abs(found.weights), initial=0))
-        if largest > LARGE:
-            warnings.warn(
-                f"evaluation {k + 1}: lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); "
-                "a larger rho tames it",
-                stacklevel=2,
-            )
+        largest = max(found.weights.tolist(), key=abs, default=0.0)
+        if abs(largest) > LARGE:
+            hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"
+            said = f"lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); {hint}"
+            warnings.warn(f"evaluation {k + 1} of {plan.nfe}: {said}", stacklevel=3)
         plan = plan.mixed(k, found.weights @ rows)
         solutions.append(found)
         states = [move(plan, state) for state in states]
@@ -192,4 +191,6 @@ def solve_all(factor: Array, gram: Array, outputs: Array, rho: float) -> Solutio
     inverse = np.linalg.pinv(padded)  # (XᵀX)⁻¹ = X⁺X⁺ᵀ
     spread = inverse @ inverse.T @ (scores.T @ scores) @ inverse @ inverse.T * n / max(1, n - 1)
     ratio = float(np.sqrt(np.trace(gram[:, :m, :m].sum(0)) / outputs.sum())) if outputs.sum() > 0 else 0.0
-    return Solution(weights, np.sqrt(np.maximum(np.diag(spread), 0)), ratio, float(np.linalg.cond(slopes)))
+    return Solution(
+        weights, np.sqrt(np.maximum(np.diag(spread), 0)), ratio, min(float(np.linalg.cond(slopes)), SINGULAR)
+    )

@@ -1,6 +1,6 @@
 """`dode.distill`: one teacher run, then a fit for each solver and number of evaluations asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Unpack, overload
 
 import numpy as np
@@ -82,7 +82,7 @@ def distill(
     Kim, Tang & Yu, CVPR 2024.
     """
     course = Course(teacher, scale, samples, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states)
-    counts = [int(nfe)] if isinstance(nfe, int | np.integer) else sorted({int(count) for count in nfe})
+    counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
         raise ValueError("give a method and a number of network evaluations, or several; got none")
@@ -95,7 +95,7 @@ def distill(
         made[one.text][one.nfe] = _sampler(model, one, lesson, result)
     if not isinstance(method, str):
         return made
-    return made[method][counts[0]] if isinstance(nfe, int | np.integer) else made[method]
+    return made[method] if isinstance(nfe, Iterable) else made[method][counts[0]]
 
 
 Taught = list[tuple[Lesson, list[int]]]
@@ -112,8 +112,6 @@ def _lessons(model: Model, asked: Sequence[Student]) -> Taught:
         kind = method.kind(model.prediction, model.schedule)
         pairs = [(asked[i].plan, asked[i].grid) for i in members]
         for lesson, part in lessons(pairs, course.scale, model.schedule, method, kind, course.align):
-            if any(lesson.plan.added):
-                raise ValueError(f"{name} is stochastic and cannot teach")
             found.append((lesson, [members[i] for i in part]))
     return found
 
@@ -184,6 +182,7 @@ def _sampler(model: Model, student: Student, lesson: Lesson, result: Fit) -> Sam
         formulation=course.formulation,
         lam=float(result.lambdas[0]) if course.form.constant else None,
         states=course.states,
+        carry=bool(course.carry),
         teacher=student.teacher,
         teacher_nfe=lesson.plan.nfe,
         align=course.align,

@@ -74,7 +74,9 @@ def _linspace(schedule: Schedule, steps: int, rho: float, end: float) -> list[No
 def _published(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
     """The D-ODE code's grids: int(linspace(0, T, N + 1)[:N]) reversed; ρ-spaced for EDM."""
     if schedule.node(schedule.t_max).alpha == 0 or end != schedule.t_end:
-        raise ValueError("published grids exist for schedules with alpha > 0 and end at the data; use align='time'")
+        raise ValueError(
+            "published grids exist for schedules with alpha > 0 and end at the data; use another grid, or align='time'"
+        )
     if not isinstance(schedule, DiscreteVP):
         return _karras(schedule, steps, rho, end)
     return [schedule.node(float(int((schedule.t_max + 1) * i / steps))) for i in reversed(range(steps))]

@@ -1,5 +1,6 @@
 """What a row of the catalogue says of a solver: its step function, its order, its options."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,7 +37,7 @@ class Option:
             number = float(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be a number; got {value!r}") from error
-        if not self.least <= number <= self.most:
+        if not self.least <= number <= self.most or not (math.isfinite(number) or number == self.default):
             raise ValueError(f"{name} must be from {self.least:g} to {self.most:g}; got {value!r}")
         return number
 

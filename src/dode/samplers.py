@@ -15,6 +15,7 @@ from dode.grid import Grid
 from dode.model import Model
 from dode.plan import Plan
 from dode.sampling import Draw, State, run, trajectory
+from dode.solvers import METHODS
 from dode.solvers.budget import build
 from dode.solvers.names import read
 
@@ -33,6 +34,7 @@ class Provenance:
     formulation: str = "d"
     lam: float | None = None  # of the formulations with one constant
     states: str = "student"  # those that the fit evaluated
+    carry: bool = True
     teacher: str | None = None
     teacher_nfe: int | None = None
     align: str | None = None
@@ -52,7 +54,11 @@ class Provenance:
         """The solver as one asks for it: d-dpm-solver-2:inner=time:formulation=sep."""
         name = ("d-" if self.distilled else "") + self.method
         said = dict(self.options) | ({"formulation": self.formulation} if self.formulation != "d" else {})
+        said |= {"lam": f"{self.lam:g}"} if self.lam is not None else {}
+        said |= {"carry": "false"} if not self.carry else {}
         said |= {"states": self.states} if self.states != "student" else {}
+        usual = METHODS[self.method].teacher if self.method in METHODS else None
+        said |= {"teacher": self.teacher} if self.teacher not in (None, usual) and usual != "self" else {}
         return name + "".join(f":{key}={str(value).removesuffix('.0')}" for key, value in said.items())
 
 
@@ -124,7 +130,8 @@ class Sampler:
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
         cond = self.model.conditions(range(len(x0)), cond)
-        plan, first = reference.backward(self.model, steps, self.plan.nodes[0])
+        start = self.plan.nodes[0] if not self.plan.added[0] else self.model.schedule.node(self.model.schedule.t_max)
+        plan, first = reference.backward(self.model, steps, start)
         return run(plan, self.model.denoiser(plan.kind, cond), first.alpha * self.model.placed(x0))
 
     def save(self, path: str | Path) -> None:

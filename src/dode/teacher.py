@@ -55,7 +55,7 @@ def by_time(
 ) -> Lesson:
     """One teacher for all, on a refinement of the students' grids: a target stands at its student's node."""
     nodes = merged([made for _, made in students], scale, schedule).nodes
-    plan = trace(method, nodes, schedule, kind)
+    plan = _steady(trace(method, nodes, schedule, kind), method)
     return Lesson(plan, tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students))
 
 
@@ -66,9 +66,15 @@ def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind
     """
     most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
     count = min(most, scale * student.nfe)
-    plan = trace(method, grid(schedule, count, "published").nodes, schedule, kind)
+    plan = _steady(trace(method, grid(schedule, count, "published").nodes, schedule, kind), method)
     steps = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]  # states at the teacher's nodes, not between
     return Lesson(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
+
+
+def _steady(plan: Plan, method: Method) -> Plan:
+    if any(plan.added):
+        raise ValueError(f"{method.label} is stochastic and cannot teach; give a deterministic teacher, such as ddim")
+    return plan
 
 
 def _state_at(plan: Plan, node: Node) -> int:

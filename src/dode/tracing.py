@@ -102,9 +102,10 @@ class Tracer:
     def between(self, s: Node, t: Node, r: float, inner: str) -> Node | None:
         """The node at the fraction r of the step, in log-SNR or in time; a whole time if the network needs one.
 
-        None where there is no such node: a step that touches α = 0 or σ = 0, or between neighbouring whole times.
+        None where there is no such node: in a step to σ = 0 (in log-SNR also from α = 0), or between neighbouring whole
+        times.
         """
-        if s.alpha == 0 or t.sigma == 0:
+        if t.sigma == 0 or (s.alpha == 0 and inner != "time"):
             return None
         if inner == "time":
             node = self.schedule.node(_nearest(s.t + r * (t.t - s.t), self.schedule))
@@ -120,7 +121,8 @@ class Tracer:
     def raised(self, s: Node, factor: float) -> Node:
         """Add noise to the state where the step starts, until its σ/α is `factor` times larger; that node."""
         if self.rows:
-            m = self.schedule.at(max(s.logsnr - math.log(factor), self.schedule.node(self.schedule.t_max).logsnr))
+            noisiest = self.schedule.node(self.schedule.t_max - (1 if self.schedule.integer else 0))
+            m = self.schedule.at(max(s.logsnr - math.log(factor), noisiest.logsnr))
             m = self.schedule.node(_nearest(m.t, self.schedule)) if self.schedule.integer else m
             keep = m.alpha / s.alpha
             self.rows[-1] = keep * self.rows[-1] + _root(m.sigma**2 - (keep * s.sigma) ** 2) * self.noise()

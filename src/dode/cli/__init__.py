@@ -1,6 +1,7 @@
 """The command line.  Help must stay light: every command imports what it needs when it runs."""
 
 import sys
+import warnings
 
 import typer
 
@@ -17,7 +18,8 @@ for command in (demo.demo, distill.distill, sample.sample, compare.compare, insp
 
 
 def main() -> None:
-    """Entry point: bad input is one line on stderr and exit code 2."""
+    """Entry point: bad input is one line on stderr and exit code 2, a warning is one line."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = app(standalone_mode=False)
     except (ValueError, OSError) as error:

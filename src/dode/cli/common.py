@@ -25,6 +25,7 @@ Variable = Annotated[str | None, typer.Option(help="Polynomials of deis: t (tAB)
 Gamma = Annotated[float | None, typer.Option(help="Weight of the newest output in gradient-estimation.")]
 Threshold = Annotated[float | None, typer.Option(help="Clip the predicted data to ±THRESHOLD.")]
 Quantile = Annotated[float | None, typer.Option(help="With --threshold: dynamic thresholding at this quantile.")]
+End = Annotated[str, typer.Option(help="Where sampling ends: data, or t_min, the cleanest time of the network.")]
 Grid = Annotated[str | None, typer.Option(help="trailing, leading, linspace, logsnr, karras or published.")]
 
 
@@ -109,9 +110,10 @@ def progress(what: str) -> Iterator["Progress"]:
 
 def plain_name(name: str) -> str:
     """The solver that a distilled one is compared with: d-ddim:formulation=sep → ddim."""
+    from dode.solvers.names import FITTED
+
     name, *options = name.removeprefix("d-").split(":")
-    fitted = ("formulation", "lam", "teacher", "carry", "states")
-    return ":".join([name, *(option for option in options if option.partition("=")[0] not in fitted)])
+    return ":".join([name, *(option for option in options if option.partition("=")[0] not in FITTED)])
 
 
 def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
@@ -143,5 +145,7 @@ def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
     wide = Console(width=max(Console().width, 110))
     wide.print(table)
     wide.print(f"RMS and median: distance to the exact solution from the same noise, {report} samples of report noise.")
+    if any("eta=" in row.solver or "churn=" in row.solver for row in rows):
+        wide.print("Stochastic solvers leave the exact solution on purpose: judge them by their FD, not by a distance.")
     if fd:
         wide.print("FD: Fréchet distance in the bundled classifier's features; ± from ten disjoint splits.")

@@ -1,14 +1,28 @@
 """dode inspect."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
-def _error(error: float | list[float]) -> str:
-    """± of an evaluation's λ; of several coefficients, that of each."""
-    return "±" + "/".join(f"{e:.4f}" for e in (error if isinstance(error, list) else [error]))
+def _fitted(entry: dict[str, Any], errors: list[float | list[float]]) -> None:
+    """What was fitted: λ ± its error; or, where an evaluation has several coefficients, its row of mix."""
+    made, plan = entry["provenance"], entry["plan"]
+    if made.get("lam") is not None:
+        print(f"lambda  {made['lam']:g} at every evaluation with a previous output")
+        return
+    if not any(isinstance(error, list) for error in errors):
+        shown = (f"{lam:.4f}±{error:.4f}" for lam, error in zip(plan["lambda"], errors, strict=True))
+        print("lambda  " + "  ".join(shown))
+    else:
+        for k, (row, error) in enumerate(zip(plan["mix"], errors, strict=True)):
+            said = "  ".join(f"{'x_T/σ_T' if j == 0 else f'D{j - 1}'}: {c:.4f}" for j, c in enumerate(row) if c)
+            print(
+                f"O{k} = {said}   ± " + ", ".join(f"{e:.4f}" for e in (error if isinstance(error, list) else [error]))
+            )
+        print("condition " + "  ".join(f"{value:.2g}" for value in made["conditions"]))
+    print("‖v‖/‖u‖ " + "  ".join(f"{ratio:.2g}" for ratio in made["ratios"]))
 
 
 def inspect(file: Annotated[Path, typer.Argument(help="A calibration file.")]) -> None:
@@ -31,9 +45,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="A calibration file.")]) -
                 f"teacher {made['teacher']} with {made['teacher_nfe']} evaluations, align {made['align']}, "
                 f"rho {made['rho']:g}, {made['samples']} samples, seed {made['seed']}, {made['dtype']}"
             )
-            lambdas = zip(entry["plan"]["lambda"], errors, strict=True)
-            print("lambda  " + "  ".join(f"{lam:.4f}{_error(error)}" for lam, error in lambdas))
-            print("‖v‖/‖u‖ " + "  ".join(f"{ratio:.2g}" for ratio in made["ratios"]))
+            _fitted(entry, errors)
         for key, value in made["report"].items():
             print(f"{key}: {value}")
         print(calibration.plan_from_json(entry["plan"]))

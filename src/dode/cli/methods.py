@@ -22,5 +22,9 @@ def methods() -> None:
     wide = Console(width=max(Console().width, 110))
     wide.print(table)
     wide.print("A d- before a name asks for the distilled form. Options are written name:option=value, or as --option.")
+    options_of = {name: option for method in METHODS.values() for name, option in method.options.items()}
+    for name, option in options_of.items():
+        values = " or ".join(option.words) or f"a number, {option.default:g} by default"
+        wide.print(f"  {name}: {values}; {option.about}", highlight=False)
     for name, form in FORMULATIONS.items():
         wide.print(f"  d-NAME:formulation={name}: {form.about}", highlight=False)

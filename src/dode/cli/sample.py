@@ -28,6 +28,7 @@ def sample(
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
     grid: common.Grid = None,
+    end: common.End = "data",
     seed: common.Seed = 0,
     batch: common.Batch = 64,
     device: common.Device = "cpu",
@@ -55,7 +56,7 @@ def sample(
     else:
         if nfe is None:
             raise ValueError("--solver needs --nfe, the number of network evaluations")
-        chosen = samplers.sampler(opened, solver or "", nfe=nfe, grid=grid, **options)
+        chosen = samplers.sampler(opened, solver or "", nfe=nfe, grid=grid, end=end, **options)
     batches = -(-number // batch)
     done = 0
     with common.progress(f"{chosen.name}, NFE {chosen.nfe}") as advance:

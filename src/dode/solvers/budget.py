@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 
+import numpy as np
+
 from dode.grid import Grid, grid
 from dode.methods import Method
 from dode.plan import Plan
@@ -21,8 +23,8 @@ def steps(method: Method, nfe: int, first: Node, last: Node) -> list[Method]:
     [3, …, 3, 1] or [3, …, 3, 2].  A step from α = 0 or to σ = 0 is of order 1 and costs one evaluation, so that EDM
     with 9 is four Heun steps and an Euler step, and with 10 it is four and two.
     """
-    if nfe < 1:
-        raise ValueError(f"nfe must be at least 1; got {nfe}")
+    if not isinstance(nfe, int | np.integer) or nfe < 1:
+        raise ValueError(f"nfe must be a whole number and at least 1; got {nfe!r}")
     if method.warmup:
         least = sum(method.warmup) + 1
         if nfe < least:

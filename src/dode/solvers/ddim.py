@@ -12,9 +12,10 @@ def ddim(x: Any, s: Node, t: Node, net: Any, eta: float = 0.0) -> Any:
 
     s² = η²·σ_t²·(1 − (σ_t·α_s/(σ_s·α_t))²): η = 1 is DDPM's ancestral step with its posterior variance.
     """
-    x0, noise = net.split(x, net(x, s), s)
+    d = net(x, s)
     if eta == 0:
-        return t.alpha * x0 + t.sigma * noise
+        return net.move(x, d, s, t)
+    x0, noise = net.split(x, d, s)
     fresh = eta * t.sigma * sqrt(1 - (t.sigma * s.alpha / (s.sigma * t.alpha)) ** 2)
     return t.alpha * x0 + sqrt(t.sigma**2 - fresh**2) * noise + fresh * net.noise()
 

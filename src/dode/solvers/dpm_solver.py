@@ -20,7 +20,7 @@ INNER = Option(
 def dpm_solver_2(x: Any, s: Node, t: Node, net: Any, inner: str = "logsnr") -> Any:
     """Eqs. (12)–(14), where r = 1/2; a step without an inner node is DDIM's."""
     m = net.between(s, t, 1 / 2, inner)
-    if m is None:
+    if m is None or s.alpha == 0:
         return ddim(x, s, t, net)
     r = (m.logsnr - s.logsnr) / (t.logsnr - s.logsnr)
     d = net(x, s)
@@ -31,7 +31,7 @@ def dpm_solver_2(x: Any, s: Node, t: Node, net: Any, inner: str = "logsnr") -> A
 def dpm_solver_3(x: Any, s: Node, t: Node, net: Any, inner: str = "logsnr") -> Any:
     """Lu et al. 2022a, Algorithm 2; without two inner nodes it is of order 2."""
     m, n = net.between(s, t, 1 / 3, inner), net.between(s, t, 2 / 3, inner)
-    if m is None or n is None or m == n:
+    if m is None or n is None or m == n or s.alpha == 0:
         return dpm_solver_2(x, s, t, net, inner)
     h = t.logsnr - s.logsnr
     r, q = (m.logsnr - s.logsnr) / h, (n.logsnr - s.logsnr) / h
