@@ -41,7 +41,7 @@ def test_every_method_uses_the_evaluations_asked_for(name, schedule):
 
 @pytest.mark.parametrize(("name", "schedule"), MISSING)
 def test_where_sampling_starts_at_alpha_0_noise_says_nothing(name, schedule):
-    with pytest.raises(ValueError, match="ipndm" if name == "pndm" else "data or flow prediction"):
+    with pytest.raises(ValueError, match="data or flow prediction"):
         plan_of(name, 14, schedule)
 
 

@@ -64,7 +64,7 @@ def test_options_in_the_name_are_the_same_as_keywords():
     other = dode.distill(model, "dpm-solver-3", nfe=7, samples=8, **options)
     np.testing.assert_array_equal(one.plan.table, other.plan.table)
     assert one.provenance == other.provenance
-    assert one.name == "d-dpm-solver-3:inner=time:formulation=2:states=teacher"
+    assert one.name == "d-dpm-solver-3:inner=time:formulation=2:carry=false:states=teacher:teacher=deis-2"
     assert not one.plan.carry
     for name in options:  # each of them matters
         fewer = dode.distill(model, "dpm-solver-3", nfe=7, samples=8, **{k: v for k, v in options.items() if k != name})
@@ -140,12 +140,19 @@ def test_whose_states_the_fit_evaluates(states):
         ({"rho": -1.0}, "rho at least 0"),
         ({"teacher": "dim"}, "did you mean ddim"),
         ({"nfe": 0}, "at least 1"),
+        ({"nfe": 2.5}, "nfe must be a whole number"),
+        ({"samples": 2.5}, "must be whole"),
+        ({"teacher": "d-edm"}, "a teacher is a plain solver, like edm"),
+        ({"teacher": "edm:churn=4"}, "is stochastic and cannot teach"),
+        ({"formulation": "fixed", "lam": "nan"}, "lam must be finite"),
+        ({"formulation": "fixed", "lam": [1, 2]}, "lam must be a number"),
+        ({"formulation": "la", "states": "teacher"}, "states is for formulations that are fitted"),
         ({"cond": torch.zeros(4), "samples": 4}, "takes no condition"),
         ({"nfe": []}, "several; got none"),
         ({"rho": float("nan")}, "rho at least 0"),
         ({"seed": -1}, "seed must be"),
         ({"align": "count", "grid": "trailing"}, "leave grid out"),
-        ({"align": "count", "end": "t_min"}, "use align='time'"),
+        ({"align": "count", "end": "t_min"}, "or align='time'"),
         ({"grid": [100, 80, 60, 40, 20, -1]}, "start it nearer"),
         ({"formulation": "both"}, "formulation must be one of d, 2"),
         ({"lam": 0.3}, "lam is for the formulations fixed and la; d fits its own"),
@@ -153,7 +160,7 @@ def test_whose_states_the_fit_evaluates(states):
         ({"carry": "perhaps"}, "carry must be true or false; got 'perhaps'"),
         ({"states": "both"}, "states must be one of student, teacher; got 'both'"),
         ({"gamma": 2}, "ddim has no option 'gamma'"),
-        ({"scale": 0}, "batch and scale must be at least 1"),
+        ({"scale": 0}, "batch and scale must be whole and at least 1"),
         ({"grid": [999, 500.5, 100, 50, 10, -1]}, "whole times"),
     ],
 )

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import transcriptions as literal
 from problems import LAMBDAS, gaussian_model, mixture_model, relative
 
 from dode.distillation import Batch, fit
 from dode.distilled import distill
 from dode.formulations import FORMULATIONS, formulation
+from dode.samplers import sampler
 from dode.sampling import run, trajectory
 from dode.solvers import METHODS
 from dode.solvers.budget import build
@@ -105,11 +107,22 @@ def test_fixed_is_one_lambda_from_the_second_evaluation_on():
         np.testing.assert_allclose(formulation("fixed").constant(plan, 0.3).lambdas, [0, 0.3, 0.3, 0.3, 0.3, 0.3])
 
 
-@pytest.mark.parametrize("name", ["verbatim", "la"])
-def test_formulations_for_one_evaluation_a_step_say_so(name):
+@pytest.mark.parametrize(("name", "solver"), [("verbatim", "dpm-solver-2"), ("la", "dpm-solver++2s")])
+def test_formulations_for_one_evaluation_a_step_say_so(name, solver):
     model = gaussian_model("vp")
     with pytest.raises(ValueError, match=f"formulation {name} is for solvers with one evaluation a step"):
-        distill(model, "dpm-solver-2", nfe=5, samples=4, formulation=name)
+        distill(model, solver, nfe=5, samples=4, formulation=name)
+
+
+def test_lookahead_with_lambda_0_is_the_solver_itself():
+    """So it is refused where data outputs would be another solver."""
+    model = gaussian_model("discrete")
+    x = model.start(range(4), 0)
+    for name in ("ddim", "dpm-solver++2m", "unipc-2"):
+        ahead = distill(model, name, nfe=6, samples=4, formulation="la", lam=0)
+        torch.testing.assert_close(ahead.sample(noise=x), sampler(model, name, nfe=6).sample(noise=x))
+    with pytest.raises(ValueError, match="deis-3 is written in noise outputs"):
+        distill(model, "deis-3", nfe=6, samples=4, formulation="la")
 
 
 def fitted(plan, name, batches, rho=0.0, **options):

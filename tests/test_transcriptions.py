@@ -117,12 +117,7 @@ def test_also_when_the_last_step_is_not_to_sigma_0(text):
         assert relative(run(distilled(plan), denoise, x), theirs) < EXACT, nfe
 
 
-def waits(name, reason):
-    return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
-FROM_ALPHA_0 = ["dpm-solver++2s", "dpm-solver++3s", "dpm-solver++2m"]
-FROM_ALPHA_0 += [waits("dpm-solver++3m", "the third step uses 2M's weights, not the limit of 3M's")]
+FROM_ALPHA_0 = ["dpm-solver++2s", "dpm-solver++3s", "dpm-solver++2m", "dpm-solver++3m"]
 
 
 @pytest.mark.parametrize("where", ["flow", "zero-snr"])
@@ -136,11 +131,7 @@ def test_from_alpha_0_they_are_the_limits(text, where):
             assert relative(run(distilled(plan, lam), denoise, x), theirs) < 1e-11, (nfe, lam[0])
 
 
-LATE = "no correction of the state after a step from α = 0, and 1/2 for the predictor that follows"
-UNIPC = ["discrete", "vp", "cosine", "edm", waits("flow", LATE), waits("zero-snr", LATE)]
-
-
-@pytest.mark.parametrize("where", UNIPC)
+@pytest.mark.parametrize("where", ["discrete", "vp", "cosine", "edm", "flow", "zero-snr"])
 @pytest.mark.parametrize("order", [2, 3])
 def test_unipc(order, where):
     """Their corrected state is ours plus differences of outputs, which our next step adds; the ends are equal."""

@@ -12,7 +12,7 @@ from dode.methods import Method, Option
 from dode.prediction import Kind
 from dode.schedule import DiscreteVP, Node, Schedule
 
-POINTS = np.polynomial.legendre.leggauss(16)
+POINTS, FEW = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(6)  # for wide and for narrow pieces
 
 
 def deis_1(x: Any, s: Node, t: Node, net: Any, variable: str = "t") -> Any:
@@ -54,10 +54,11 @@ def weights(
 
     at = [node.t if variable == "t" else clock(kind, node) for node in known]
     totals = np.zeros(len(at))
+    points, factors = FEW if isinstance(schedule, DiscreteVP) else POINTS
     for low, high in zip(*_pieces(a, b, kind, schedule), strict=True):
-        values = low + (high - low) * (POINTS[0] + 1) / 2
+        values = low + (high - low) * (points + 1) / 2
         where = np.array([place(float(value)) for value in values])
-        totals += (high - low) / 2 * (_lagrange(at, where) @ POINTS[1])
+        totals += (high - low) / 2 * (_lagrange(at, where) @ factors)
     return tuple(float(total) for total in totals / totals.sum())
 
 

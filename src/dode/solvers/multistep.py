@@ -1,7 +1,7 @@
 """DPM-Solver++ multistep: earlier outputs instead of inner nodes.  Lu et al. 2022b, Algorithm 2, and its code's 3M."""
 
 from collections.abc import Sequence
-from math import expm1, inf
+from math import expm1
 from typing import Any
 
 from dode.methods import Method
@@ -32,7 +32,7 @@ def second(s: Node, t: Node, past: Sequence[Node]) -> tuple[float, ...]:
 
 def third(s: Node, t: Node, net: Any) -> tuple[float, ...]:
     """Weights of 3M, newest first."""
-    if len(net.past) < 2 or t.sigma == 0 or net.past[1].logsnr == -inf:
+    if len(net.past) < 2 or t.sigma == 0:
         return second(s, t, net.past)
     h = t.logsnr - s.logsnr
     r, q = (s.logsnr - net.past[0].logsnr) / h, (net.past[0].logsnr - net.past[1].logsnr) / h

@@ -27,13 +27,12 @@ def unipc_3(x: Any, s: Node, t: Node, net: Any) -> Any:
 
 def weights(s: Node, t: Node, past: Sequence[Node], order: int) -> tuple[float, ...]:
     """Of all outputs, newest first: the predictor's from s to t, and the correction of the state at s."""
-    past = [node for node in past if node.alpha > 0]
     if t.sigma == 0:
         return (1.0,)
     made = np.zeros(order + 2)
     predicted = _predictor(s, past[: order - 1], t)
     made[: len(predicted)] = predicted
-    if past and s.alpha > 0:
+    if past:
         change = _correction(s, past[:order])
         made[: len(change)] += exp(s.logsnr - t.logsnr) / expm1(s.logsnr - t.logsnr) * change
     return tuple(made[: min(order, len(past)) + 1].tolist())
@@ -55,18 +54,23 @@ def _correction(s: Node, past: Sequence[Node]) -> np.ndarray:
 
 
 def _shares(s: Node, older: Sequence[Node], t: Node) -> tuple[np.ndarray, np.ndarray, float]:
-    """Coefficients of d_older − d_s in the predictor, in the corrector, and of d_t − d_s in the corrector: (5), (9)."""
+    """Coefficients of d_older − d_s in the predictor, in the corrector, and of d_t − d_s in the corrector: (5), (9).
+
+    At order 2 the predictor's, and at order 1 the corrector's, is 1/2, as in the authors' code.  An output from α = 0
+    is infinitely far away and counts nothing.
+    """
     h = t.logsnr - s.logsnr
-    r = np.array([*((node.logsnr - s.logsnr) / h for node in older), 1.0])
-    n = len(r)
+    r = np.array([*((node.logsnr - s.logsnr) / h for node in older if node.alpha > 0), 1.0])
+    n, far = len(r), np.zeros(len(older) + 1 - len(r))
     powers, b, phi, factorial = np.vander(r, n, increasing=True).T, np.zeros(n), expm1(-h) / -h - 1, 1.0
     for i in range(n):
         b[i] = phi * factorial / expm1(-h)
         factorial *= i + 2
         phi = phi / -h - 1 / factorial
-    corrector = np.linalg.solve(powers, b) if n > 1 else np.array([0.5])
-    predictor = np.linalg.solve(powers[:-1, :-1], b[:-1]) if n > 2 else np.full(n - 1, 0.5)
-    return predictor / r[:-1], corrector[:-1] / r[:-1], float(corrector[-1])
+    corrector = np.linalg.solve(powers, b) if older else np.array([0.5])
+    predictor = np.linalg.solve(powers[:-1, :-1], b[:-1]) if len(older) > 1 else np.full(n - 1, 0.5)
+    shares = (np.concatenate([found / r[:-1], far]) for found in (predictor, corrector[:-1]))
+    return next(shares), next(shares), float(corrector[-1])
 
 
 UNIPC_2 = Method(
