@@ -63,7 +63,7 @@ def mixture_model(schedule: str) -> Model:
 
 
 CATALOGUE = [name for name, method in METHODS.items() if method.name == name]  # without aliases
-# noise says nothing at α = 0, and pndm's first step has no inner node there
+# noise says nothing at α = 0
 MISSING = [(name, sched) for name in ("dpm-solver-2", "dpm-solver-3") for sched in ("flow", "zero-snr")]
 PAIRS = [(name, sched) for name in CATALOGUE for sched in SCHEDULES if (name, sched) not in MISSING]
 

@@ -55,7 +55,8 @@ def mutants(function):
 def planted(function, source, monkeypatch):
     """The mutant in place of the function, wherever it is used."""
     name, home = function.__name__, inspect.getmodule(inspect.unwrap(function))
-    monkeypatch.setattr(home, name, function)  # what is put back afterwards
+    for known, value in list(vars(home).items()):
+        monkeypatch.setattr(home, known, value)  # what is put back afterwards, whatever the mutant defines
     exec(source, vars(home))
     mutant = vars(home)[name]
     for module in MODULES:
@@ -105,7 +106,11 @@ DEIS = [like("deis-3", "vp", 5), like("deis-3", "discrete", 3), like("deis-1", "
 DEIS += [
     holds(spec.test_deis_weights_average_polynomials_exactly, "flow", k, v) for k in spec.LEVELS for v in ("t", "rho")
 ]
-UNIPC = [like(f"unipc-{o}", w, 6, e, unipc_of(o)) for o in (2, 3) for w, e in (("vp", "data"), ("edm", "t_min"))]
+UNIPC = [
+    like(f"unipc-{o}", w, 6, e, unipc_of(o))
+    for o in (2, 3)
+    for w, e in (("vp", "data"), ("edm", "t_min"), ("flow", "data"))
+]
 CASES = {
     ddim.ddim: [
         like("ddim", "vp", 5, equation=spec.on_nodes(equations.d_ddim_noise)),
