@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -173,6 +174,16 @@ def test_a_name_with_options_is_the_same_as_keywords(text, parts):
     assert plain.name == name
     changed = not np.array_equal(plain.plan.table, one.plan.table) or plain.plan.added != one.plan.added
     assert changed or plain.plan.nodes != one.plan.nodes  # an option that does nothing would be no option
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if METHODS[name].options])
+def test_defaults_are_those_of_the_step_function(name):
+    """An option at its default is left out, so what is left out must mean the same."""
+    chosen = METHODS[name]
+    said = replace(chosen, step=partial(chosen.step, **{key: option.default for key, option in chosen.options.items()}))
+    one, other = (build(made, 7, SCHEDULES["vp"], "noise")[0] for made in (chosen, said))
+    assert one.nodes == other.nodes
+    np.testing.assert_array_equal(one.table, other.table)
 
 
 @pytest.mark.parametrize("gamma", [1.23456789, 1e-7, 3.0])

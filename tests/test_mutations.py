@@ -32,6 +32,7 @@ SKIPPED = ("if ", "elif ", "while ", "raise ", "#")  # conditions choose, they d
 SAME = (  # mutants that are no other solver: over one is times one; room that is not used; what a division takes out
     ("* np.ones_like(where)", " * "),
     ("made = np.zeros(order + 2)", "2"),
+    ("n, far = len(r), np.zeros(", "1"),
     ("totals += (high - low) / 2", " / "),
     ("totals += (high - low) / 2", "2"),
 )

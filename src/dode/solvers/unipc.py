@@ -61,7 +61,7 @@ def _shares(s: Node, older: Sequence[Node], t: Node) -> tuple[np.ndarray, np.nda
     """
     h = t.logsnr - s.logsnr
     r = np.array([*((node.logsnr - s.logsnr) / h for node in older if node.alpha > 0), 1.0])
-    n, far = len(r), np.zeros(len(older) + 1 - len(r))
+    n = len(r)
     powers, b, phi, factorial = np.vander(r, n, increasing=True).T, np.zeros(n), expm1(-h) / -h - 1, 1.0
     for i in range(n):
         b[i] = phi * factorial / expm1(-h)
@@ -69,8 +69,9 @@ def _shares(s: Node, older: Sequence[Node], t: Node) -> tuple[np.ndarray, np.nda
         phi = phi / -h - 1 / factorial
     corrector = np.linalg.solve(powers, b) if older else np.array([0.5])
     predictor = np.linalg.solve(powers[:-1, :-1], b[:-1]) if len(older) > 1 else np.full(n - 1, 0.5)
-    shares = (np.concatenate([found / r[:-1], far]) for found in (predictor, corrector[:-1]))
-    return next(shares), next(shares), float(corrector[-1])
+    plain, corrected = np.zeros(len(older)), np.zeros(len(older))
+    plain[: n - 1], corrected[: n - 1] = predictor / r[:-1], corrector[:-1] / r[:-1]
+    return plain, corrected, float(corrector[-1])
 
 
 UNIPC_2 = Method(
