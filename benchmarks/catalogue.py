@@ -4,8 +4,8 @@
     python benchmarks/catalogue.py fashion-edm
 
 Teachers are DDIM, and for iPNDM and DEIS themselves in their highest order, with C = 10; one run of each serves all its
-students, of 5, 10 and 20 evaluations together, then of 25 and of 50.  A killed run goes on where it was, but fits
-again; --only 25,50 does a part.  docs/results/catalogue-MODEL.md has the tables.
+students, of 5, 10 and 20 evaluations together, then of 25 and of 50.  A killed run fits what is missing and goes on
+where it was; --only 25,50 does a part.  docs/results/catalogue-MODEL.md has the tables.
 """
 
 import argparse
@@ -30,7 +30,6 @@ NAMES = [name for name in dode.METHODS if name != "dpm-solver-1"]
 FORMS = {"ddim": ("sep", "all", "2", "fixed", "la"), "dpm-solver++2m": ("sep", "all", "2")}
 JUDGED = ("ddim", "ipndm", "dpm-solver++2m", "dpm-solver-3", "deis-3", "edm")
 PNDM_LEAST = 13
-SEARCHED = 20  # most evaluations at which a search for λ, 13 runs, is made
 TEACHERS = {"ipndm-2": "ipndm", "ipndm-3": "ipndm", "deis-1": "deis-3", "deis-2": "deis-3"}  # one run for a family
 
 
@@ -39,10 +38,9 @@ def names(count: int) -> list[str]:
     return [name for name in NAMES if name != "pndm" or count >= PNDM_LEAST]
 
 
-def forms(counts: Sequence[int] = ()) -> list[str]:
-    """The formulations beside (42), for a solver without a history of its own and one with; searches up to 20."""
-    every = [f"d-{base}:formulation={form}" for base, some in FORMS.items() for form in some]
-    return [name for name in every if max(counts, default=0) <= SEARCHED or not name.endswith("fixed")]
+def forms() -> list[str]:
+    """The formulations beside (42), for a solver without a history of its own and one with."""
+    return [f"d-{base}:formulation={form}" for base, some in FORMS.items() for form in some]
 
 
 def reference(model: Model, name: str, settings: Settings) -> torch.Tensor:
@@ -60,14 +58,26 @@ def reference(model: Model, name: str, settings: Settings) -> torch.Tensor:
 Table = dict[str, dict[int, Sampler]]
 
 
-def fitted(model: Model, counts: tuple[int, ...]) -> Table:
-    """All distilled forms at some numbers of evaluations, those of one teacher from one run."""
-    short = tuple(count for count in counts if count < PNDM_LEAST)
-    asked = {name: f":teacher={TEACHERS[name]}" if name in TEACHERS else "" for name in NAMES if name != "pndm"}
-    found: Table = dode.distill(model, [*(f"d-{name}{how}" for name, how in asked.items()), *forms(counts)], nfe=counts)
+def missing(records: Records, counts: Sequence[int], judged: bool) -> list[str]:
+    """The distilled forms that some of these numbers of evaluations have no entry for."""
+    lacking = [
+        name
+        for count in counts
+        for name in [*(f"d-{name}" for name in names(count)), *forms()]
+        if f"{name} {count}" not in records.entries
+        or (judged and name[2:] in JUDGED and f"fd {name} {count}" not in records.entries)
+    ]
+    return list(dict.fromkeys(lacking))
+
+
+def fitted(model: Model, wanted: Sequence[str], counts: Sequence[int]) -> Table:
+    """These distilled forms at some numbers of evaluations, those of one teacher from one run."""
+    asked = [f"{name}:teacher={TEACHERS[name[2:]]}" if name[2:] in TEACHERS else name for name in wanted]
+    common = [name for name in asked if name != "d-pndm"]
+    found: Table = dode.distill(model, common, nfe=counts) if common else {}
     made = {name.split(":teacher")[0]: samplers for name, samplers in found.items()}
-    if counts != short:
-        made |= dode.distill(model, ["d-pndm"], nfe=[count for count in counts if count not in short])
+    if "d-pndm" in asked:
+        made |= dode.distill(model, ["d-pndm"], nfe=[count for count in counts if count >= PNDM_LEAST])
     return made
 
 
@@ -79,9 +89,10 @@ def measured(
     for count in counts:
         for base_name in names(count) if judge is None else JUDGED:
             mine = [name for name in made if name.removeprefix("d-").split(":")[0] == base_name]
-            mine = mine if judge is None else [f"d-{base_name}"]
             prefix = "" if judge is None else "fd "
-            if all(f"{prefix}{name} {count}" in records.entries for name in mine):
+            mine = [name for name in mine if f"{prefix}{name} {count}" not in records.entries]
+            mine = mine if judge is None else [name for name in mine if name == f"d-{base_name}"]
+            if not mine:
                 continue
             base = measure(dode.sampler(model, base_name, nfe=count), exact, settings, judge)
             records.put(f"{prefix}{base_name} {count}", entry(base, base))
@@ -164,7 +175,7 @@ def main() -> None:
     for group in GROUPS:
         counts = [count for count in group if count in wanted]
         if counts:
-            made = fitted(model, group)
+            made = fitted(model, missing(records, counts, not arguments.no_fd), group)
             measured(model, records, exact, made, None, counts, 0)
             written(records, arguments.model, arguments.report, arguments.fd)
             if not arguments.no_fd:
