@@ -15,7 +15,7 @@ LAYERS = [
     ["grid", "plan"],
     ["tracing", "formulations"],
     ["solvers"],
-    ["sampling"],
+    ["sampling", "midrun"],
     ["conditions", "denoiser", "noise", "fingerprints"],
     ["model", "reference"],
     ["analytic", "distillation", "teacher", "calibration"],
