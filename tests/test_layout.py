@@ -12,7 +12,7 @@ LAYERS = [
     ["schedule"],
     ["prediction"],
     ["methods"],
-    ["grid", "plan"],
+    ["grid", "plan", "scaling"],
     ["tracing", "formulations"],
     ["solvers"],
     ["sampling", "midrun"],
