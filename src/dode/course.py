@@ -38,6 +38,7 @@ class Course:
     lam: float | str | None = None
     carry: bool | str = True
     states: str = "student"
+    noise: Any = None  # x_T to fit on, instead of noise drawn from the seed
 
     def __post_init__(self) -> None:
         if self.align not in ALIGNMENTS:
@@ -127,7 +128,7 @@ def students(
     model: Model,
     names: Sequence[str],
     counts: Sequence[int],
-    where: str | Sequence[float] | None,
+    where: str | Sequence[float] | Grid | None,
     course: Course,
     options: SolverOptions,
 ) -> list[Student]:

@@ -157,7 +157,7 @@ def sampler(
     method: str,
     *,
     nfe: int,
-    grid: str | Sequence[float] | None = None,
+    grid: str | Sequence[float] | Grid | None = None,
     end: str = "data",
     **options: Any,
 ) -> Sampler:
