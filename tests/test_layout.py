@@ -23,6 +23,7 @@ LAYERS = [
     ["distilled", "nets", "levels"],
     ["kdiffusion"],
     ["comfyui", "azula"],
+    ["nodes"],
     ["evaluate", "weights"],
     ["plots"],
     ["cli"],

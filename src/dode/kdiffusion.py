@@ -5,6 +5,7 @@ models have the same convention at x = (1 − σ)·x₀ + σ·ε: `flow=True`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -141,12 +142,14 @@ def calibrate(
     scale: int = 10,
     rho: float = RHO,
     batch: int = 50,
+    guidance: float = 1.0,
     name: str = "k-diffusion",
     progress: Progress | None = None,
 ) -> Sampler:
     """Distil a solver on these sigmas, fitted on the states x (n, …) at sigmas[0]; use it with `sample_dode`.
 
-    model, extra_args: as for `sample_dode`; batch: how many of the n states at a time.  Options as in `dode.distill`.
+    model, extra_args: as for `sample_dode`; guidance: the scale that is at work inside model, for the file to say;
+    batch: how many of the n states at a time.  Other options as in `dode.distill`.
     """
     levels = falling(sigmas, flow)
     schedule = schedule_of(levels, flow)
@@ -162,7 +165,7 @@ def calibrate(
         device=str(x.device),
     )
     return distill(
-        made,
+        replace(made, guidance=guidance),
         method,
         nfe=len(levels) - 1,
         grid=grid_of(levels, flow),
