@@ -71,7 +71,7 @@ def described(schedulers: list[str]) -> list[Node]:
         Node(
             "DODECalibrate",
             "D-ODE calibrate",
-            "Distils a solver for this model, prompt, guidance and number of steps; writes a file to the output folder.",
+            "Distils a solver for this model, prompt, guidance and steps; writes a file to the output folder.",
             (
                 Input("model", "MODEL"),
                 Input("positive", "CONDITIONING"),
