@@ -13,7 +13,7 @@ LAYERS = [
     ["prediction"],
     ["methods"],
     ["grid", "plan", "scaling"],
-    ["tracing", "formulations"],
+    ["tracing", "formulations", "lists"],
     ["solvers"],
     ["sampling", "midrun"],
     ["conditions", "denoiser", "noise", "fingerprints"],
@@ -63,7 +63,9 @@ def test_import_loads_no_more_than_numpy_and_torch():
     assert {"numpy", "torch"} <= loaded(names)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"], ["export"], ["import"]]
+)
 def test_help_is_light(command):
     statement = f"""
 from dode.cli import app

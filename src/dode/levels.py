@@ -75,6 +75,11 @@ class Calibrated:
         """The plan in the tool's scale."""
         return rescaled(self.plan, straight if flow else exploding)
 
+    @property
+    def flow(self) -> bool:
+        """Was it made on straight paths, α + σ = 1?"""
+        return all(abs(node.alpha + node.sigma - 1) < 1e-9 for node in self.plan.nodes)
+
     def tail(self, levels: Sequence[float], flow: bool) -> Plan:
         """What is left of it on these levels, in the tool's scale."""
         if self.method is None:
