@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,3 +196,10 @@ def test_the_example_workflow_fits_the_nodes(comfy):
         if one["class_type"] in known:
             assert set(one["inputs"]) == known[one["class_type"]]
         assert all(value[0] in workflow for value in one["inputs"].values() if isinstance(value, list))
+
+
+def test_the_example_samples(comfy, tmp_path, capsys):
+    main = runpy.run_path(str(ROOT / "examples/comfyui_nodes.py"))["main"]
+    made = main(Patcher(comfy, False), 0.1, 0.0, torch.zeros(3, 2, 4), steps=4, samples=3)
+    assert made.shape == (3, 2, 4)
+    assert str(tmp_path / "example-4.json") in capsys.readouterr().out

@@ -7,8 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dode import analytic, distillation, grid, plan, prediction, sampling, schedule, solvers, tracing
+    from dode import (
+        analytic,
+        distillation,
+        grid,
+        kdiffusion,
+        lists,
+        plan,
+        prediction,
+        sampling,
+        schedule,
+        solvers,
+        tracing,
+    )
+    from dode.azula import from_azula
     from dode.distilled import distill
+    from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
     from dode.model import Model, from_callable
     from dode.plan import Plan
@@ -26,7 +40,9 @@ _HOMES = {
     "Sampler": "samplers",
     "bundled": "weights",
     "distill": "distilled",
+    "from_azula": "azula",
     "from_callable": "model",
+    "from_kdiffusion": "kdiffusion",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",
@@ -36,6 +52,8 @@ _MODULES = (
     "distillation",
     "evaluate",
     "grid",
+    "kdiffusion",
+    "lists",
     "plan",
     "prediction",
     "sampling",
@@ -54,8 +72,12 @@ __all__ = [
     "bundled",
     "distill",
     "distillation",
+    "from_azula",
     "from_callable",
+    "from_kdiffusion",
     "grid",
+    "kdiffusion",
+    "lists",
     "load",
     "plan",
     "prediction",
