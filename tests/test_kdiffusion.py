@@ -234,7 +234,7 @@ def test_the_content_of_a_file_is_checked(fitted, tmp_path):
     fitted.save(tmp_path / "plan.json")
     content = json.loads((tmp_path / "plan.json").read_text())
     content["plans"][0]["guidance"] = 2.0
-    with pytest.raises(ValueError, match="not the content of a calibration file of dode, or it was changed"):
+    with pytest.raises(ValueError, match="not the content of a calibration file that this dode reads, or it was"):
         fitting(content, SIGMAS, False)
 
 
@@ -251,8 +251,22 @@ def test_a_tail_needs_to_know_how_its_plan_was_made(tmp_path):
         else:
             with pytest.raises(ValueError, match=f"{name.replace('+', '.')} depends on the time of the model"):
                 fitting(tmp_path / "plan.json", rest, False)
-        with pytest.raises(ValueError, match="a bare plan cannot start in the middle"):
+        with pytest.raises(ValueError, match=r"only a plan of a solver in dode\.METHODS starts in the middle"):
             fitting(plain.plan, rest, False)
+
+
+def test_a_solver_of_ones_own_runs_from_its_file(fitted, tmp_path):
+    own = replace(fitted, provenance=replace(fitted.provenance, method="mine"))
+    own.save(tmp_path / "mine.json")
+    for calibration in (own, tmp_path / "mine.json"):
+        assert fitting(calibration, SIGMAS, False).nfe == 10
+        with pytest.raises(ValueError, match=r"only a plan of a solver in dode\.METHODS"):
+            fitting(calibration, SIGMAS[4:], False)
+
+
+def test_one_level_is_too_few_to_calibrate():
+    with pytest.raises(ValueError, match="at least two levels above 0; got 14.6, 0"):
+        calibrate(Denoiser(), start(), [14.6, 0.0])
 
 
 def test_a_network_is_known_again_by_its_weights():

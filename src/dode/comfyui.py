@@ -1,7 +1,8 @@
 """What the ComfyUI nodes do; comfyui/ at the root of the repository is the folder that ComfyUI loads.
 
 A sampler function of ComfyUI is k-diffusion's: model(x, sigma, **extra_args) → x̂₀, with prompts and guidance inside.
-Flow models (its CONST) run on (1 − σ)·x₀ + σ·ε, all others on x₀ + σ·ε: the model is asked which.
+Flow models (its CONST) run on (1 − σ)·x₀ + σ·ε, all others on x₀ + σ·ε: the model is asked which.  A node's inputs
+arrive by name, so its function has as many arguments as the node has inputs.
 """
 
 from collections.abc import Callable

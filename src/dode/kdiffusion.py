@@ -152,6 +152,8 @@ def calibrate(
     batch: how many of the n states at a time.  Other options as in `dode.distill`.
     """
     levels = falling(sigmas, flow)
+    if sum(level > 0 for level in levels) < 2:
+        raise ValueError(f"to calibrate, give at least two levels above 0; got {', '.join(f'{s:g}' for s in levels)}")
     schedule = schedule_of(levels, flow)
     made = from_kdiffusion(
         model,

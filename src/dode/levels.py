@@ -18,7 +18,7 @@ from dode.plan import Plan
 from dode.samplers import Sampler
 from dode.scaling import exploding, rescaled, straight
 from dode.schedule import EDM, Flow, Schedule
-from dode.solvers import method
+from dode.solvers import METHODS, method
 from dode.solvers.budget import build
 from dode.solvers.names import read
 
@@ -83,7 +83,10 @@ class Calibrated:
     def tail(self, levels: Sequence[float], flow: bool) -> Plan:
         """What is left of it on these levels, in the tool's scale."""
         if self.method is None:
-            raise ValueError("a bare plan cannot start in the middle: give the Sampler, or the file, that it came from")
+            raise ValueError(
+                "only a plan of a solver in dode.METHODS starts in the middle: give the Sampler, or the file, that it "
+                "came from"
+            )
         scaled, scale = self.scaled(flow), straight if flow else exploding
         k = scaled.nfe + 1 - len(levels)
         own = schedule_of([node.sigma for node in scaled.nodes], flow)
@@ -105,19 +108,25 @@ def known(calibration: Calibration) -> list[Calibrated]:
         return [Calibrated(calibration)]
     if isinstance(calibration, Sampler):
         made, model = calibration.provenance, calibration.model
-        chosen = method(made.method, **made.options)
-        return [Calibrated(calibration.plan, model.guidance, chosen, model.schedule)]
+        return [Calibrated(calibration.plan, model.guidance, _named(made.method, made.options), model.schedule)]
     content = files.read(calibration) if isinstance(calibration, str | Path) else calibration
-    if content.get("what") != "dode calibration" or content.get("checksum") != files.checksum(content):
-        raise ValueError("this is not the content of a calibration file of dode, or it was changed")
+    if (content.get("what"), content.get("schema")) != ("dode calibration", files.SCHEMA) or (
+        content.get("checksum") != files.checksum(content)
+    ):
+        raise ValueError("this is not the content of a calibration file that this dode reads, or it was changed")
     return [
         Calibrated(
             files.plan_from_json(entry["plan"]),
             entry["guidance"],
-            method(entry["provenance"]["method"], **entry["provenance"]["options"]),
+            _named(entry["provenance"]["method"], entry["provenance"]["options"]),
         )
         for entry in content["plans"]
     ]
+
+
+def _named(name: str, options: dict[str, Any]) -> Method | None:
+    """The solver, if it is in the catalogue: a plan runs without it, but does not start in the middle."""
+    return method(name, **options) if name in METHODS else None
 
 
 def fitting(
