@@ -265,7 +265,7 @@ def test_a_solver_of_ones_own_runs_from_its_file(fitted, tmp_path):
 
 
 def test_one_level_is_too_few_to_calibrate():
-    with pytest.raises(ValueError, match="at least two levels above 0; got 14.6, 0"):
+    with pytest.raises(ValueError, match=r"at least two levels above 0; got 14\.6, 0"):
         calibrate(Denoiser(), start(), [14.6, 0.0])
 
 
