@@ -25,6 +25,7 @@ class Options(SolverOptions, total=False):
     samples: int
     seed: int
     cond: Any
+    noise: Any
     rho: float
     align: str
     formulation: str
@@ -55,6 +56,7 @@ def distill(
     samples: int = 100,
     seed: int = 0,
     cond: Any = None,
+    noise: Any = None,
     rho: float = RHO,
     align: str = "time",
     formulation: str = "d",
@@ -75,13 +77,17 @@ def distill(
     share its run.  scale, samples: the paper's C and |B|; rho: ridge, 0 is the paper; align: "time", or "count" for the
     published pairing and its grids; formulation: d, 2, sep, all, verbatim, fixed or la; lam: the constant of the
     last two, or "search"; carry: do later stages of a step see mixed outputs; states: whose states the fit evaluates.
-    cond: one row for each of the `samples` (the model's own by default).  batch: network batch; the fit is the same for
+    cond: one row for each of the `samples` (the model's own by default); noise: x_T (samples, *shape) to fit on instead
+    of what the seed gives, as many samples as it has rows.  batch: network batch; the fit is the same for
     every batch size but for rounding.  docs/solvers.md has a table of all options.
 
     Returns a Sampler; {nfe: Sampler} for several nfe; {method: {nfe: Sampler}} for several methods.
     Kim, Tang & Yu, CVPR 2024.
     """
-    course = Course(teacher, scale, samples, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states)
+    samples = samples if noise is None else len(noise)
+    course = Course(
+        teacher, scale, samples, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
+    )
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
@@ -134,7 +140,8 @@ def _fit_all(
     model: Model, asked: Sequence[Student], taught: Taught, course: Course, progress: Progress | None
 ) -> list[Fit]:
     """Teach every batch, then fit every student on all batches in lockstep."""
-    x_T = model.start(range(course.samples), course.seed, "fit")
+    drawn = course.noise is None
+    x_T = model.start(range(course.samples), course.seed, "fit") if drawn else model.placed(course.noise)
     cond = model.conditions(range(course.samples), course.cond)
     parts = [slice(i, i + course.batch) for i in range(0, course.samples, course.batch)]
     total = len(parts) * calls(asked, taught)
@@ -190,7 +197,7 @@ def _sampler(model: Model, student: Student, lesson: Lesson, result: Fit) -> Sam
         rho=course.rho,
         samples=course.samples,
         batch=course.batch,
-        seed=course.seed,
+        seed=course.seed if course.noise is None else None,
         dtype=dtype_name(model),
         errors=errors,
         ratios=tuple(s.ratio for s in result.solutions),

@@ -56,7 +56,7 @@ def build(
     nfe: int,
     schedule: Schedule,
     prediction: Kind,
-    where: str | Sequence[float] | None = None,
+    where: str | Sequence[float] | Grid | None = None,
     end: str = "data",
     rho: float = 7.0,
     kind: Kind | None = None,
@@ -64,15 +64,23 @@ def build(
     """The plain plan of a method with `nfe` evaluations, and the grid it stands on.
 
     Steps start at nodes of the grid of `nfe` steps, so that an evaluation covers the same stretch whatever its step's
-    order (as in Lu et al. 2022a's code); times given by hand and methods that need steps of one length have one node a
-    step.  Raises ValueError if the grid starts far from where x_T stands, t_max.
+    order (as in Lu et al. 2022a's code), and so they do on a Grid of nfe + 1 nodes that is given ready made; times
+    given by hand and methods that need steps of one length have one node a step.  Raises ValueError if the grid starts
+    far from where x_T stands, t_max.
     """
     ends = (schedule.t_max, schedule.t_end if end == "data" else schedule.t_min)
-    if where is not None and not isinstance(where, str) and len(where) > 1:
-        ends = (float(where[0]), float(where[-1]))
-    methods = steps(method, nfe, schedule.node(ends[0]), schedule.node(ends[1]))
-    one_each = method.even or (where is not None and not isinstance(where, str))
-    made = grid(schedule, len(methods) if one_each else nfe, where, end=end, rho=rho)
+    if isinstance(where, Grid):
+        if len(where.nodes) != nfe + 1 or method.warmup:
+            raise ValueError(
+                f"a ready grid for {nfe} evaluations of {method.name} needs {nfe + 1} nodes and no warm-up"
+            )
+        made, methods = where, steps(method, nfe, where.nodes[0], where.nodes[-1])
+    else:
+        by_hand = where is not None and not isinstance(where, str)
+        if where is not None and not isinstance(where, str) and len(where) > 1:
+            ends = (float(where[0]), float(where[-1]))
+        methods = steps(method, nfe, schedule.node(ends[0]), schedule.node(ends[1]))
+        made = grid(schedule, len(methods) if method.even or by_hand else nfe, where, end=end, rho=rho)
     if len(made.nodes) != len(methods) + 1:
         opens = accumulate((step.stages for step in methods), initial=0)
         made = replace(made, nodes=tuple(made.nodes[k] for k in opens))
