@@ -152,9 +152,9 @@ class System(NamedTuple):
 
 
 def _system(plan: Plan, state: State, rows: Array, target: Tensor) -> System:
-    k = state.k
-    slopes = [combine(0.0, state.x, _reach(plan, k, row), state.seen) for row in rows]
-    output = combine(0.0, state.x, _reach(plan, k, np.eye(1 + plan.nfe)[1 + k]), state.seen)
+    k, wide_x = state.k, state.x.to(torch.promote_types(state.x.dtype, torch.float32))
+    slopes = [combine(0.0, wide_x, _reach(plan, k, row), state.seen) for row in rows]
+    output = combine(0.0, wide_x, _reach(plan, k, np.eye(1 + plan.nfe)[1 + k]), state.seen)
     columns = [*slopes, target - move(plan, state).y]
     wide = torch.stack([column.cpu().double().flatten(1) for column in columns], dim=2)  # (B, D, m + 1)
     gram = torch.einsum("bdi,bdj->bij", wide, wide).numpy()

@@ -26,6 +26,15 @@ def schedule_hash(schedule: Schedule) -> str:
     return hashlib.sha256(" ".join(numbers).encode()).hexdigest()[:16]
 
 
+def schedule_name(schedule: Schedule) -> str:
+    """What a person calls it: the class with its ends, and a flow's shift."""
+    first = schedule.node(schedule.t_max)
+    shift = f", shift {schedule.shift:.4g}" if isinstance(schedule, Flow) else ""
+    return (
+        f"{type(schedule).__name__} from t = {first.t:g}, alpha = {first.alpha:.4g}, sigma = {first.sigma:.4g}{shift}"
+    )
+
+
 def weights_hash(module: nn.Module) -> str:
     """weights:… of every parameter and buffer, by name, in float32."""
     digest = hashlib.sha256()

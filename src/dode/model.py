@@ -31,7 +31,7 @@ class Model:
     fingerprint: str = ""  # weights:… (a hash) or probe:… (outputs of two calls)
     cond: Default | None = None  # the condition of sample i if the caller gives none
     null: Default | None = None  # the condition that means "none": makes classifier-free guidance possible
-    guidance: float = 1.0
+    guidance: float | None = 1.0  # None: not known, as in a calibration through a pipeline that does not show it
     threshold: Threshold | None = None
     variance: bool = False  # does the network return learned variances as further channels?
     classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
@@ -87,7 +87,7 @@ class Model:
     def denoiser(self, kind: Kind, cond: Any) -> Denoise:
         """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
         network = self.network
-        if self.guidance != 1 and self.null is not None:
+        if self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
             network = denoiser.classifier_free(
                 network, lambda n: self.conditions(range(n), null(range(n))), self.guidance

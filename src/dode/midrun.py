@@ -1,0 +1,91 @@
+"""Starting in the middle of a plan: image to image, inpainting, a denoising strength below 1.
+
+The base solver is traced again on the nodes that are left, since a multistep method has no earlier outputs there. What
+distillation changed is kept wherever all of its outputs exist: the first evaluation has no previous one and is plain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from dode.grid import same
+from dode.methods import Method
+from dode.plan import Array, Plan
+from dode.schedule import Node, Schedule
+from dode.solvers import METHODS
+from dode.tracing import trace
+
+
+def tail(plan: Plan, k: int, method: Method, schedule: Schedule) -> Plan:
+    """The plan from evaluation k on: N − k evaluations at plan.nodes[k:].
+
+    method: the one that made the plan, with its options; schedule: the one it was made on.  If evaluation k stands
+    inside a step, the rest of that step becomes steps of order 1 from node to node.  A row of mix is kept if it reads
+    only outputs from k on, else it is the base's.  Raises ValueError for a method that cannot start in the middle, and
+    if it would ask at other nodes than the plan has.
+    """
+    if not 0 <= k < plan.nfe:
+        raise ValueError(f"a plan of {plan.nfe} evaluations starts at 0 … {plan.nfe - 1}; got {k}")
+    if k == 0:
+        return plan
+    if method.warmup:
+        raise ValueError(f"{method.name} cannot start in the middle of a run, since its first steps differ; use ipndm")
+    if method.chosen.get("churn"):
+        raise ValueError(
+            f"{method.label} cannot start in the middle of a run, since churn moves its nodes; leave it out"
+        )
+    methods, starts = _remaining(plan, k, method)
+    base = trace(methods, starts, schedule, plan.kind)
+    if len(base.nodes) != len(plan.nodes) - k or not all(map(same, base.nodes, plan.nodes[k:])):
+        ours, theirs = (", ".join(f"{node.t:g}" for node in nodes) for nodes in (base.nodes, plan.nodes[k:]))
+        raise ValueError(
+            f"{method.label} would stand at t = {ours}, the plan at {theirs}; "
+            "give the method, options and schedule that made the plan"
+        )
+    return replace(base, mix=_kept(plan, base, k), carry=plan.carry, free=plan.free)
+
+
+def _remaining(plan: Plan, k: int, method: Method) -> tuple[list[Method], list[Node]]:
+    """One method for each step that is left, and where these steps start, with the end."""
+    ladder = _ladder(method)
+    opens = [j for j, fresh in enumerate(plan.fresh) if fresh and j >= k] + [plan.nfe]
+    cut = range(k, opens[0])  # evaluations of a step that started before k
+    sizes = [b - a for a, b in pairwise(opens)]
+    missing = sorted(set(sizes) - set(ladder))
+    if missing:
+        raise ValueError(
+            f"the plan has a step of {missing[0]} evaluations; {method.label} has steps of "
+            f"{', '.join(map(str, sorted(ladder)))}: give the method that made the plan"
+        )
+    methods = [METHODS["ddim"]] * len(cut) + [ladder[size] for size in sizes]
+    return methods, [plan.nodes[j] for j in (*cut, *opens)]
+
+
+def _ladder(method: Method) -> dict[int, Method]:
+    """The method and its lower orders, by evaluations a step."""
+    rungs: dict[int, Method] = {}
+    rung: Method | None = method
+    while rung is not None:
+        rungs[rung.stages] = rung
+        rung = rung.lower
+    return rungs
+
+
+def _kept(plan: Plan, base: Plan, k: int) -> Array:
+    """Rows of the plan's mix that read nothing before evaluation k, in the base's columns; else the base's rows."""
+    mix = base.mix.copy()
+    for row, known in zip(mix, plan.mix[k:], strict=True):
+        if not np.any(known[: k + 1]):  # x_T/σ_T and the outputs before k
+            row[1:] = known[k + 1 :]
+    return mix
+
+
+def beginning(levels: Sequence[float], wanted: Sequence[float], rtol: float) -> int | None:
+    """Where `wanted` starts as the tail of `levels`, equal within rtol; None if it is no tail."""
+    k = len(levels) - len(wanted)
+    if k < 0 or len(wanted) < 2:
+        return None
+    close = all(abs(a - b) <= rtol * abs(a) for a, b in zip(levels[k:], wanted, strict=True))
+    return k if close else None
