@@ -186,27 +186,21 @@ def _at(schedule: Schedule, level: float) -> Node:
     return schedule.at(-math.log(level))
 
 
-def given_grid(
-    config: Config, schedule: Schedule, times: Sequence[float] | None, levels: Sequence[float] | None
-) -> Grid | None:
-    """The grid through times that the network is told, or noise levels: σ/α, for flow σ before the shift.
+def given_grid(config: Config, schedule: Schedule, values: Sequence[float], levels: bool) -> Grid | None:
+    """The grid through times that the network is told, or with `levels` through noise levels: σ/α; σ before the shift.
 
     None if they are what flow pipelines pass when nobody asked for anything, n levels evenly from 1 to 1/n.
     """
-    if times is not None:
-        nodes = [heard(config, schedule, float(t)) for t in times]
+    if not levels:
+        nodes = [heard(config, schedule, value) for value in values]
+    elif isinstance(schedule, Flow):
+        if np.allclose(values, [1 - i / len(values) for i in range(len(values))], rtol=0, atol=1e-6):
+            return None
+        nodes = [schedule.node(shifted(value, schedule.shift)) for value in values]
     else:
-        assert levels is not None, "times or levels"
-        values = [float(level) for level in levels if level != 0]
-        if isinstance(schedule, Flow):
-            usual = [1 - i / len(values) for i in range(len(values))]
-            if np.allclose(values, usual, rtol=0, atol=1e-6):
-                return None
-            nodes = [schedule.node(shifted(level, schedule.shift)) for level in values]
-        else:
-            nodes = [_at(schedule, level) for level in values]
+        nodes = [_at(schedule, value) for value in values]
     last = schedule.node(schedule.t_min if end(config) == "t_min" else schedule.t_end)
     made = Grid((*nodes, last), "t", "times", shift=schedule.shift if isinstance(schedule, Flow) else 1.0)
-    if config.get("shift_terminal") and times is None:
+    if config.get("shift_terminal") and levels:
         made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))
     return made

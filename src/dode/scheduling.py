@@ -87,9 +87,17 @@ def choose(
         return Choice(script.plan(config, schedule), schedule, None)
     if times is not None and levels is not None:
         raise ValueError("give timesteps or sigmas, not both")
-    given = None if times is None and levels is None else settings.given_grid(config, schedule, times, levels)
+    values, given = levels if times is None else times, None
+    if values is not None:
+        listed = [float(value) for value in values]
+        listed = listed if levels is None else [level for level in listed if level]  # the end, 0, is understood
+        if not listed or count not in (None, len(listed)):
+            raise ValueError(
+                f"{len(listed)} times or noise levels were given for {count} evaluations; give one of them"
+            )
+        count, given = len(listed), settings.given_grid(config, schedule, listed, levels is not None)
     if count is None:
-        count = len([level for level in (times if times is not None else levels or ()) if times is not None or level])
+        raise ValueError("set_timesteps needs the number of inference steps, timesteps, or sigmas")
     if config.get("calibration") is None:
         return _plain(config, schedule, config["method"], count, given)
     return _calibrated(config, schedule, count, given, guidance_of(pipe))
