@@ -24,8 +24,10 @@ LAYERS = [
     ["scheduling"],
     ["watching"],
     ["scheduler", "pipelines"],
+    ["pipeline_model", "evaluate"],
+    ["weights"],
+    ["fashion_pipeline"],
     ["diffusers"],
-    ["evaluate", "weights"],
     ["plots"],
     ["cli"],
 ]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dode.distilled import distill
     from dode.methods import Method
     from dode.model import Model, from_callable
+    from dode.pipeline_model import from_diffusers
     from dode.plan import Plan
     from dode.samplers import Sampler, load, sampler, save
     from dode.solvers import METHODS
@@ -27,6 +28,7 @@ _HOMES = {
     "bundled": "weights",
     "distill": "distilled",
     "from_callable": "model",
+    "from_diffusers": "pipeline_model",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",
@@ -55,6 +57,7 @@ __all__ = [
     "distill",
     "distillation",
     "from_callable",
+    "from_diffusers",
     "grid",
     "load",
     "plan",
