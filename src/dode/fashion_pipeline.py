@@ -1,5 +1,7 @@
 """The bundled "fashion" network as a pipeline of diffusers, so that a result there means something."""
 
+from typing import Any
+
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
@@ -11,7 +13,7 @@ from dode.weights import CLASSES, NO_LABEL, tensors
 
 def unet2d(net: UNet, label: int) -> UNet2DModel:
     """The same network in diffusers' class, for one class: its embedding is folded into the time embedding's bias."""
-    made = UNet2DModel(
+    made: Any = UNet2DModel(
         sample_size=16,
         in_channels=net.conv_in.in_channels,
         out_channels=net.conv_out.out_channels,
@@ -29,7 +31,8 @@ def unet2d(net: UNet, label: int) -> UNet2DModel:
         state["time_embedding.linear_2.bias"] + state.pop("class_embedding.weight")[label]
     )
     made.load_state_dict(state)
-    return made.eval().requires_grad_(False)
+    unet: UNet2DModel = made.eval().requires_grad_(False)
+    return unet
 
 
 def fashion_pipeline(label: int | None = None) -> DDPMPipeline:

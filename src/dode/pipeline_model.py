@@ -1,6 +1,6 @@
 """A pipeline of diffusers as a `Model`: its network, told its own times, on the noise schedule of its scheduler.
 
-Written for the networks in `NETWORKS`.  `dode.diffusers.calibrate` needs no such knowledge and works with every pipeline.
+Written for the networks in `NETWORKS`.  `dode.diffusers.calibrate` needs no such knowledge, for any pipeline.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,14 +70,16 @@ def from_diffusers(
     network that is not known here, with what to use instead.
     """
     pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
-    network = denoiser_of(pipe)
+    network: Any = denoiser_of(pipe)
     kind = type(network).__name__
     if kind not in NETWORKS:
         raise ValueError(
             f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
             "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
         )
-    network = network.to(device, dtype).eval()
+    if network.dtype != dtype or network.device != torch.device(device):
+        network = network.to(device, dtype)
+    network = network.eval()
     config = DODEScheduler.from_config({**pipe.scheduler.config, "calibration": None}).config
     schedule = settings.schedule(config)
     if cond is None:
@@ -104,9 +106,7 @@ def _opened(path: str | Path) -> Any:
         return DiffusionPipeline.from_pretrained(str(path))
     except OSError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"no pipeline of diffusers at {path}, neither as a folder nor on the hub ({reason})"
-        ) from error
+        raise ValueError(f"no pipeline of diffusers at {path}, as a folder or on the hub ({reason})") from error
 
 
 def _shape(network: Any) -> tuple[int, ...]:
