@@ -35,6 +35,7 @@ class Model:
     threshold: Threshold | None = None
     variance: bool = False  # does the network return learned variances as further channels?
     classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
+    decode: Callable[[Tensor], Tensor] | None = None  # states → images in [−1, 1], where states are latents
     flow: Callable[[Tensor, Any], Tensor] | None = None  # the exact solution, where it is known in closed form
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
@@ -60,6 +61,8 @@ class Model:
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
         """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""
         device, dtype = device or self.device, dtype or self.dtype
+        if (device, dtype) == (self.device, self.dtype):
+            return self
         network = self.network.to(device, dtype) if isinstance(self.network, Called) else self.network
         return replace(self, network=network, device=device, dtype=dtype)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dode import scheduler_config as settings
 from dode.conditions import rows
@@ -85,7 +85,7 @@ def from_diffusers(
     if cond is None:
         cond, null = _conditions(pipe, network, prompts, negative_prompt, null)
     made = from_callable(
-        partial(_called, config, schedule, network, NETWORKS[kind], conditional=cond is not None),
+        Told(network, config, schedule),
         schedule=schedule,
         prediction=settings.prediction(config),
         shape=_shape(network),
@@ -96,7 +96,16 @@ def from_diffusers(
         dtype=dtype,
         device=device,
     )
-    return replace(made, fingerprint=weights_hash(network), threshold=settings.threshold(config))
+    decode = partial(_decoded, pipe.vae) if pipe.components.get("vae") else None
+    return replace(made, fingerprint=weights_hash(network), threshold=settings.threshold(config), decode=decode)
+
+
+@torch.no_grad()
+def _decoded(vae: Any, latents: Tensor) -> Tensor:
+    """Latents (N, C, h, w) → images (N, 3, H, W) in [−1, 1]."""
+    scaled = latents.to(vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+    images: Tensor = vae.decode(scaled).sample
+    return images
 
 
 def _opened(path: str | Path) -> Any:
@@ -115,24 +124,24 @@ def _shape(network: Any) -> tuple[int, ...]:
     return (network.config.in_channels, height, width)
 
 
-def _called(
-    config: settings.Config,
-    schedule: Schedule,
-    network: Any,
-    forward: Forward,
-    x: Tensor,
-    t: Tensor,
-    cond: Any = None,
-    *,
-    conditional: bool,
-) -> Tensor:
-    """The network at the schedule's times t (B,), which it is told in its own way; EDM's preconditioning around it."""
-    node = schedule.node(float(t[0]))
-    told = torch.full_like(t, settings.told(config, node)) if settings.family(config) != "vp" else t
-    if settings.family(config) != "edm":
-        return forward(network, x, told, cond)
-    c_in, skip, out = settings.preconditioning(config, node.sigma)
-    return skip * x + out * forward(network, x * c_in, told.to(x.dtype), cond)
+class Told(nn.Module):
+    """A network told the schedule's times in its own way, with EDM's preconditioning around it where it is outside."""
+
+    def __init__(self, network: Any, config: settings.Config, schedule: Schedule) -> None:
+        super().__init__()
+        self.network, self.config, self.schedule = network, dict(config), schedule
+        self.call = NETWORKS[type(network).__name__]
+
+    def forward(self, x: Tensor, t: Tensor, cond: Any = None) -> Tensor:
+        """X (B, …), t (B,) of the schedule, the same for all → the output."""
+        if settings.family(self.config) == "vp":
+            return self.call(self.network, x, t, cond)
+        node = self.schedule.node(float(t[0]))
+        told = torch.full_like(t, settings.told(self.config, node))
+        if settings.family(self.config) == "flow":
+            return self.call(self.network, x, told, cond)
+        c_in, skip, out = settings.preconditioning(self.config, node.sigma)
+        return skip * x + out * self.call(self.network, x * c_in, told, cond)
 
 
 def _conditions(
