@@ -330,10 +330,16 @@ def test_base_and_refiner_share_a_run():
 def test_half_precision(dtype):
     """States and samples keep their precision; a calibration of the half network is that of the whole one, nearly."""
     pipe = quiet(fashion_pipeline(3))
-    wanted = calibrate(pipe, pixels, 4, scale=4)[4].plan.lambdas
+
+    def many(pipe, generator, steps):
+        return pixels(pipe, generator, steps, n=12)
+
+    wanted = calibrate(pipe, many, 4, scale=4)[4].plan.lambdas
     pipe.unet.to(dtype)
-    made = calibrate(pipe, pixels, 4, scale=4)
-    assert abs(made[4].plan.lambdas - wanted).max() < (0.01 if dtype == torch.float16 else 0.05)
+    made = calibrate(pipe, many, 4, scale=4)
+    assert abs(made[4].plan.lambdas - wanted).max() < (
+        0.01 if dtype == torch.float16 else 0.1
+    )  # bfloat16 has three digits
     attach(pipe, made)
     assert pixels(pipe, seeded(), 4).dtype == dtype
 
