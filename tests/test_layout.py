@@ -22,7 +22,7 @@ LAYERS = [
     ["samplers", "course"],
     ["distilled", "nets", "scheduler_config"],
     ["scheduling"],
-    ["watching"],
+    ["watching", "hub"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
     ["evaluate", "weights"],

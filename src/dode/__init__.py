@@ -38,6 +38,7 @@ _MODULES = (
     "distillation",
     "evaluate",
     "grid",
+    "hub",
     "plan",
     "prediction",
     "sampling",
