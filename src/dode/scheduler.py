@@ -19,7 +19,7 @@ from dode import scheduler_config as settings
 from dode.denoiser import expressed, thresholded
 from dode.plan import Plan
 from dode.sampling import State, advance, begin
-from dode.schedule import Node, Schedule
+from dode.schedule import DiscreteVP, Node, Schedule
 from dode.scheduling import Choice, Script, choose, content
 
 CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
@@ -67,6 +67,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         shift: float = 1.0,
         use_dynamic_shifting: bool = False,
         time_shift_type: str = "exponential",
+        base_shift: float = 0.5,  # this and the next three are read by pipelines, which compute mu from them
+        max_shift: float = 1.15,
+        base_image_seq_len: int = 256,
+        max_image_seq_len: int = 4096,
         shift_terminal: float | None = None,
         noise_schedule: str = "vp",
         method: str = "dpm-solver++2m",
@@ -123,8 +127,17 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     def sigmas(self) -> Tensor:
         """The noise levels of the evaluations and of the end: σ/α, for flow σ: (evaluations + 1,) float32."""
         flow = settings.family(self.config) == "flow"
-        levels = [n.sigma if flow or n.alpha == 0 else n.sigma / n.alpha for n in self.plan.nodes]
+        # pipelines may look before they ask for a number of steps
+        nodes = settings.ladder(self.config, self.schedule) if self._choice is None else self._choice.plan.nodes
+        levels = [n.sigma if flow or n.alpha == 0 else n.sigma / n.alpha for n in nodes]
         return torch.tensor(levels, dtype=torch.float32)
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """ᾱ at the training times, for pipelines that look: (num_train_timesteps,) float32; a VP schedule has it."""
+        if not isinstance(self.schedule, DiscreteVP):
+            raise AttributeError("only schedules of betas have alphas_cumprod")
+        return torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32)
 
     @property
     def step_index(self) -> int | None:

@@ -171,6 +171,13 @@ def default_grid(config: Config, schedule: Schedule, count: int) -> Grid:
     return made
 
 
+def ladder(config: Config, schedule: Schedule) -> Sequence[Node]:
+    """Every noise level that the network was trained on, from the largest, and the end; as many of a continuous one."""
+    if isinstance(schedule, DiscreteVP):
+        return [schedule.node(float(t)) for t in range(int(schedule.t_max), -2, -1)]
+    return default_grid(config, schedule, int(config["num_train_timesteps"])).nodes
+
+
 def _stretched(made: Grid, schedule: Schedule, most: float) -> Grid:
     """Flow times stretched so that the last before the data is 1 − most (LTX-Video's shift_terminal)."""
     factor = (1 - made.nodes[-2].t) / most
