@@ -116,3 +116,8 @@ def test_tables_are_those_of_the_results():
         [sys.executable, str(ROOT / "benchmarks/pages.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_diffusers_example_is_nearer():
+    plain, fitted = runpy.run_path(str(ROOT / "examples/diffusers_pipeline.py"))["main"](samples=12, report=6)
+    assert fitted < 0.75 * plain

@@ -234,7 +234,7 @@ def test_the_content_of_a_file_is_checked(fitted, tmp_path):
     fitted.save(tmp_path / "plan.json")
     content = json.loads((tmp_path / "plan.json").read_text())
     content["plans"][0]["guidance"] = 2.0
-    with pytest.raises(ValueError, match="not the content of a calibration file that this dode reads, or it was"):
+    with pytest.raises(ValueError, match="the content given was"):
         fitting(content, SIGMAS, False)
 
 

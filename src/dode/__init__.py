@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
     from dode.model import Model, from_callable
+    from dode.pipeline_model import from_diffusers
     from dode.plan import Plan
     from dode.samplers import Sampler, load, sampler, save
     from dode.solvers import METHODS
@@ -42,6 +43,7 @@ _HOMES = {
     "distill": "distilled",
     "from_azula": "azula",
     "from_callable": "model",
+    "from_diffusers": "pipeline_model",
     "from_kdiffusion": "kdiffusion",
     "load": "samplers",
     "sampler": "samplers",
@@ -52,6 +54,7 @@ _MODULES = (
     "distillation",
     "evaluate",
     "grid",
+    "hub",
     "kdiffusion",
     "lists",
     "plan",
@@ -74,6 +77,7 @@ __all__ = [
     "distillation",
     "from_azula",
     "from_callable",
+    "from_diffusers",
     "from_kdiffusion",
     "grid",
     "kdiffusion",

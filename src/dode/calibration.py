@@ -5,6 +5,7 @@ Floats are written by repr and read back exactly.  A checksum over the content t
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dode.fingerprints import alike, schedule_hash
+from dode.fingerprints import alike, schedule_hash, schedule_name
 from dode.plan import Plan
 from dode.schedule import Node
 
 if TYPE_CHECKING:
+    from dode.denoiser import Threshold
     from dode.model import Model
 
 SCHEMA = 1
@@ -30,11 +32,20 @@ def describe(model: "Model") -> Json:
         "name": model.name,
         "fingerprint": model.fingerprint,
         "schedule": schedule_hash(model.schedule),
+        "noise": schedule_name(model.schedule),
         "prediction": model.prediction,
         "shape": list(model.shape),
-        "threshold": None if model.threshold is None else [model.threshold.limit, model.threshold.quantile],
+        "threshold": threshold_to_json(model.threshold),
         "classifier_scale": None if model.classifier is None else model.classifier[1],
     }
+
+
+def threshold_to_json(threshold: "Threshold | None") -> list[float | None] | None:
+    """Limit, quantile and, where there is one, the most that the quantile may be."""
+    if threshold is None:
+        return None
+    most = [threshold.most] if math.isfinite(threshold.most) else []
+    return [threshold.limit, threshold.quantile, *most]
 
 
 def plan_to_json(plan: Plan) -> Json:
@@ -71,8 +82,8 @@ def checksum(content: Json) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(path: str | Path, model: Json, entries: Sequence[Json], models: Sequence[Json]) -> None:
-    """Write the file beside its place and move it there."""
+def compose(model: Json, entries: Sequence[Json], models: Sequence[Json]) -> Json:
+    """The content of a file: the plans of one model, one for each number of evaluations and guidance."""
     if any(other != model for other in models):
         raise ValueError("a calibration file holds plans of one model; these are of several")
     asked = [(entry["nfe"], entry["guidance"]) for entry in entries]
@@ -80,6 +91,11 @@ def write(path: str | Path, model: Json, entries: Sequence[Json], models: Sequen
         raise ValueError(f"a calibration file holds one plan for each NFE and guidance; got {asked}")
     content: Json = {"schema": SCHEMA, "what": "dode calibration", "model": model, "plans": list(entries)}
     content["checksum"] = checksum(content)
+    return content
+
+
+def write(path: str | Path, content: Json) -> None:
+    """Write the file beside its place and move it there."""
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -117,13 +133,18 @@ def read(path: str | Path) -> Json:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a whole JSON file ({error}); make it again with dode distill") from error
+    return checked(content, str(path))
+
+
+def checked(content: Any, where: str) -> Json:
+    """The content, if it is a calibration and as it was written."""
     if not isinstance(content, dict) or content.get("what") != "dode calibration":
-        raise ValueError(f"{path} is not a calibration file of dode")
+        raise ValueError(f"{where} is not a calibration file of dode")
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {content.get('schema')!r}; this version of dode reads {SCHEMA}")
+        raise ValueError(f"{where} has schema {content.get('schema')!r}; this version of dode reads {SCHEMA}")
     if content.get("checksum") != checksum(content):
         raise ValueError(
-            f"{path} was changed after it was written (its checksum differs); make it again with dode distill"
+            f"{where} was changed after it was written (its checksum differs); make it again with dode distill"
         )
     return content
 
@@ -134,23 +155,49 @@ def is_calibration(path: str | Path) -> bool:
     return path.is_file() and '"what": "dode calibration"' in path.read_text(errors="replace")
 
 
-def choose(content: Json, model: Json, guidance: float, nfe: int | None) -> Json:
+def choose(content: Json, model: Json, guidance: float | None, nfe: int | None) -> Json:
     """The plan for this model, guidance and number of evaluations."""
+    match(content, model)
+    recognise(content, model["name"], model["fingerprint"])
+    return pick(content, guidance, nfe)
+
+
+def match(content: Json, asked: Json) -> None:
+    """ValueError unless the calibration is for what is asked, as far as that is known."""
     made = content["model"]
     for key in ("shape", "prediction", "schedule", "threshold", "classifier_scale"):
-        if made[key] != model[key]:
-            raise ValueError(
-                f"the calibration is for {made['name']} with {key} {made[key]}; this model has {model[key]}"
-            )
-    if not alike(made["fingerprint"], model["fingerprint"]):
+        if key in asked and made[key] != asked[key]:
+            ours, theirs = (_said(key, one) for one in (made, asked))
+            raise ValueError(f"the calibration is for {made['name']} with {key} {ours}; this model has {theirs}")
+
+
+def _said(key: str, model: Json) -> str:
+    """A value as people know it: a schedule by its name beside its hash."""
+    return f"{model[key]} ({model['noise']})" if key == "schedule" and "noise" in model else str(model[key])
+
+
+def recognise(content: Json, name: str, fingerprint: str) -> None:
+    """ValueError unless it is the network that was calibrated."""
+    made = content["model"]
+    if not alike(made["fingerprint"], fingerprint):
         raise ValueError(
             f"the calibration is for the network {made['name']} ({made['fingerprint']}); "
-            f"this one is {model['name']} ({model['fingerprint']})"
+            f"this one is {name} ({fingerprint})"
         )
+
+
+def pick(content: Json, guidance: float | None, nfe: int | None) -> Json:
+    """The plan for a guidance scale and a number of evaluations; None where nobody knows, if there is no choice.
+
+    A plan whose own guidance is None was made where it could not be seen, and serves any.
+    """
     plans = content["plans"]
-    guided = [entry for entry in plans if entry["guidance"] == guidance]
+    scales = {entry["guidance"] for entry in plans}
+    known = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
+    if guidance is None and len(scales) > 1:
+        raise ValueError(f"the calibration holds plans for guidance {known}; say which")
+    guided = [entry for entry in plans if guidance is None or entry["guidance"] in (guidance, None)]
     if not guided:
-        known = ", ".join(f"{g:g}" for g in sorted({entry["guidance"] for entry in plans}))
         raise ValueError(f"calibrated for guidance {known}; asked for {guidance:g}")
     counts = sorted(entry["nfe"] for entry in guided)
     if nfe is None and len(counts) > 1:

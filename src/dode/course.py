@@ -38,7 +38,7 @@ class Course:
     lam: float | str | None = None
     carry: bool | str = True
     states: str = "student"
-    noise: Any = None  # x_T to fit on, instead of noise drawn from the seed
+    noise: Any = None  # x_T to fit on, (samples, *shape); None: drawn from the seed
 
     def __post_init__(self) -> None:
         if self.align not in ALIGNMENTS:

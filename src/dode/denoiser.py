@@ -3,6 +3,7 @@
 All that is not linear in the outputs happens here, so that λ's closed form stays exact.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,12 @@ LogProbability = Callable[[Tensor, Tensor, Any], Tensor]  # (x (B, …), t (B,),
 class Threshold:
     """Clip x̂₀: to ±limit, or with a quantile to the sample's own quantile of |x̂₀|, then divide by it.
 
-    The second is dynamic thresholding (Saharia et al. 2022): s = max(limit, quantile); x̂₀ = clip(x̂₀, ±s)·limit/s.
+    The second is dynamic thresholding (Saharia et al. 2022): s = quantile within [limit, most]; clip(x̂₀, ±s)·limit/s.
     """
 
     limit: float = 1.0
     quantile: float | None = None
+    most: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.limit > 0 or not (self.quantile is None or 0 < self.quantile <= 1):
@@ -36,7 +38,7 @@ class Threshold:
     def __call__(self, x0: Tensor) -> Tensor:
         if self.quantile is None:
             return x0.clamp(-self.limit, self.limit)
-        s = torch.quantile(x0.abs().flatten(1).float(), self.quantile, dim=1).clamp(min=self.limit)
+        s = torch.quantile(x0.abs().flatten(1).float(), self.quantile, dim=1).clamp(self.limit, self.most)
         s = s.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))
         return x0.clamp(-s, s) * (self.limit / s)
 

@@ -9,7 +9,7 @@ directions at an evaluation the same least squares are solved by QR.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +50,7 @@ class Fit:
 
     plan: Plan
     solutions: tuple[Solution, ...]  # one an evaluation
+    ends: tuple[Tensor, ...] = ()  # where the distilled plan takes the batches that it was fitted on
 
     @property
     def lambdas(self) -> Array:
@@ -76,15 +77,41 @@ def fit(
     forced: every evaluation is made on the teacher's state instead of the student's own (section 5's exposure bias).
     Sums are per sample, in float64 on the CPU, and added in the order of the samples.
     """
-    states = [begin(plan, batch.x_T) for batch in batches]
+    steps = fitting(plan, [(batch.x_T, batch.targets) for batch in batches], rho, directions, forced)
+    i, state = next(steps)
+    try:
+        while True:
+            d = evaluate(plan, state, batches[i].denoise)
+            tick(1)
+            i, state = steps.send(d)
+    except StopIteration as done:
+        found: Fit = done.value
+        return found
+
+
+Fitting = Generator[tuple[int, State], Tensor, Fit]
+
+
+def fitting(
+    plan: Plan,
+    taught: Sequence[tuple[Tensor, Sequence[Tensor]]],
+    rho: float,
+    directions: Directions = one,
+    forced: bool = False,
+) -> Fitting:
+    """The fit as a dialogue, for whoever has the network: it names a batch and its state, and is sent the output there.
+
+    taught: x_T and the targets of every batch.  After the last output it returns the Fit, with the batches' ends.
+    """
+    states = [begin(plan, x_T) for x_T, _ in taught]
     solutions = []
     for k in range(plan.nfe):
         rows = directions(plan, k)
         systems = []
-        for i, batch in enumerate(batches):
-            states[i] = observe(plan, states[i], evaluate(plan, states[i], batch.denoise))
-            systems.append(_system(plan, states[i], rows, batch.targets[k]))
-            tick(1)
+        for i, (_, targets) in enumerate(taught):
+            d = yield i, states[i]
+            states[i] = observe(plan, states[i], d)
+            systems.append(_system(plan, states[i], rows, targets[k]))
         found = _solved(systems, rho)
         largest = max(found.weights.tolist(), key=abs, default=0.0)
         if abs(largest) > LARGE:
@@ -95,8 +122,8 @@ def fit(
         solutions.append(found)
         states = [move(plan, state) for state in states]
         if forced:
-            states = [state._replace(y=batch.targets[k]) for state, batch in zip(states, batches, strict=True)]
-    return Fit(plan, tuple(solutions))
+            states = [state._replace(y=targets[k]) for state, (_, targets) in zip(states, taught, strict=True)]
+    return Fit(plan, tuple(solutions), tuple(state.y for state in states))
 
 
 @torch.no_grad()
@@ -125,9 +152,9 @@ class System(NamedTuple):
 
 
 def _system(plan: Plan, state: State, rows: Array, target: Tensor) -> System:
-    k = state.k
-    slopes = [combine(0.0, state.x, _reach(plan, k, row), state.seen) for row in rows]
-    output = combine(0.0, state.x, _reach(plan, k, np.eye(1 + plan.nfe)[1 + k]), state.seen)
+    k, wide_x = state.k, state.x.to(torch.promote_types(state.x.dtype, torch.float32))
+    slopes = [combine(0.0, wide_x, _reach(plan, k, row), state.seen) for row in rows]
+    output = combine(0.0, wide_x, _reach(plan, k, np.eye(1 + plan.nfe)[1 + k]), state.seen)
     columns = [*slopes, target - move(plan, state).y]
     wide = torch.stack([column.cpu().double().flatten(1) for column in columns], dim=2)  # (B, D, m + 1)
     gram = torch.einsum("bdi,bdj->bij", wide, wide).numpy()

@@ -78,8 +78,8 @@ def distill(
     share its run.  scale, samples: the paper's C and |B|; rho: ridge, 0 is the paper; align: "time", or "count" for the
     published pairing and its grids; formulation: d, 2, sep, all, verbatim, fixed or la; lam: the constant of the
     last two, or "search"; carry: do later stages of a step see mixed outputs; states: whose states the fit evaluates.
-    cond: one row for each of the `samples` (the model's own by default); noise: x_T (n, *shape) to fit on, instead of
-    `samples` of them drawn with the seed.  batch: network batch; the fit is the same for
+    cond: one row for each of the `samples` (the model's own by default); noise: x_T (samples, *shape) to fit on instead
+    of what the seed gives, as many samples as it has rows.  batch: network batch; the fit is the same for
     every batch size but for rounding.  docs/solvers.md has a table of all options.
 
     Returns a Sampler; {nfe: Sampler} for several nfe; {method: {nfe: Sampler}} for several methods.
@@ -95,11 +95,11 @@ def distill(
         raise ValueError("give a method and a number of network evaluations, or several; got none")
     asked = students(model, names, counts, grid, course, options)
     made: dict[str, dict[int, Sampler]] = {name: {} for name in names}
-    taught = _lessons(model, asked)
+    taught = lessons_of(model, asked)
     for (one, lesson), result in zip(
         _in_order(asked, taught), _fit_all(model, asked, taught, course, progress), strict=True
     ):
-        made[one.text][one.nfe] = _sampler(model, one, lesson, result)
+        made[one.text][one.nfe] = sampler_of(model, one, lesson, result)
     if not isinstance(method, str):
         return made
     return made[method] if isinstance(nfe, Iterable) else made[method][counts[0]]
@@ -108,7 +108,7 @@ def distill(
 Taught = list[tuple[Lesson, list[int]]]
 
 
-def _lessons(model: Model, asked: Sequence[Student]) -> Taught:
+def lessons_of(model: Model, asked: Sequence[Student]) -> Taught:
     """Teachers' runs with the numbers of the students that each serves."""
     by_teacher: dict[str, list[int]] = {}
     for i, one in enumerate(asked):
@@ -162,11 +162,11 @@ def _fit_all(
                 Batch(x_T[p], model.denoiser(asked[i].plan.kind, rows(cond, p)), [known[k] for k in targets])
                 for p, known in zip(parts, states, strict=True)
             ]
-            fits[i] = _fitted(asked[i], batches, tick)
+            fits[i] = fitted(asked[i], batches, tick)
     return [fits[i] for i in range(len(asked))]
 
 
-def _fitted(student: Student, batches: Sequence[Batch], tick: Callable[[int], None]) -> Fit:
+def fitted(student: Student, batches: Sequence[Batch], tick: Callable[[int], None]) -> Fit:
     """The student's λ: fitted, given, or searched by the distance of its end to the teacher's on the fit samples."""
     course, form = student.course, student.course.form
     if form.directions is not None:
@@ -178,7 +178,7 @@ def _fitted(student: Student, batches: Sequence[Batch], tick: Callable[[int], No
     return Fit(plans[best], (Solution(value, np.zeros(1), 0.0, 1.0),) * student.nfe)
 
 
-def _sampler(model: Model, student: Student, lesson: Lesson, result: Fit) -> Sampler:
+def sampler_of(model: Model, student: Student, lesson: Lesson, result: Fit) -> Sampler:
     course = student.course
     errors = tuple(tuple(s.errors.tolist()) if len(s.errors) > 1 else float(sum(s.errors)) for s in result.solutions)
     provenance = Provenance(

@@ -9,19 +9,30 @@ from torch import nn
 
 from dode import noise
 from dode.grid import grid
-from dode.schedule import DiscreteVP, Schedule
+from dode.schedule import DiscreteVP, Flow, Schedule
 
 if TYPE_CHECKING:
     from dode.model import Model
 
 
 def schedule_hash(schedule: Schedule) -> str:
-    """Sixteen hexadecimal digits that say which schedule this is: α and σ at 33 times, to ten digits."""
+    """Sixteen hexadecimal digits that say which schedule this is: α, σ at 33 times to ten digits, a flow's shift."""
     times = [schedule.t_min + (schedule.t_max - schedule.t_min) * i / 32 for i in range(33)]
     if isinstance(schedule, DiscreteVP):
         times = [float(round(t)) for t in times]
     numbers = [str(schedule.integer), *(f"{value:.9e}" for t in times for value in schedule.node(t))]
+    if isinstance(schedule, Flow) and schedule.shift != 1:
+        numbers.append(f"shift {schedule.shift:.6e}")
     return hashlib.sha256(" ".join(numbers).encode()).hexdigest()[:16]
+
+
+def schedule_name(schedule: Schedule) -> str:
+    """What a person calls it: the class with its ends, and a flow's shift."""
+    first = schedule.node(schedule.t_max)
+    shift = f", shift {schedule.shift:.4g}" if isinstance(schedule, Flow) else ""
+    return (
+        f"{type(schedule).__name__} from t = {first.t:g}, alpha = {first.alpha:.4g}, sigma = {first.sigma:.4g}{shift}"
+    )
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import pairwise
 
-from dode.schedule import EDM, DiscreteVP, Node, Schedule
+from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule
 
 MOST = 4000  # steps; a plan of so many holds half a gigabyte
 
@@ -20,11 +20,12 @@ class Grid:
     coordinate: str  # "t" | "logsnr" | "karras"
     name: str
     rho: float = 7.0
+    shift: float = 1.0  # of a flow schedule, for the coordinate t
 
     def value(self, node: Node) -> float:
         """The coordinate of a node."""
         if self.coordinate == "t":
-            return node.t
+            return node.t / (self.shift - (self.shift - 1) * node.t)
         if self.coordinate == "logsnr":
             return node.logsnr
         return math.inf if node.alpha == 0 else (node.sigma / node.alpha) ** (1 / self.rho)
@@ -32,7 +33,7 @@ class Grid:
     def node(self, value: float, schedule: Schedule) -> Node:
         """The node at a value of the coordinate."""
         if self.coordinate == "t":
-            return schedule.node(value)
+            return schedule.node(shifted(value, self.shift))
         return schedule.at(value if self.coordinate == "logsnr" else -self.rho * math.log(value))
 
 
@@ -41,8 +42,18 @@ def whole(node: Node, schedule: Schedule) -> Node:
     return schedule.node(float(round(node.t))) if schedule.integer and node.t > 0 else node
 
 
+def shifted(u: float, shift: float) -> float:
+    """The time of a flow schedule for u in [0, 1]: Esser et al. 2024, (23); with shift = 1 it is u."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def _shift(schedule: Schedule) -> float:
+    return schedule.shift if isinstance(schedule, Flow) else 1.0
+
+
 def _times(schedule: Schedule, times: Sequence[float]) -> list[Node]:
-    return [schedule.node(float(round(t)) if schedule.integer else t) for t in times]
+    shift = _shift(schedule)
+    return [schedule.node(float(round(t)) if schedule.integer else shifted(t, shift)) for t in times]
 
 
 def _even(first: float, last: float, count: int) -> list[float]:
@@ -148,7 +159,7 @@ def grid(
         coordinate = "karras"
     last = schedule.t_min if end == "t_min" else schedule.t_end
     nodes = (*make(schedule, steps, rho, last), schedule.node(last))
-    return _checked(Grid(nodes, coordinate, name, rho))
+    return _checked(Grid(nodes, coordinate, name, rho, _shift(schedule)))
 
 
 def _checked(made: Grid) -> Grid:
@@ -186,8 +197,8 @@ def _divide(made: Grid, s: Node, t: Node, parts: int, schedule: Schedule) -> lis
     """The parts − 1 inner nodes of one interval that the network can be asked at."""
     a, b = made.value(s), made.value(t)
     if math.inf in (abs(a), abs(b)):
-        made = Grid((), "t", made.name)
-        a, b = s.t, t.t
+        made = replace(made, coordinate="t")
+        a, b = made.value(s), made.value(t)
     values = [a + (b - a) * i / parts for i in range(1, parts)]
     if made.coordinate == "t":
         values = [float(round(v)) if schedule.integer else v for v in values]

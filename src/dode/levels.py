@@ -109,11 +109,10 @@ def known(calibration: Calibration) -> list[Calibrated]:
     if isinstance(calibration, Sampler):
         made, model = calibration.provenance, calibration.model
         return [Calibrated(calibration.plan, model.guidance, _named(made.method, made.options), model.schedule)]
-    content = files.read(calibration) if isinstance(calibration, str | Path) else calibration
-    if (content.get("what"), content.get("schema")) != ("dode calibration", files.SCHEMA) or (
-        content.get("checksum") != files.checksum(content)
-    ):
-        raise ValueError("this is not the content of a calibration file that this dode reads, or it was changed")
+    if isinstance(calibration, dict):
+        content = files.checked(calibration, "the content given")
+    else:
+        content = files.read(calibration)
     return [
         Calibrated(
             files.plan_from_json(entry["plan"]),
@@ -157,11 +156,11 @@ def fitting(
 
 def chosen(plans: list[Calibrated], guidance: float | None) -> list[Calibrated]:
     """The plans of one guidance scale; it need not be said if there is only one."""
-    scales = sorted({one.guidance for one in plans if one.guidance is not None})
-    text = ", ".join(f"{scale:g}" for scale in scales)
+    scales = {one.guidance for one in plans}
+    text = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
     if guidance is None and len(scales) > 1:
         raise ValueError(f"calibrated for guidance {text}: say which with guidance")
-    if guidance is not None and scales and guidance not in scales:
+    if not scales & {guidance, None} and guidance is not None:
         raise ValueError(f"calibrated for guidance {text}; asked for {guidance:g}")
     return [one for one in plans if guidance is None or one.guidance in (None, guidance)]
 

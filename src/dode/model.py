@@ -31,10 +31,11 @@ class Model:
     fingerprint: str = ""  # weights:… (a hash) or probe:… (outputs of two calls)
     cond: Default | None = None  # the condition of sample i if the caller gives none
     null: Default | None = None  # the condition that means "none": makes classifier-free guidance possible
-    guidance: float = 1.0
+    guidance: float | None = 1.0  # None: not known, as in a calibration through a pipeline that does not show it
     threshold: Threshold | None = None
     variance: bool = False  # does the network return learned variances as further channels?
     classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
+    decode: Callable[[Tensor], Tensor] | None = None  # states → images in [−1, 1], where states are latents
     flow: Callable[[Tensor, Any], Tensor] | None = None  # the exact solution, where it is known in closed form
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
@@ -60,6 +61,8 @@ class Model:
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
         """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""
         device, dtype = device or self.device, dtype or self.dtype
+        if (device, dtype) == (self.device, self.dtype):
+            return self
         network = self.network.to(device, dtype) if isinstance(self.network, Called) else self.network
         return replace(self, network=network, device=device, dtype=dtype)
 
@@ -87,7 +90,7 @@ class Model:
     def denoiser(self, kind: Kind, cond: Any) -> Denoise:
         """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
         network = self.network
-        if self.guidance != 1 and self.null is not None:
+        if self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
             network = denoiser.classifier_free(
                 network, lambda n: self.conditions(range(n), null(range(n))), self.guidance

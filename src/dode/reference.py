@@ -15,7 +15,7 @@ from torch import Tensor
 from dode.conditions import rows
 from dode.grid import grid
 from dode.plan import Plan
-from dode.sampling import run, trajectory
+from dode.sampling import Denoise, run, trajectory
 from dode.schedule import Node, Schedule
 from dode.solvers.dpm_solver import DPM_SOLVER_PP_3S as FINE
 from dode.solvers.edm import EDM
@@ -44,7 +44,7 @@ def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
 def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     """The steps at which halving them moves the pilot samples by at most rtol of their RMS."""
     index = slice(0, min(PILOT, len(x_T)))
-    denoise = model.denoiser(FINE.kind(model.prediction, model.schedule), rows(cond, index))
+    denoise, x_T = _wide(model, rows(cond, index)), x_T.to(_dtype(model))
     whole = int(model.schedule.t_max - model.schedule.t_end)
     limit = (whole // 3 if whole > SHORT else whole // 2) if model.schedule.integer else MOST
     counts = [max(1, limit)]
@@ -72,11 +72,21 @@ def solve(
     parts = [slice(i, i + batch) for i in range(0, len(x_T), batch)]
     solved = []
     for i, part in enumerate(parts):
-        for state in trajectory(fine, model.denoiser(fine.kind, rows(cond, part)), x_T[part]):
+        for state in trajectory(fine, _wide(model, rows(cond, part)), x_T[part].to(_dtype(model))):
             if progress is not None:
                 progress(i * fine.nfe + state.k, len(parts) * fine.nfe)
         solved.append(state.y)
     return torch.cat(solved)
+
+
+def _dtype(model: "Model") -> torch.dtype:
+    """States in at least float32: a half-precision network is asked in its own precision, its states add up in more."""
+    return torch.promote_types(model.dtype, torch.float32)
+
+
+def _wide(model: "Model", cond: Any) -> Denoise:
+    denoise = model.denoiser(FINE.kind(model.prediction, model.schedule), cond)
+    return lambda x, node: denoise(x.to(model.dtype), node).to(x.dtype)
 
 
 def backward(model: "Model", steps: int, end: Node) -> tuple[Plan, Node]:

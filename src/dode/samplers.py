@@ -188,15 +188,19 @@ def dtype_name(model: Model) -> str:
 
 def save(path: str | Path, *samplers: Sampler) -> None:
     """One calibration file of all these samplers; they must be of one model. It appears whole or not at all."""
+    calibration.write(path, content(*samplers))
+
+
+def content(*samplers: Sampler) -> calibration.Json:
+    """What `save` writes."""
     if not samplers:
         raise ValueError("give at least one sampler to save")
     entries = []
     for one in samplers:
         entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}
         entries.append(entry | {"provenance": asdict(one.provenance)})
-    calibration.write(
-        path, calibration.describe(samplers[0].model), entries, [calibration.describe(s.model) for s in samplers]
-    )
+    described = [calibration.describe(one.model) for one in samplers]
+    return calibration.compose(described[0], entries, described)
 
 
 def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:

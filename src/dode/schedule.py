@@ -212,12 +212,20 @@ class EDM:
 
 @dataclass(frozen=True)
 class Flow:
-    """Straight paths (rectified flow): α = 1 − t, σ = t; the start t = 1 is pure noise, α = 0."""
+    """Straight paths (rectified flow): α = 1 − t, σ = t; the start t = 1 is pure noise, α = 0.
+
+    shift: where grids spend their steps (Esser et al. 2024): they are even in u, and t = shift·u/(1 + (shift − 1)·u).
+    """
 
     t_max: float = 1.0
     t_min: float = 1e-3
     t_end: float = 0.0
     integer: bool = False
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.shift < math.inf:
+            raise ValueError(f"the shift of a flow schedule must be above 0; got {self.shift:g}")
 
     def node(self, t: float) -> Node:
         _inside(t, 0, 1, "flow schedule")

@@ -1,5 +1,6 @@
 """What the commands share: parsing of options, the model by name, progress bars, tables."""
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from dode.evaluate.comparison import Row
     from dode.model import Model
 
-ModelName = Annotated[str, typer.Argument(help="A bundled model: fashion, fashion-edm, fashion-mixture.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(help="fashion, fashion-edm, fashion-mixture; or the folder or hub name of a diffusers pipeline."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
@@ -23,6 +27,10 @@ Label = Annotated[int | None, typer.Option(help="Class of every sample; without 
 Inner = Annotated[str | None, typer.Option(help="Inner nodes of dpm-solver-2, -3, ++2s, ++3s: logsnr or time.")]
 Variable = Annotated[str | None, typer.Option(help="Polynomials of deis: t (tAB) or rho (rhoAB).")]
 Gamma = Annotated[float | None, typer.Option(help="Weight of the newest output in gradient-estimation.")]
+Prompt = Annotated[
+    list[str] | None, typer.Option(help="Text to draw, for text-to-image pipelines; several are taken in turn.")
+]
+Negative = Annotated[str, typer.Option(help="What guidance steers away from.")]
 Threshold = Annotated[float | None, typer.Option(help="Clip the predicted data to ±THRESHOLD.")]
 Quantile = Annotated[float | None, typer.Option(help="With --threshold: dynamic thresholding at this quantile.")]
 End = Annotated[str, typer.Option(help="Where sampling ends: data, or t_min, the cleanest time of the network.")]
@@ -55,16 +63,15 @@ def open_model(
     dtype: str = "float32",
     threshold: float | None = None,
     quantile: float | None = None,
+    prompts: Sequence[str] | None = None,
+    negative: str = "",
 ) -> "Model":
-    """The model by name, on its device, in its precision, under its guidance and thresholding."""
+    """The model by name or path, on its device, in its precision, under its guidance and thresholding."""
     import torch
-
-    from dode.weights import bundled
 
     kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in kinds:
         raise ValueError(f"--dtype must be one of {', '.join(kinds)}; got {dtype!r}")
-    model = bundled(name)
     try:
         float(torch.ones(1, device=device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -72,19 +79,34 @@ def open_model(
         raise ValueError(f"--device {device!r} cannot be used here ({reason})") from error
     if quantile is not None and threshold is None:
         raise ValueError("--quantile needs --threshold, the range of the data")
-    model = model.to(device, kinds[dtype]).guided(guidance)
+    model = _named(name, prompts, negative).to(device, kinds[dtype]).guided(guidance)
     return model if threshold is None else model.thresholded(threshold, quantile)
+
+
+def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
+    """A bundled model, or a pipeline of diffusers from a folder or the hub."""
+    from dode.weights import BUNDLED, bundled
+
+    if name in BUNDLED or not (Path(name).exists() or name.count("/") == 1):
+        if prompts:
+            raise ValueError(f"{name} takes no prompt; leave --prompt out")
+        return bundled(name)
+    if importlib.util.find_spec("diffusers") is None:
+        raise ValueError(f"{name} is a pipeline of diffusers, which is not installed; pip install 'dode[diffusers]'")
+    from dode.pipeline_model import from_diffusers
+
+    return from_diffusers(name, prompts=prompts, negative_prompt=negative)
 
 
 def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None:
     """The condition for `count` samples of one class, or None for the model's own."""
-    from dode.weights import CLASSES
+    from dode.weights import BUNDLED, CLASSES
 
     if label is None:
         return None
     if model.cond is None:
         raise ValueError(f"{model.name} has no classes; leave --label out")
-    if not 0 <= label <= len(CLASSES):
+    if model.name in BUNDLED and not 0 <= label <= len(CLASSES):
         raise ValueError(f"--label must be 0 … {len(CLASSES) - 1}, or {len(CLASSES)} for none; got {label}")
     return [label] * count
 

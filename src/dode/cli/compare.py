@@ -18,6 +18,8 @@ def compare(
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
     guidance: common.Guidance = 1.0,
+    prompt: common.Prompt = None,
+    negative_prompt: common.Negative = "",
     grid: common.Grid = None,
     seed: common.Seed = 0,
     batch: common.Batch = 100,
@@ -34,7 +36,7 @@ def compare(
     for name in names:
         read(name)
     settings = Settings(report, fd, seed, batch)
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     with common.progress("teachers and fits") as advance:
         made = reporting.samplers(opened, names, numbers, grid, seed, advance)
     with common.progress("exact solution") as advance:

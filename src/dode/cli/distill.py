@@ -36,6 +36,8 @@ def distill(
     report: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
+    prompt: common.Prompt = None,
+    negative_prompt: common.Negative = "",
     grid: common.Grid = None,
     end: common.End = "data",
     seed: common.Seed = 0,
@@ -53,7 +55,7 @@ def distill(
     from dode.evaluate import reporting
     from dode.solvers.budget import bias
 
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
         made = dode.distill(
             opened,

@@ -27,6 +27,8 @@ def sample(
     quantile: common.Quantile = None,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
+    prompt: common.Prompt = None,
+    negative_prompt: common.Negative = "",
     grid: common.Grid = None,
     end: common.End = "data",
     seed: common.Seed = 0,
@@ -50,7 +52,7 @@ def sample(
     from dode import plots, samplers
     from dode.solvers.budget import bias
 
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     if calibration is not None:
         chosen = samplers.load(calibration, opened, nfe)
     else:
@@ -69,7 +71,7 @@ def sample(
         images = chosen.sample(
             number, seed=seed, cond=common.labels_of(opened, label, number), batch=batch, callback=tick
         )
-    plots.sheet(images, output, columns)
+    plots.sheet(images if opened.decode is None else opened.decode(images), output, columns)
     biased = bias(chosen.plan, opened.schedule)
     if biased:
         print(f"note: {biased}")

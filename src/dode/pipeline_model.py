@@ -1,0 +1,182 @@
+"""A pipeline of diffusers as a `Model`: its network, told its own times, on the noise schedule of its scheduler.
+
+Written for the networks in `NETWORKS`.  `dode.diffusers.calibrate` needs no such knowledge, for any pipeline.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dode import scheduler_config as settings
+from dode.conditions import rows
+from dode.fingerprints import weights_hash
+from dode.model import Default, Model, from_callable
+from dode.schedule import Schedule
+from dode.scheduler import DODEScheduler
+from dode.watching import denoiser_of
+
+Forward = Callable[[Any, Tensor, Tensor, Any], Tensor]  # (network, x, t, cond) → output
+
+
+def _unet(net: Any, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+    output: Tensor = net(x, t, class_labels=cond).sample
+    return output
+
+
+def _text_unet(net: Any, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+    added = {key: value for key, value in cond.items() if key != "prompt"} or None
+    output: Tensor = net(x, t, encoder_hidden_states=cond["prompt"], added_cond_kwargs=added).sample
+    return output
+
+
+def _dit(net: Any, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+    output: Tensor = net(x, timestep=t, class_labels=cond).sample
+    return output
+
+
+def _sd3(net: Any, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+    output: Tensor = net(x, timestep=t, encoder_hidden_states=cond["prompt"], pooled_projections=cond["pooled"]).sample
+    return output
+
+
+NETWORKS: dict[str, Forward] = {
+    "UNet2DModel": _unet,
+    "UNet2DConditionModel": _text_unet,
+    "DiTTransformer2DModel": _dit,
+    "SD3Transformer2DModel": _sd3,
+}
+
+
+def from_diffusers(
+    pipe_or_path: Any,
+    *,
+    prompts: Sequence[str] | None = None,
+    negative_prompt: str = "",
+    cond: Default | None = None,
+    null: Default | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Model:
+    """A model from a pipeline of diffusers, or from where one was saved: a folder, or a name on the hub.
+
+    prompts: for text-to-image, sample i gets prompt i mod n, encoded once by the pipeline; negative_prompt: what
+    guidance steers away from.  cond and null: the same given by hand, as for `from_callable`.  Class-conditional
+    networks get their classes in turn.  States are latents, where the pipeline has a VAE.  Raises ValueError for a
+    network that is not known here, with what to use instead.
+    """
+    pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
+    network: Any = denoiser_of(pipe)
+    kind = type(network).__name__
+    if kind not in NETWORKS:
+        raise ValueError(
+            f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
+            "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+        )
+    if network.dtype != dtype or network.device != torch.device(device):
+        network = network.to(device, dtype)
+    network = network.eval()
+    config = DODEScheduler.from_config({**pipe.scheduler.config, "calibration": None}).config
+    schedule = settings.schedule(config)
+    if cond is None:
+        cond, null = _conditions(pipe, network, prompts, negative_prompt, null)
+    made = from_callable(
+        Told(network, config, schedule),
+        schedule=schedule,
+        prediction=settings.prediction(config),
+        shape=_shape(network),
+        cond=cond,
+        null=null,
+        variance=network.config.out_channels == 2 * network.config.in_channels,
+        name=type(pipe).__name__,
+        dtype=dtype,
+        device=device,
+    )
+    decode = partial(_decoded, pipe.vae) if pipe.components.get("vae") else None
+    return replace(made, fingerprint=weights_hash(network), threshold=settings.threshold(config), decode=decode)
+
+
+@torch.no_grad()
+def _decoded(vae: Any, latents: Tensor) -> Tensor:
+    """Latents (N, C, h, w) → images (N, 3, H, W) in [−1, 1]."""
+    scaled = latents.to(vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+    images: Tensor = vae.decode(scaled).sample
+    return images
+
+
+def _opened(path: str | Path) -> Any:
+    from diffusers import DiffusionPipeline
+
+    try:
+        return DiffusionPipeline.from_pretrained(str(path))
+    except OSError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"no pipeline of diffusers at {path}, as a folder or on the hub ({reason})") from error
+
+
+def _shape(network: Any) -> tuple[int, ...]:
+    size = network.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return (network.config.in_channels, height, width)
+
+
+class Told(nn.Module):
+    """A network told the schedule's times in its own way, with EDM's preconditioning around it where it is outside."""
+
+    def __init__(self, network: Any, config: settings.Config, schedule: Schedule) -> None:
+        super().__init__()
+        self.network, self.config, self.schedule = network, dict(config), schedule
+        self.call = NETWORKS[type(network).__name__]
+
+    def forward(self, x: Tensor, t: Tensor, cond: Any = None) -> Tensor:
+        """X (B, …), t (B,) of the schedule, the same for all → the output."""
+        if settings.family(self.config) == "vp":
+            return self.call(self.network, x, t, cond)
+        node = self.schedule.node(float(t[0]))
+        told = torch.full_like(t, settings.told(self.config, node))
+        if settings.family(self.config) == "flow":
+            return self.call(self.network, x, told, cond)
+        c_in, skip, out = settings.preconditioning(self.config, node.sigma)
+        return skip * x + out * self.call(self.network, x * c_in, told, cond)
+
+
+def _conditions(
+    pipe: Any, network: Any, prompts: Sequence[str] | None, negative: str, null: Default | None
+) -> tuple[Default | None, Default | None]:
+    """Defaults for samples by number: the prompts in turn, or the classes in turn."""
+    kind = type(network).__name__
+    if kind in ("UNet2DConditionModel", "SD3Transformer2DModel"):
+        if not prompts:
+            raise ValueError("this pipeline draws what a prompt says; give prompts=[…], or calibrate through a call")
+        known, none = _encoded(pipe, list(prompts)), _encoded(pipe, [negative])
+        return (
+            lambda indices: rows(known, [i % len(prompts) for i in indices]),
+            lambda indices: rows(none, [0] * len(indices)),
+        )
+    classes = network.config.num_embeds_ada_norm if kind == "DiTTransformer2DModel" else network.config.num_class_embeds
+    if not classes:
+        return None, None
+    if kind == "DiTTransformer2DModel":  # one class more than it counts is no class
+        null = null or (lambda indices: torch.full((len(indices),), classes))
+    return lambda indices: torch.tensor([i % classes for i in indices]), null
+
+
+@torch.no_grad()
+def _encoded(pipe: Any, prompts: list[str]) -> dict[str, Tensor]:
+    """Text embeddings, one row a prompt, as the pipeline's family wants them."""
+    kind = type(pipe).__name__
+    few: dict[str, Any] = {"device": pipe._execution_device, "num_images_per_prompt": 1}
+    few["do_classifier_free_guidance"] = False
+    if "XL" in kind:
+        prompt, _, pooled, _ = pipe.encode_prompt(prompts, **few)
+        size = pipe.unet.config.sample_size * pipe.vae_scale_factor
+        times = torch.tensor([[size, size, 0, 0, size, size]], dtype=prompt.dtype).repeat(len(prompts), 1)
+        return {"prompt": prompt, "text_embeds": pooled, "time_ids": times}
+    if "3" in kind:
+        prompt, _, pooled, _ = pipe.encode_prompt(prompts, prompts, prompts, **few)
+        return {"prompt": prompt, "pooled": pooled}
+    return {"prompt": pipe.encode_prompt(prompts, **few)[0]}

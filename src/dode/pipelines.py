@@ -1,0 +1,98 @@
+"""A diffusers pipeline as it is used: the swap of its scheduler with every check, and calibration through its own call.
+
+`calibrate` knows nothing of the network's signature: it watches the pipeline at its scheduler.  One run with many steps
+is the teacher; then the fit asks for outputs, and the pipeline's own call answers.  With one call that takes a second
+run; several calls are fitted jointly, each run again up to the evaluation that is asked for and stopped there.
+"""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+
+from dode import calibration
+from dode import scheduler_config as settings
+from dode.course import RHO, Course, SolverOptions, students
+from dode.distilled import Progress
+from dode.fingerprints import schedule_hash, weights_hash
+from dode.samplers import Sampler
+from dode.watching import Call, Job, denoiser_of
+
+NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs
+
+
+def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
+    """The pipeline with a calibrated DODEScheduler, once it is certain that they belong together.
+
+    calibration_or_file: what `DODEScheduler` takes; config: options of the scheduler, such as on_missing="base".  The
+    network is checked now, by its weights; the guidance scale in every call, for pipelines that show it.  Raises
+    ValueError, with what was calibrated and what this is, and leaves the pipeline as it was.
+    """
+    from dode.scheduler import DODEScheduler
+
+    _drop_in(pipe)
+    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=calibration_or_file, **config)
+    known = made.config["calibration"]
+    calibration.recognise(known, type(pipe).__name__, weights_hash(denoiser_of(pipe)))
+    calibration.match(known, {"prediction": settings.prediction(made.config)})
+    if not made.config["use_dynamic_shifting"]:
+        calibration.match(known, {"schedule": schedule_hash(made.schedule)})
+    made._pipe = weakref.ref(pipe)
+    pipe.scheduler = made
+    return pipe
+
+
+def _drop_in(pipe: Any) -> None:
+    if type(pipe).__name__ in NOT_DROP_IN:
+        raise ValueError(
+            f"{type(pipe).__name__} works with a scheduler of its own only; use a pipeline that takes any scheduler"
+        )
+
+
+def calibrate(
+    pipe: Any,
+    call: Call | Sequence[Call],
+    nfe: int | Sequence[int],
+    *,
+    method: str | Sequence[str] = "ddim",
+    teacher: str | None = None,
+    scale: int = 10,
+    seed: int = 0,
+    rho: float = RHO,
+    formulation: str = "d",
+    grid: str | Sequence[float] | None = None,
+    end: str = "data",
+    progress: Progress | None = None,
+    **options: Unpack[SolverOptions],
+) -> dict[int, Sampler]:
+    """Distil a solver through a pipeline's own calls; the samplers by number of evaluations, to be saved or attached.
+
+    call(pipe, generator, num_inference_steps) runs the pipeline once, with this generator and nothing else random; or
+    several of them (other prompts, or [call] * 8 for more samples), fitted jointly.  The pipeline's scheduler says
+    which noise schedule; it is there again afterwards.  method, teacher, scale, rho, formulation, grid, end, options:
+    as for `dode.distill`.  progress(network evaluations done, in all).  `dode.save(path, *made.values())` writes a
+    file; `dode.diffusers.attach(pipe, made)` uses them.  The samplers hold plans, not the network: sample with the
+    pipeline.  Raises ValueError if a call is not repeatable.
+    """
+    from dode.scheduler import DODEScheduler
+
+    _drop_in(pipe)
+    if not isinstance(method, str):
+        raise ValueError("calibrate fits one method; call it once for each")
+    counts = [nfe] if isinstance(nfe, int) else sorted(set(nfe))
+    calls = [call] if callable(call) else list(call)
+    if not counts or not calls:
+        raise ValueError("calibrate needs a call and a number of network evaluations")
+    course = Course(teacher, scale, rho=rho, seed=seed, end=end, formulation=formulation)
+    before = pipe.scheduler
+    plain = {key: value for key, value in settings.adopted(before.config).items() if key != "calibration"}
+    own = DODEScheduler.from_config(plain, method="ddim")
+    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress)
+    job.ask = lambda model: students(model, [method], counts, grid, course, options)
+    try:
+        pipe.scheduler = own
+        with torch.no_grad():
+            return job.run()
+    finally:
+        pipe.scheduler = before

@@ -1,0 +1,213 @@
+"""A scheduler's configuration, in diffusers' words, as our schedule, prediction, threshold and grid.
+
+Needs no diffusers: a configuration is a mapping.  Three families: "vp" (betas), "edm" (noise levels, with EDM's
+preconditioning outside the network) and "flow".
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dode.denoiser import Threshold
+from dode.grid import Grid, grid, shifted
+from dode.prediction import Kind
+from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule, linear_betas, zero_terminal_snr
+
+Config = Mapping[str, Any]
+KINDS: dict[str, Kind] = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
+FAMILIES = ("vp", "edm", "flow")
+CUT = 0.999  # largest beta of the cosine schedule, as in Nichol & Dhariwal 2021
+UNSUPPORTED = {
+    "invert_sigmas": "times that run backward",
+    "stochastic_sampling": "stochastic flow sampling",
+    "use_beta_sigmas": "noise levels spread by a beta distribution",
+}
+
+
+def family(config: Config) -> str:
+    """Which family a configuration is of: what it says, or what its keys belong to."""
+    if "noise_schedule" in config:
+        return str(config["noise_schedule"])
+    if config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction":
+        return "flow"
+    betas = any(key in config for key in ("beta_start", "beta_schedule", "trained_betas"))
+    if "sigma_data" in config and not betas:
+        return "edm"
+    return "flow" if "shift" in config and not betas else "vp"
+
+
+def adopted(config: Config) -> dict[str, Any]:
+    """Another scheduler's configuration with what it only implies said in our keys."""
+    found = dict(config)
+    kind = family(config)
+    found["noise_schedule"] = kind
+    if kind == "flow":
+        found["prediction_type"] = "flow_prediction"
+        if config.get("use_flow_sigmas"):
+            found["shift"] = config.get("flow_shift", 1.0)
+    return found
+
+
+def check(config: Config) -> None:
+    """ValueError for what no plan of ours can follow."""
+    for key, what in UNSUPPORTED.items():
+        if config.get(key):
+            raise ValueError(f"{key}=True asks for {what}, which dode has not; set it to False")
+    if config.get("timestep_type") == "continuous":
+        raise ValueError("timestep_type='continuous' (networks told ¼·ln σ without EDM's preconditioning) is not built")
+    if family(config) not in FAMILIES:
+        raise ValueError(f"noise_schedule must be one of {', '.join(FAMILIES)}; got {family(config)!r}")
+    if config["prediction_type"] not in KINDS:
+        raise ValueError(f"prediction_type must be one of {', '.join(KINDS)}; got {config['prediction_type']!r}")
+
+
+def schedule(config: Config, mu: float | None = None) -> Schedule:
+    """The noise schedule; mu is the shift that flow pipelines compute from the size of the image."""
+    kind = family(config)
+    if kind == "edm":
+        return EDM(float(config["sigma_max"]), float(config["sigma_min"]))
+    if kind == "flow":
+        return Flow(shift=_shift(config, mu))
+    squares = np.cumprod(1 - betas(config))
+    return DiscreteVP(zero_terminal_snr(squares) if config.get("rescale_betas_zero_snr") else squares)
+
+
+def _shift(config: Config, mu: float | None) -> float:
+    if not config.get("use_dynamic_shifting"):
+        return float(config.get("shift") or 1.0)
+    if mu is None:
+        raise ValueError("use_dynamic_shifting=True needs mu, which pipelines compute from the size of the image")
+    return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else float(mu)
+
+
+def betas(config: Config) -> np.ndarray:
+    """The betas of a VP configuration: (num_train_timesteps,) float64."""
+    if config.get("trained_betas") is not None:
+        return np.asarray(config["trained_betas"], dtype=np.float64)
+    count, first, last = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
+    makers: dict[str, Callable[[], np.ndarray]] = {
+        "linear": lambda: linear_betas(count, first, last),
+        "scaled_linear": lambda: np.linspace(first**0.5, last**0.5, count) ** 2,
+        "squaredcos_cap_v2": lambda: _cosine_betas(count),
+        "sigmoid": lambda: first + (last - first) / (1 + np.exp(-np.linspace(-6, 6, count))),
+    }
+    if config["beta_schedule"] not in makers:
+        raise ValueError(f"beta_schedule must be one of {', '.join(makers)}; got {config['beta_schedule']!r}")
+    return makers[config["beta_schedule"]]()
+
+
+def _cosine_betas(count: int) -> np.ndarray:
+    """Nichol & Dhariwal 2021, (17), with betas cut."""
+    level = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
+    cut: np.ndarray = np.minimum(1 - level[1:] / level[:-1], CUT)
+    return cut
+
+
+def prediction(config: Config) -> Kind:
+    """What the core sees: with EDM's preconditioning undone outside the network, its output is the data."""
+    return "data" if family(config) == "edm" else KINDS[config["prediction_type"]]
+
+
+def threshold(config: Config) -> Threshold | None:
+    """Clipping or dynamic thresholding of x̂₀."""
+    if config.get("thresholding"):
+        return Threshold(1.0, float(config["dynamic_thresholding_ratio"]), float(config["sample_max_value"]))
+    return Threshold(float(config["clip_sample_range"])) if config.get("clip_sample") else None
+
+
+def told(config: Config, node: Node) -> float:
+    """The time that the network is told at a node: its index, ¼·ln σ, or σ times the number of training times."""
+    kind = family(config)
+    if kind == "edm":
+        return 0.25 * math.log(node.sigma)
+    return node.t * config["num_train_timesteps"] if kind == "flow" else node.t
+
+
+def heard(config: Config, schedule: Schedule, time: float) -> Node:
+    """The node whose time the network is told: the inverse of `told`."""
+    kind = family(config)
+    if kind == "edm":
+        return schedule.node(math.exp(4 * time))
+    return schedule.node(min(1.0, time / config["num_train_timesteps"]) if kind == "flow" else time)
+
+
+def preconditioning(config: Config, sigma: float) -> tuple[float, float, float]:
+    """(c_in, c_skip, c_out) of Karras et al. 2022, table 1; c_out turns sign for v."""
+    data = float(config["sigma_data"])
+    total = sigma**2 + data**2
+    sign = -1 if config["prediction_type"] == "v_prediction" else 1
+    return total**-0.5, data**2 / total, sign * sigma * data * total**-0.5
+
+
+def end(config: Config) -> str:
+    """Where sampling ends, in `grid`'s words."""
+    return "t_min" if config.get("final_sigmas_type") == "sigma_min" else "data"
+
+
+def spacing(config: Config) -> str:
+    """The name of the grid that the configuration asks for."""
+    if config.get("use_karras_sigmas"):
+        return "karras"
+    if config.get("use_exponential_sigmas") or config.get("use_lu_lambdas"):
+        return "logsnr"
+    if family(config) == "edm":
+        return "karras" if config.get("sigma_schedule", "karras") == "karras" else "logsnr"
+    return config.get("timestep_spacing") or "trailing"
+
+
+def default_grid(config: Config, schedule: Schedule, count: int) -> Grid:
+    """The grid of `count` evaluations that the configuration asks for."""
+    name = spacing(config)
+    made = grid(schedule, count, name, end=end(config), rho=float(config.get("rho") or 7.0))
+    offset = float(config.get("steps_offset") or 0)
+    if name == "leading" and offset and isinstance(schedule, DiscreteVP):
+        moved = [schedule.node(min(node.t + offset, schedule.t_max)) for node in made.nodes[:-1]]
+        made = replace(made, nodes=(*moved, made.nodes[-1]))
+    if config.get("shift_terminal"):
+        made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))
+    return made
+
+
+def ladder(config: Config, schedule: Schedule) -> Sequence[Node]:
+    """Every noise level that the network was trained on, from the largest, and the end; as many of a continuous one."""
+    if isinstance(schedule, DiscreteVP):
+        return [schedule.node(float(t)) for t in range(int(schedule.t_max), -2, -1)]
+    return default_grid(config, schedule, int(config["num_train_timesteps"])).nodes
+
+
+def _stretched(made: Grid, schedule: Schedule, most: float) -> Grid:
+    """Flow times stretched so that the last before the data is 1 − most (LTX-Video's shift_terminal)."""
+    factor = (1 - made.nodes[-2].t) / most
+    times = [1 - (1 - node.t) / factor for node in made.nodes[:-1]]
+    return replace(made, nodes=(*(schedule.node(t) for t in times), made.nodes[-1]))
+
+
+def _at(schedule: Schedule, level: float) -> Node:
+    """The node of this σ/α; published lists are rounded and may lie a thousandth beyond the ends."""
+    for edge in (schedule.node(schedule.t_max), schedule.node(schedule.t_min)):
+        if edge.alpha > 0 and math.isclose(level, edge.sigma / edge.alpha, rel_tol=1e-3):
+            return edge
+    return schedule.at(-math.log(level))
+
+
+def given_grid(config: Config, schedule: Schedule, values: Sequence[float], levels: bool) -> Grid | None:
+    """The grid through times that the network is told, or with `levels` through noise levels: σ/α; σ before the shift.
+
+    None if they are what flow pipelines pass when nobody asked for anything, n levels evenly from 1 to 1/n.
+    """
+    if not levels:
+        nodes = [heard(config, schedule, value) for value in values]
+    elif isinstance(schedule, Flow):
+        if np.allclose(values, [1 - i / len(values) for i in range(len(values))], rtol=0, atol=1e-6):
+            return None
+        nodes = [schedule.node(shifted(value, schedule.shift)) for value in values]
+    else:
+        nodes = [_at(schedule, value) for value in values]
+    last = schedule.node(schedule.t_min if end(config) == "t_min" else schedule.t_end)
+    made = Grid((*nodes, last), "t", "times", shift=schedule.shift if isinstance(schedule, Flow) else 1.0)
+    if config.get("shift_terminal") and levels:
+        made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))
+    return made

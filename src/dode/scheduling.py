@@ -1,0 +1,165 @@
+"""Which plan a scheduler runs: a calibration's for this number of evaluations, or a plain one on the grid asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from dode import calibration, samplers
+from dode import scheduler_config as settings
+from dode.calibration import Json
+from dode.fingerprints import schedule_hash, schedule_name
+from dode.grid import Grid, same
+from dode.methods import Method
+from dode.midrun import tail
+from dode.plan import Plan
+from dode.sampling import State
+from dode.schedule import Schedule
+from dode.solvers.budget import build
+from dode.solvers.names import read
+
+MISSING = ("error", "base")
+
+
+class Script(Protocol):
+    """Who decides while a pipeline's call is watched: which plan it follows, and every state."""
+
+    def plan(self, config: settings.Config, schedule: Schedule) -> Plan:
+        """The plan, once the pipeline has called set_timesteps."""
+
+    def open(self, sample: Tensor, first: int) -> State:
+        """The state before the first evaluation."""
+
+    def advance(self, state: State, output: Tensor) -> State:
+        """The state after an evaluation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The plan of a run, and what is needed to begin it in the middle."""
+
+    plan: Plan
+    schedule: Schedule
+    method: Method | None  # None: the run must begin at its start
+    shape: tuple[int, ...] | None = None  # of a sample, if a calibration says so
+
+    def starting_at(self, first: int) -> Plan:
+        """The plan from evaluation `first` on."""
+        if not first:
+            return self.plan
+        if self.method is None:
+            raise ValueError("calibrate with a call that starts from pure noise, not from an image")
+        return tail(self.plan, first, self.method, self.schedule)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """ValueError for states of another shape than what was calibrated."""
+        if self.shape is not None and shape != self.shape:
+            ours, theirs = ("×".join(map(str, one)) for one in (self.shape, shape))
+            raise ValueError(f"calibrated for states of shape {ours}; this run has {theirs}; calibrate at this size")
+
+
+def content(given: Any) -> Json:
+    """What a calibration file holds: from a path, such content, a Sampler, or several Samplers in a list or dict."""
+    if isinstance(given, str | Path):
+        return calibration.read(given)
+    if isinstance(given, samplers.Sampler):
+        return samplers.content(given)
+    several = list(given.values()) if isinstance(given, Mapping) else given
+    if isinstance(several, list | tuple) and several and all(isinstance(one, samplers.Sampler) for one in several):
+        return samplers.content(*several)
+    return calibration.checked(given, "the calibration")
+
+
+def choose(
+    config: settings.Config,
+    count: int | None,
+    times: Sequence[float] | None,
+    levels: Sequence[float] | None,
+    mu: float | None,
+    pipe: Any,
+    script: Script | None,
+) -> Choice:
+    """The run that `set_timesteps` asks for; pipe is the pipeline that `attach` checks, or None."""
+    schedule = settings.schedule(config, mu)
+    if script is not None:
+        return Choice(script.plan(config, schedule), schedule, None)
+    if times is not None and levels is not None:
+        raise ValueError("give timesteps or sigmas, not both")
+    values, given = levels if times is None else times, None
+    if values is not None:
+        listed = [float(value) for value in values]
+        listed = listed if levels is None else [level for level in listed if level]  # the end, 0, is understood
+        if not listed or count not in (None, len(listed)):
+            raise ValueError(
+                f"{len(listed)} times or noise levels were given for {count} evaluations; give one of them"
+            )
+        count, given = len(listed), settings.given_grid(config, schedule, listed, levels is not None)
+    if count is None:
+        raise ValueError("set_timesteps needs the number of inference steps, timesteps, or sigmas")
+    if config.get("calibration") is None:
+        return _plain(config, schedule, config["method"], count, given)
+    return _calibrated(config, schedule, count, given, guidance_of(pipe))
+
+
+def _plain(config: settings.Config, schedule: Schedule, name: str, count: int, given: Grid | None) -> Choice:
+    method = read(name).method
+    kind = settings.prediction(config)
+    if given is None and (method.warmup or method.even):  # these need whole grids by name
+        plan, _ = build(method, count, schedule, kind, settings.spacing(config), settings.end(config))
+    else:
+        made = given or settings.default_grid(config, schedule, count)
+        plan, _ = build(method, count, schedule, kind, made)
+    return Choice(plan, schedule, method)
+
+
+def _calibrated(
+    config: settings.Config, schedule: Schedule, count: int, given: Grid | None, seen: float | None
+) -> Choice:
+    known = calibration.checked(config["calibration"], "the calibration in this scheduler's configuration")
+    try:
+        entry = _entry(config, known, schedule, count, seen)
+    except ValueError:
+        if config["on_missing"] != "base":
+            raise
+        return _plain(config, schedule, _base(known["plans"][0]), count, given)
+    plan = calibration.plan_from_json(entry["plan"])
+    if given is not None and not (len(given.nodes) == len(plan.nodes) and all(map(same_time, given.nodes, plan.nodes))):
+        ours, theirs = (", ".join(f"{settings.told(config, n):g}" for n in g.nodes[:-1]) for g in (plan, given))
+        raise ValueError(f"calibrated at the times {ours}; asked for {theirs}; leave timesteps and sigmas out")
+    return Choice(plan, schedule, read(_base(entry)).method, tuple(known["model"]["shape"]))
+
+
+def same_time(a: Any, b: Any) -> bool:
+    """The same node, for lists that people wrote with a few digits."""
+    return same(a, b) or abs(a.t - b.t) <= 1e-3 * max(abs(a.t), abs(b.t))
+
+
+def _base(entry: Json) -> str:
+    """The plain solver under a plan, by name."""
+    made = entry["provenance"]
+    return str(made["method"]) + "".join(f":{key}={value}" for key, value in made["options"].items())
+
+
+def _entry(config: settings.Config, known: Json, schedule: Schedule, count: int, seen: float | None) -> Json:
+    calibration.match(
+        known,
+        {
+            "prediction": settings.prediction(config),
+            "schedule": schedule_hash(schedule),
+            "noise": schedule_name(schedule),
+            "threshold": calibration.threshold_to_json(settings.threshold(config)),
+        },
+    )
+    asked = config.get("guidance")
+    if asked is not None and seen is not None and asked != seen:
+        raise ValueError(f"the scheduler is set to guidance {asked:g}; the pipeline runs at {seen:g}")
+    return calibration.pick(known, seen if asked is None else asked, count)
+
+
+def guidance_of(pipe: Any) -> float | None:
+    """The guidance scale of a pipeline's present call, 1 for none; None where pipelines do not show it."""
+    # a property that does not exist everywhere, and has no value before the first call
+    scale = getattr(pipe, "guidance_scale", None)
+    return None if scale is None else max(1.0, float(scale))

@@ -1,0 +1,355 @@
+"""Our scheduler runs in real pipelines, gives what the core gives there, and refuses what was not calibrated."""
+
+import copy
+import gc
+import warnings
+from itertools import pairwise
+from pipes import EMBEDDED, drawn, flux, flux_call, quiet, sd3, sd3_call, seeded, stable_diffusion, unet2d, vae
+
+import diffusers
+import pytest
+import torch
+
+import dode
+from dode.diffusers import DODEScheduler, attach, calibrate, fashion_pipeline
+from dode.sampling import run
+from dode.solvers import METHODS
+
+NAMES = [name for name in METHODS if name != "dpm-solver-1"]
+pytestmark = pytest.mark.filterwarnings("ignore:evaluation .* is large:UserWarning")  # untrained networks ask for it
+
+
+def swapped(pipe, **config):
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, **config)
+    return pipe
+
+
+def ddpm(**config):
+    settings = {"clip_sample": False} | config
+    return quiet(diffusers.DDPMPipeline(unet2d(), diffusers.DDPMScheduler(**settings)))
+
+
+def pixels(pipe, generator, steps, n=4):
+    return pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="pt").images
+
+
+def noise_of(pipe, seeds):
+    """What DDPMPipeline draws from one generator a sample."""
+    shape = (1, pipe.unet.config.in_channels, pipe.unet.config.sample_size, pipe.unet.config.sample_size)
+    return torch.cat([torch.randn(shape, generator=seeded(seed)) for seed in seeds])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_solver_gives_the_cores_sample_through_a_pipeline(name):
+    """From the same noise, in float32."""
+    pipe = swapped(ddpm(), method=name)
+    got = pixels(pipe, [seeded(i) for i in range(2)], 15, n=2)
+    model = dode.from_diffusers(ddpm())
+    wanted = dode.sampler(model, name, nfe=15).sample(noise=noise_of(pipe, range(2)))
+    torch.testing.assert_close(got, (wanted / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("dpm-solver-") and name != "pndm"])
+def test_every_solver_gives_the_cores_sample_on_a_flow(name):
+    """From the same latents; guidance through both."""
+    pipe = sd3()
+    model = dode.from_diffusers(
+        pipe,
+        cond=lambda i: {"prompt": EMBEDDED.expand(len(i), 5, 8), "pooled": torch.linspace(-1, 1, 8).expand(len(i), 8)},
+        null=lambda i: {"prompt": torch.zeros(len(i), 5, 8), "pooled": torch.zeros(len(i), 8)},
+    ).guided(4.0)
+    got = sd3_call(swapped(pipe, method=name), seeded(), 7)
+    x_T = torch.randn(1, 4, 8, 8, generator=seeded())
+    torch.testing.assert_close(got, dode.sampler(model, name, nfe=7).sample(noise=x_T), rtol=1e-5, atol=1e-5)
+
+
+def test_ddim_on_a_flow_is_eulers_method():
+    """diffusers' own scheduler, given the levels that pipelines of Flux pass, with a shift from the size."""
+    pipe = flux()
+    wanted = flux_call(pipe, seeded(), 6)
+    got = flux_call(swapped(pipe, method="ddim"), seeded(), 6)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    assert all(a > b for a, b in pairwise(pipe.scheduler.timesteps.tolist()))
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    """The bundled network as a pipeline, a call with one generator a sample, and both calibrations."""
+    pipe = quiet(fashion_pipeline(3))
+    seeds = range(1000, 1030)
+
+    def call(pipe, generator, steps):
+        return pixels(pipe, [seeded(i) for i in seeds], steps, n=len(seeds))
+
+    return pipe, noise_of(pipe, seeds), calibrate(pipe, call, [5, 10])
+
+
+def test_calibrating_through_a_call_is_distilling(fashion):
+    pipe, noise, made = fashion
+    core = dode.distill(dode.from_diffusers(pipe), "ddim", nfe=[5, 10], noise=noise)
+    for count in (5, 10):
+        assert abs(made[count].plan.lambdas - core[count].plan.lambdas).max() < 1e-6
+        assert made[count].plan.lambdas[1:].min() > 0.1  # and not something trivial
+
+
+def test_the_swap_line_brings_a_pipeline_nearer_to_the_exact_solution(fashion, tmp_path):
+    pipe, _, made = fashion
+    dode.save(tmp_path / "d-ddim.json", *made.values())
+    model = dode.from_diffusers(pipe)
+    noise = noise_of(pipe, range(16))
+    exact = (model.exact(noise, rtol=2e-3) / 2 + 0.5).clamp(0, 1)
+    config = diffusers.DDPMScheduler(clip_sample=False).config
+    for count, most in ((5, 0.7), (10, 0.6)):
+        pipe.scheduler = DODEScheduler.from_config(config, method="ddim")
+        plain = pixels(pipe, [seeded(i) for i in range(16)], count, n=16)
+        pipe.scheduler = DODEScheduler.from_config(config, calibration=tmp_path / "d-ddim.json")
+        fitted = pixels(pipe, [seeded(i) for i in range(16)], count, n=16)
+        assert float((fitted - exact).square().mean() / (plain - exact).square().mean()) ** 0.5 < most
+
+
+def test_one_file_serves_every_number_of_steps_it_holds(tmp_path):
+    pipe = ddpm()
+    made = calibrate(pipe, pixels, [5, 8, 10, 20], scale=2)
+    dode.save(tmp_path / "c.json", *made.values())
+    attach(pipe, tmp_path / "c.json")
+    for count in (5, 8, 10, 20):
+        pixels(pipe, seeded(), count, n=1)
+        assert (pipe.scheduler.plan.table == made[count].plan.table).all()
+    with pytest.raises(ValueError, match="calibrated for NFE 5, 8, 10, 20; asked for 7"):
+        pixels(pipe, seeded(), 7)
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, on_missing="base")
+    pixels(pipe, seeded(), 7, n=1)
+    assert pipe.scheduler.plan.lambdas.tolist() == [0] * 7
+
+
+def test_saved_and_loaded(tmp_path):
+    pipe = ddpm()
+    attach(pipe, calibrate(pipe, pixels, 5, scale=2))
+    wanted = pixels(pipe, seeded(), 5)
+    pipe.save_pretrained(tmp_path)
+    again = quiet(diffusers.DDPMPipeline.from_pretrained(tmp_path))
+    assert isinstance(again.scheduler, DODEScheduler)
+    assert torch.equal(pixels(again, seeded(), 5), wanted)
+
+
+def test_guidance_and_prompts():
+    """A text-to-image call is calibrated under its guidance, and another scale is refused."""
+    pipe = stable_diffusion()
+    before = pipe.scheduler
+    made = calibrate(pipe, drawn, [4, 6], scale=3)
+    assert pipe.scheduler is before
+    assert made[4].model.guidance == 3
+    assert made[4].model.shape == (4, 8, 8)
+    attach(pipe, made)
+    assert torch.isfinite(drawn(pipe, seeded(), 6)).all()
+    with pytest.raises(ValueError, match="calibrated for guidance 3; asked for 7"):
+        drawn(pipe, seeded(), 6, scale=7.0)
+    with pytest.raises(ValueError, match="calibrated for states of shape 4×8×8; this run has 4×8×16"):
+        drawn(pipe, seeded(), 6, height=8, width=16)
+
+
+def test_two_scales_in_one_file(tmp_path):
+    pipe = stable_diffusion()
+    several = [calibrate(pipe, lambda p, g, n, s=s: drawn(p, g, n, scale=s), 4, scale=2)[4] for s in (1.0, 3.0)]
+    dode.save(tmp_path / "c.json", *several)
+    attach(pipe, tmp_path / "c.json")
+    for one, scale in zip(several, (1.0, 3.0), strict=True):
+        drawn(pipe, seeded(), 4, scale=scale)
+        assert (pipe.scheduler.plan.table == one.plan.table).all()
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, calibration=tmp_path / "c.json")
+    with pytest.raises(ValueError, match="holds plans for guidance 1, 3; say which"):
+        drawn(pipe, seeded(), 4)
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, guidance=3.0)
+    drawn(pipe, seeded(), 4)
+
+
+def test_several_calls_are_fitted_jointly():
+    """Two calls of two samples give the λ of one call of four: the fit does not see where samples come from."""
+    pipe = ddpm()
+
+    def part(first):
+        return lambda p, g, n: pixels(p, [seeded(i) for i in (first, first + 1)], n, n=2)
+
+    def whole(p, g, n):
+        return pixels(p, [seeded(i) for i in range(4)], n)
+
+    one = calibrate(pipe, whole, [3, 5], scale=3)
+    two = calibrate(pipe, [part(0), part(2)], [3, 5], scale=3)
+    for count in (3, 5):
+        torch.testing.assert_close(
+            torch.tensor(two[count].plan.mix), torch.tensor(one[count].plan.mix), rtol=1e-4, atol=1e-5
+        )
+        assert two[count].provenance.samples == 4
+
+
+def test_evaluations_of_a_calibration_are_as_promised():
+    """Teacher and N for one call; N·(N + 1)/2 for each of several, told to the progress display as well."""
+    pipe, asked, told = ddpm(), 0, []
+    forward = pipe.unet.forward
+
+    def counted(*words, **more):
+        nonlocal asked
+        asked += 1
+        return forward(*words, **more)
+
+    pipe.unet.forward = counted
+    calibrate(pipe, pixels, 6, scale=5, progress=lambda done, total: told.append((done, total)))
+    assert (asked, told[-1]) == (36, (36, 36))
+    asked, told = 0, []
+    calibrate(pipe, [pixels, pixels], 6, scale=5, progress=lambda done, total: told.append((done, total)))
+    assert (asked, told[-1]) == (2 * (30 + 21), (102, 102))
+
+
+def test_calls_that_cannot_be_fitted_are_refused():
+    pipe = ddpm()
+    with pytest.raises(ValueError, match="use the generator that it is given"):
+        calibrate(pipe, lambda p, g, n: pixels(p, None, n), 3, scale=2)
+    with pytest.raises(ValueError, match="it must run the pipeline once"):
+        calibrate(pipe, lambda p, g, n: None, 3, scale=2)
+    image = stable_diffusion(diffusers.StableDiffusionImg2ImgPipeline, image_encoder=None)
+    with pytest.raises(ValueError, match="starts from pure noise"):
+        calibrate(image, lambda p, g, n: drawn(p, g, n, n=1, image=torch.zeros(1, 3, 8, 8), strength=0.5), 4)
+    assert isinstance(image.scheduler, diffusers.PNDMScheduler)
+
+
+def test_attach_knows_the_network():
+    pipe = ddpm()
+    made = calibrate(pipe, pixels, 3, scale=2)
+    other = ddpm()
+    with torch.no_grad():
+        other.unet.conv_in.weight += 1
+    with pytest.raises(ValueError, match=r"the calibration is for the network DDPMPipeline \(weights:"):
+        attach(other, made)
+    with pytest.raises(ValueError, match="with prediction noise; this model has v"):
+        attach(ddpm(prediction_type="v_prediction"), made)
+    with pytest.raises(ValueError, match=r"with schedule \w+ .DiscreteVP .*; this model has \w+"):
+        attach(ddpm(beta_end=0.03), made)
+    assert isinstance(other.scheduler, diffusers.DDPMScheduler)
+
+
+def test_the_scheduler_refuses_another_schedule_and_prediction():
+    pipe = ddpm()
+    made = calibrate(pipe, pixels, 3, scale=2)
+    for config, words in (({"beta_end": 0.03}, "schedule"), ({"prediction_type": "sample"}, "prediction")):
+        with pytest.raises(ValueError, match=f"the calibration is for DDPMPipeline with {words}"):
+            DODEScheduler.from_config(pipe.scheduler.config, calibration=made, **config).set_timesteps(3)
+    damaged = dode.samplers.content(made[3])
+    damaged["plans"][0]["plan"]["mix"][1][2] += 1
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        DODEScheduler(calibration=damaged)
+
+
+def test_a_flow_calibration_belongs_to_its_shift():
+    pipe = flux()
+    attach(pipe, calibrate(pipe, flux_call, 4, scale=3))
+    assert torch.isfinite(flux_call(pipe, seeded(), 4)).all()
+    with pytest.raises(ValueError, match=r"shift 1\.596\); this model has .*shift 1\.649"):
+        flux_call(pipe, seeded(), 4, size=32)
+
+
+def test_the_weak_reference_dies_and_copies():
+    pipe = ddpm()
+    attach(pipe, calibrate(pipe, pixels, 3, scale=2))
+    kept = copy.deepcopy(pipe.scheduler)
+    del pipe
+    gc.collect()
+    kept.set_timesteps(3)
+    assert kept._pipe() is None
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.6, 1.0])
+@pytest.mark.parametrize("name", ["ddim", "d-ddim", "dpm-solver-3", "edm", "dpm-solver++2m", "deis-3", "unipc-2"])
+def test_image_to_image(name, strength):
+    """A run from the middle, also where that lies inside a step; a point mass is reached exactly all the same."""
+    pipe = stable_diffusion(diffusers.StableDiffusionImg2ImgPipeline, image_encoder=None)
+    if name == "d-ddim":
+        attach(pipe, calibrate(stable_diffusion(), drawn, 10, scale=2))
+    else:
+        swapped(pipe, method=name)
+    point = torch.full((1, 4, 8, 8), 0.25)
+
+    def only_one_point(x, t, **_):
+        node = pipe.scheduler._node(t)
+        return ((x - node.alpha * point) / node.sigma,)
+
+    pipe.unet.forward = only_one_point
+    latents = drawn(pipe, seeded(), 10, n=1, image=torch.zeros(1, 3, 8, 8), strength=strength)
+    torch.testing.assert_close(latents, point, rtol=1e-4, atol=1e-4)
+
+
+def test_inpainting_keeps_what_is_not_masked():
+    parts = stable_diffusion().components | {"image_encoder": None}
+    pipe = quiet(diffusers.StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False))
+    swapped(pipe, method="dpm-solver++2m")
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 4:] = 1
+    image = torch.full((1, 3, 8, 8), 0.3)
+    few = {"image": image, "mask_image": mask, "strength": 0.8}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        latents = drawn(pipe, seeded(), 8, n=1, **few)
+        again = pipe.vae.encode(image * 2 - 1).latent_dist
+    kept = latents[..., :4] / pipe.vae.config.scaling_factor
+    assert float((kept - again.mean[..., :4]).abs().max()) < 6 * float(again.std.max())
+    assert torch.isfinite(latents).all()
+
+
+def test_base_and_refiner_share_a_run():
+    """The refiner begins where the base stopped: for DDIM, that is one run."""
+    parts = {"vae": vae(), "text_encoder": None, "tokenizer": None, "text_encoder_2": None, "tokenizer_2": None}
+    torch.manual_seed(7)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=8,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 8,
+    )
+    scheduler = DODEScheduler(method="ddim", beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    base = quiet(diffusers.StableDiffusionXLPipeline(**parts, unet=unet, scheduler=scheduler))
+    refiner = quiet(diffusers.StableDiffusionXLImg2ImgPipeline(**parts, unet=unet, scheduler=copy.deepcopy(scheduler)))
+    pooled = torch.linspace(-1, 1, 8).reshape(1, 8)
+    more = {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": 0 * pooled}
+    whole = drawn(base, seeded(), 10, n=1, height=8, width=8, **more)
+    half = drawn(base, seeded(), 10, n=1, height=8, width=8, denoising_end=0.6, **more)
+    sizes = {"original_size": (8, 8), "target_size": (8, 8)}
+    rest = drawn(refiner, seeded(), 10, n=1, image=half, denoising_start=0.6, **sizes, **more)
+    torch.testing.assert_close(rest, whole, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(half, whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    """States and samples keep their precision; a calibration of the half network is that of the whole one, nearly."""
+    pipe = quiet(fashion_pipeline(3))
+
+    def many(pipe, generator, steps):
+        return pixels(pipe, generator, steps, n=12)
+
+    wanted = calibrate(pipe, many, 4, scale=4)[4].plan.lambdas
+    pipe.unet.to(dtype)
+    made = calibrate(pipe, many, 4, scale=4)
+    assert abs(made[4].plan.lambdas - wanted).max() < (
+        0.01 if dtype == torch.float16 else 0.1
+    )  # bfloat16 has three digits
+    attach(pipe, made)
+    assert pixels(pipe, seeded(), 4).dtype == dtype
+
+
+def test_the_core_runs_what_a_pipeline_calibrated(fashion, tmp_path):
+    pipe, noise, made = fashion
+    dode.save(tmp_path / "c.json", *made.values())
+    model = dode.from_diffusers(pipe)
+    loaded = dode.load(tmp_path / "c.json", model, 5)
+    wanted = run(made[5].plan, model.denoiser("noise", None), noise[:2])
+    torch.testing.assert_close(loaded.sample(noise=noise[:2]), wanted, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="attach it to the pipeline and sample there"):
+        made[5].sample(1)
