@@ -20,8 +20,10 @@ LAYERS = [
     ["model", "reference"],
     ["analytic", "distillation", "teacher", "calibration"],
     ["samplers", "course"],
-    ["distilled", "nets"],
-    ["evaluate", "weights"],
+    ["distilled", "nets", "pickled"],
+    ["rebuilt", "edm_pickle"],
+    ["evaluate", "weights", "edm"],
+    ["recipes"],
     ["plots"],
     ["cli"],
 ]
@@ -60,7 +62,10 @@ def test_import_loads_no_more_than_numpy_and_torch():
     assert {"numpy", "torch"} <= loaded(names)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"], ["convert"], ["convert", "edm"]],
+)
 def test_help_is_light(command):
     statement = f"""
 from dode.cli import app

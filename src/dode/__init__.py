@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dode import analytic, distillation, grid, plan, prediction, sampling, schedule, solvers, tracing
+    from dode import analytic, distillation, edm, grid, plan, prediction, recipes, sampling, schedule, solvers, tracing
     from dode.distilled import distill
+    from dode.edm import from_edm
     from dode.methods import Method
     from dode.model import Model, from_callable
     from dode.plan import Plan
@@ -27,6 +28,7 @@ _HOMES = {
     "bundled": "weights",
     "distill": "distilled",
     "from_callable": "model",
+    "from_edm": "edm",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",
@@ -34,10 +36,12 @@ _HOMES = {
 _MODULES = (
     "analytic",
     "distillation",
+    "edm",
     "evaluate",
     "grid",
     "plan",
     "prediction",
+    "recipes",
     "sampling",
     "schedule",
     "solvers",
@@ -54,11 +58,14 @@ __all__ = [
     "bundled",
     "distill",
     "distillation",
+    "edm",
     "from_callable",
+    "from_edm",
     "grid",
     "load",
     "plan",
     "prediction",
+    "recipes",
     "sampler",
     "sampling",
     "save",

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import compare, demo, distill, inspect, methods, sample
+from dode.cli import compare, convert, demo, distill, inspect, methods, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 for command in (demo.demo, distill.distill, sample.sample, compare.compare, inspect.inspect, methods.methods):
     app.command()(command)
+app.add_typer(convert.convert, name="convert")
 
 
 def main() -> None:
