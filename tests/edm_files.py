@@ -103,21 +103,26 @@ def published(module):
     return Persistent(type(module).__name__, state_of(module))
 
 
-def tiny(kind="EDMPrecond", seed=0, **changes):
-    """A tiny network with random weights, and its arguments."""
-    kwargs = TINY | changes
-    network = build(kind, (), kwargs).network.to_empty(device="cpu").eval().requires_grad_(False)
+def filled(network, taps=(1, 1), seed=0):
+    """The network off the meta device, with random weights that keep the signal alive, and its filters."""
+    network = network.to_empty(device="cpu").eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
+    taps = torch.tensor(taps, dtype=torch.float32)
     for name, value in network.state_dict().items():
         noise = torch.randn(value.shape, generator=generator)
         if name.endswith("resample_filter"):
-            taps = torch.tensor(kwargs.get("resample_filter", [1.0, 1.0])).float()
             value.copy_(torch.outer(taps, taps)[None, None] / taps.sum() ** 2)
         elif value.ndim > 1:
             value.copy_(noise / value[0].numel() ** 0.5)
         else:
             value.copy_(1 + 0.1 * noise if "norm" in name and name.endswith("weight") else 0.1 * noise)
-    return network, kwargs
+    return network
+
+
+def tiny(kind="EDMPrecond", **changes):
+    """A tiny network with random weights, and its arguments."""
+    kwargs = TINY | changes
+    return filled(build(kind, (), kwargs).network, kwargs["resample_filter"]), kwargs
 
 
 def write(path, network, kwargs, kind="EDMPrecond", protocol=4):

@@ -18,6 +18,7 @@ from dode.calibration import replace_bytes
 from dode.edm_pickle import PickledNetwork, read_pickle
 from dode.model import Model, from_callable
 from dode.nets import edm_arguments
+from dode.nets.loading import classes_in_turn, load
 from dode.schedule import EDM
 
 __all__ = ["PickledNetwork", "convert", "from_edm", "open_file", "read_pickle"]
@@ -45,7 +46,9 @@ def open_file(path: str | Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
-    if not isinstance(about, dict) or about.get("what") != WHAT:
+    kinds = {"class_name": str, "args": list, "kwargs": dict}
+    whole = isinstance(about, dict) and about.get("what") == WHAT
+    if not whole or not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
         raise ValueError(f"{path} was not written by dode convert edm, so its architecture is not known")
     network = PickledNetwork(about["class_name"], tuple(about["args"]), about["kwargs"], tensors)
     return model_of(network, path.stem)
@@ -64,22 +67,6 @@ def model_of(network: PickledNetwork, name: str) -> Model:
         sigma_max=min(80.0, built.high),
         name=name,
     )
-
-
-def load(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
-    """Give a module made on the meta device its tensors, as float32; ValueError names the first that does not fit."""
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in tensors.items()}
-    wrong = [key for key in [*expected, *given] if expected.get(key) != given.get(key)]
-    if wrong:
-        key = wrong[0]
-        raise ValueError(
-            f"{name}: {len(set(wrong))} tensors differ from what its arguments ask for; "
-            f"{key} is {given.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
-        )
-    floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    module.load_state_dict(floats, assign=True)
-    module.eval().requires_grad_(False)
 
 
 class Labelled(nn.Module):
@@ -137,7 +124,7 @@ def from_edm(
         schedule=EDM(sigma_max, sigma_min),
         prediction="data",
         shape=shape,
-        cond=(lambda indices: torch.tensor([i % classes for i in indices])) if classes else None,
+        cond=classes_in_turn(classes) if classes else None,
         null=(lambda indices: torch.full((len(indices),), classes)) if classes and unlabelled else None,
         name=name,
         dtype=dtype,

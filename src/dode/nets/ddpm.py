@@ -5,13 +5,10 @@ The layout: `temb.dense.0`, `conv_in`, `down.0.block.0.norm1`, `mid.block_1`, `u
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from diffusers import UNet2DModel
 
 PARTS = {
     "temb.dense.0": "time_embedding.linear_1",
@@ -53,16 +50,15 @@ def options(
     }
 
 
-def network(
-    resolution: int, channels: int, widths: Sequence[int], blocks: int, attention: Sequence[int]
-) -> "UNet2DModel":
+def network(resolution: int, channels: int, widths: Sequence[int], blocks: int, attention: Sequence[int]) -> nn.Module:
     """The network, with random weights.  Needs the extra `dode[diffusers]`."""
     try:
         from diffusers import UNet2DModel
     except ImportError as error:
         raise ValueError("DDPM's network is diffusers' UNet2DModel: pip install 'dode[diffusers]'") from error
-    made: Callable[..., UNet2DModel] = UNet2DModel
-    return made(**options(resolution, channels, widths, blocks, attention))
+    made: Any = UNet2DModel  # untyped
+    unet: nn.Module = made(**options(resolution, channels, widths, blocks, attention))
+    return unet
 
 
 class Plain(nn.Module):
