@@ -120,7 +120,7 @@ def test_the_classifier_of_a_recipe_guides(tmp_path):
 def test_another_file_is_refused(tmp_path):
     recipe = tiny(dode.recipes.read("ddpm-cifar10"))
     path = write(recipe, tmp_path)
-    with pytest.raises(ValueError, match="has md5 .*; the checkpoint of ddpm-cifar10 has 1fa350b9"):
+    with pytest.raises(ValueError, match=r"has md5 .*; the checkpoint of ddpm-cifar10 has 1fa350b9"):
         dode.recipes.read("ddpm-cifar10").open(path)
     known = replace(recipe, checkpoint=recipe.checkpoint | {"sha256": "0" * 64})
     with pytest.raises(ValueError, match="has sha256"):
