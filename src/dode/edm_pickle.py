@@ -45,7 +45,8 @@ def read_pickle(path: str | Path, key: str = "ema") -> PickledNetwork:
             raise ValueError("it is not a network, nor a dict of networks")
         return _network(content, path.stat().st_size)
     except ValueError as error:
-        raise ValueError(f"{path} is refused: {error}") from error
+        reason = " ".join(str(error).split())[:200]  # Python's own complaints may quote the file at length
+        raise ValueError(f"{path} is refused: {reason}") from error
 
 
 def _network(record: Record, size: int) -> PickledNetwork:
@@ -74,9 +75,14 @@ def _plain(value: Any, budget: list[int], depth: int = 0) -> Any:
         return value
     if type(value) in (list, tuple):
         return [_plain(item, budget, depth + 1) for item in value]
-    if type(value) is dict and all(type(key) is str and len(key) < 100 for key in value):
+    if type(value) is dict and all(_is_name(key) for key in value):
         return {key: _plain(item, budget, depth + 1) for key, item in value.items()}
     raise ValueError(f"it has a constructor argument of type {type(value).__name__}, not a plain value")
+
+
+def _is_name(key: Any) -> bool:
+    """Can it be the name of an argument, a parameter or a module?"""
+    return type(key) is str and key.isascii() and key.isprintable() and 0 < len(key) < 100
 
 
 def _tensors(record: Any, prefix: str, depth: int, budget: list[int]) -> Iterator[tuple[str, Tensor]]:
@@ -99,6 +105,6 @@ def _tensors(record: Any, prefix: str, depth: int, budget: list[int]) -> Iterato
 
 def _group(record: Record, group: str) -> dict[str, Any]:
     found = record.state.get(group, {})
-    if type(found) is not dict or not all(type(name) is str and len(name) < 100 for name in found):
+    if type(found) is not dict or not all(_is_name(name) for name in found):
         raise ValueError(f"it has a module whose {group} is no dict by name")
     return found

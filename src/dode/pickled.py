@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST = 2_000_000  # opcodes; the largest published network has some 100,000
+MOST = 1_000_000  # opcodes; the largest published network has some 200,000
 WHOLE = 1 << 32  # above it whole numbers can be chosen so that all have one hash
 
 Name = tuple[str, str]  # module, name
@@ -60,7 +60,8 @@ class Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name is not text")
         if not any((module, name) in table for table in (tables.functions, tables.classes, tables.values)):
-            raise ValueError(f"it names {module[:60]}.{name[:60]}, which is not part of a network; nothing was run")
+            said = f"{module[:40]}.{name[:40]}"
+            raise ValueError(f"it names {said!r}, which is not part of a network; nothing was run")
         return Named(module, name)
 
     def called(self, function: Any, arguments: Any) -> Any:
@@ -210,7 +211,7 @@ STEPS: dict[str, Step] = {
 }
 
 
-def run(stream: io.BytesIO, tables: Tables) -> Any:
+def run(stream: io.BytesIO, tables: Tables, most: int = MOST) -> Any:
     """The value of the pickle at the stream's position; the stream then stands behind it.
 
     Raises ValueError, with a part of a sentence that starts with what the file does.
@@ -218,8 +219,8 @@ def run(stream: io.BytesIO, tables: Tables) -> Any:
     machine = Machine(tables)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > MOST:
-                raise ValueError(f"it has more than {MOST} opcodes, which no network needs")
+            if count > most:
+                raise ValueError(f"it has more than {most} opcodes, which no network needs")
             step = STEPS.get(opcode.name)
             if step is None:
                 raise ValueError(f"it has the opcode {opcode.name}, which no network needs; nothing was run")

@@ -30,6 +30,8 @@ STORAGES = {
 }
 MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save's format without zip, which a storage writes itself in
 PROTOCOL = 1001
+HEAD = 1000  # opcodes before the numbers of a storage; torch writes 30
+MANY = 20_000  # storages; the largest published network has 600
 
 
 @dataclass(eq=False)
@@ -128,9 +130,9 @@ def _persistent(module: Any) -> Record:
     if type(module) is not dict or module.get("type") != "class" or type(module.get("state")) is not dict:
         raise ValueError("it has a persistent object that is no class with a state")
     name = module.get("class_name")
-    if not isinstance(name, str):
-        raise ValueError("it has a persistent object without the name of its class")
-    return Record(name[:60], module["state"])
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > 60:
+        raise ValueError("it has a persistent object without the name of a class")
+    return Record(name, module["state"])
 
 
 @dataclass
@@ -142,6 +144,8 @@ class Storages:
     def __call__(self, data: Any) -> Tensor:
         if type(data) is not bytes:
             raise ValueError("it has a storage that is not of bytes")
+        if len(self.seen) > MANY:
+            raise ValueError(f"it has more than {MANY} storages, which no network needs")
         if id(data) not in self.seen:
             self.seen[id(data)] = (data, storage(data))
         return self.seen[id(data)][1]
@@ -152,7 +156,7 @@ def storage(data: bytes) -> Tensor:
     stream = io.BytesIO(data)
     types = {("torch", name): dtype for name, dtype in STORAGES.items()}
     tables = Tables({}, values=frozenset(types), persistent=lambda pid: pid)
-    magic, protocol, system = (run(stream, tables) for _ in range(3))
+    magic, protocol, system = (run(stream, tables, HEAD) for _ in range(3))
     if (
         magic != MAGIC
         or protocol != PROTOCOL
@@ -160,8 +164,8 @@ def storage(data: bytes) -> Tensor:
         or system.get("little_endian") is not True
     ):
         raise ValueError("it has a storage in a format that is not torch's of 2016 to today, little-endian")
-    kind, cls, key, _, count, view = run(stream, tables)
-    keys = run(stream, tables)
+    kind, cls, key, _, count, view = run(stream, tables, HEAD)
+    keys = run(stream, tables, HEAD)
     if kind != "storage" or not isinstance(cls, Named) or keys != [key] or view is not None or type(count) is not int:
         raise ValueError("it has a storage that refers to another")
     dtype = types[cls.module, cls.name]

@@ -76,7 +76,7 @@ def build(class_name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Rebui
     known |= {*names, *kind.numbers, *kind.ignored, *IGNORED}
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"{class_name} has an argument that is not known here: {name[:60]}")
+            raise ValueError(f"{class_name} has an argument that is not known here: {name[:60]!r}")
         if name not in IGNORED:
             _check(name, value)
     size, channels, classes = _sizes(given)
@@ -103,7 +103,7 @@ def _check(name: str, value: Any) -> None:
     else:
         right = type(value) in (int, float) and math.isfinite(value)
     if not right:
-        raise ValueError(f"{name} is no value of a network: {str(value)[:60]}")
+        raise ValueError(f"{name} is no value of a network: {str(value)[:60]!r}")
 
 
 def _sizes(given: dict[str, Any]) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
         key = wrong[0]
         raise ValueError(
             f"{name}: {len(wrong)} of its tensors are not those of the network; "
-            f"{key[:80]} is {given.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
+            f"{key[:80]!r} is {given.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
         )
     floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     module.load_state_dict(floats, assign=True)
