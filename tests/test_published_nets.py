@@ -329,12 +329,21 @@ def test_a_preconditioned_network_is_its_equation(kind):
         ({"embedding_type": "learned"}, "embedding must be positional or fourier"),
         ({"encoder_type": "skip"}, "encoder standard or residual"),
         ({"decoder_type": "skip"}, "decoder_type must be standard"),
+        ({"model_channels": 10}, "model_channels must be a multiple of 4"),
+        ({"resample_filter": [1, 2, 1]}, "resample_filter must have 2 or 4 entries"),
+        ({"resample_filter": [0, 0]}, "resample_filter must have 2 or 4 entries"),
         ({"sigma_data": "0.5"}, "sigma_data is no value"),
     ],
 )
 def test_arguments_that_make_no_network_are_refused(changes, says):
     with pytest.raises(ValueError, match=says):
         edm_arguments.build("EDMPrecond", (), edm_files.TINY | changes)
+
+
+def test_heads_that_do_not_divide_are_refused():
+    kwargs = {"img_resolution": 8, "model_channels": 200, "channel_mult": [1], "attn_resolutions": [8]}
+    with pytest.raises(ValueError, match="200 channels cannot be divided among 3 heads"):
+        edm_arguments.build("EDMPrecond", (), kwargs)
 
 
 def test_classes_that_are_not_known_are_refused():
@@ -369,5 +378,7 @@ def test_state_dicts_are_data_only(tmp_path):
 def test_a_state_dict_of_another_network_is_refused():
     with pytest.raises(ValueError, match=r"tiny: 1 of its tensors are not those of the network; 'bias' is missing"):
         load(torch.nn.Linear(2, 3), {"weight": torch.ones(3, 2)}, "tiny")
+    with pytest.raises(ValueError, match=r"tiny: 'weight' is of type torch\.int64, expected numbers with a point"):
+        load(torch.nn.Linear(2, 3), {"weight": torch.ones(3, 2).long(), "bias": torch.ones(3)}, "tiny")
     with pytest.raises(ValueError, match="is no parameter of DDPM's network"):
         ddpm.renamed({"encoder.0.weight": torch.ones(1)}, 3)

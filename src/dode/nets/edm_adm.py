@@ -85,4 +85,7 @@ class EDMADM(nn.Module):
 
 
 def _block(channels_in: int, channels_out: int, style: Style, attends: bool) -> Block:
-    return Block(channels_in, channels_out, style, heads=channels_out // HEAD if attends else 0)
+    heads = channels_out // HEAD if attends else 0
+    if heads and channels_out % heads:
+        raise ValueError(f"{channels_out} channels cannot be divided among {heads} heads of attention")
+    return Block(channels_in, channels_out, style, heads)

@@ -117,6 +117,11 @@ def _sizes(given: dict[str, Any]) -> tuple[int, int, int]:
     size, halvings = given["img_resolution"], len(given.get("channel_mult", [1, 1, 1, 1])) - 1
     if size % (1 << halvings):
         raise ValueError(f"img_resolution {size} cannot be halved {halvings} times")
+    if given.get("model_channels", 128) % 4:
+        raise ValueError(f"model_channels must be a multiple of 4; got {given['model_channels']}")
+    taps = given.get("resample_filter", [1, 1])
+    if len(taps) not in (2, 4) or not sum(taps):
+        raise ValueError(f"resample_filter must have 2 or 4 entries, not all 0; got {taps}")
     if not 0 <= given.get("dropout", 0) < 1:
         raise ValueError(f"dropout must be from 0 to 1; got {given['dropout']}")
     return size, given["img_channels"], given["label_dim"]

@@ -19,8 +19,10 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
             f"{name}: {len(wrong)} of its tensors are not those of the network; "
             f"{key[:80]!r} is {given.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
         )
-    floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    module.load_state_dict(floats, assign=True)
+    whole = [key for key, value in tensors.items() if not value.is_floating_point()]
+    if whole:
+        raise ValueError(f"{name}: {whole[0]!r} is of type {tensors[whole[0]].dtype}, expected numbers with a point")
+    module.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
     module.eval().requires_grad_(False)
 
 
