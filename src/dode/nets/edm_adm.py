@@ -5,8 +5,17 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dode.nets.edm_blocks import Block, Conv, Style, norm, sinusoid
+from dode.nets.edm_levels import Levels, decoder, encoder
 
 HEAD = 64  # channels of an attention head
+
+
+def heads(channels: int) -> int:
+    """How many heads of attention so many channels have."""
+    count = channels // HEAD
+    if count and channels % count:
+        raise ValueError(f"{channels} channels cannot be divided among {count} heads of attention")
+    return count
 
 
 class EDMADM(nn.Module):
@@ -29,42 +38,17 @@ class EDMADM(nn.Module):
         super().__init__()
         self.channels = channels
         width = channels * embedding_width
-        self.map_augment = nn.Linear(augment, channels, bias=False) if augment else None  # of training; 0 in sampling
+        self.map_augment = nn.Linear(augment, channels, bias=False) if augment else None  # for training only
         self.map_layer0 = nn.Linear(channels, width)
         self.map_layer1 = nn.Linear(width, width)
         self.map_label = nn.Linear(classes, width, bias=False) if classes else None
         style = Style(width, dropout, 1e-5, (1, 1), 1.0, adaptive=True, project=False)
-
-        enc: dict[str, nn.Module] = {}
-        skips, now = [channels * widths[0]], channels * widths[0]
-        for level, factor in enumerate(widths):
-            size = f"{resolution >> level}x{resolution >> level}"
-            if level == 0:
-                enc[f"{size}_conv"] = Conv(in_channels, now, 3)
-            else:
-                enc[f"{size}_down"] = Block(now, now, style, down=True)
-                skips.append(now)
-            for i in range(blocks):
-                enc[f"{size}_block{i}"] = _block(now, channels * factor, style, resolution >> level in attention)
-                now = channels * factor
-                skips.append(now)
-        self.enc = nn.ModuleDict(enc)
-
-        dec: dict[str, nn.Module] = {}
-        for level, factor in reversed(list(enumerate(widths))):
-            size = f"{resolution >> level}x{resolution >> level}"
-            if level == len(widths) - 1:
-                dec[f"{size}_in0"] = _block(now, now, style, True)
-                dec[f"{size}_in1"] = Block(now, now, style)
-            else:
-                dec[f"{size}_up"] = Block(now, now, style, up=True)
-            for i in range(blocks + 1):
-                attends = resolution >> level in attention
-                dec[f"{size}_block{i}"] = _block(now + skips.pop(), channels * factor, style, attends)
-                now = channels * factor
-        self.dec = nn.ModuleDict(dec)
-        self.out_norm = norm(now, 1e-5)
-        self.out_conv = Conv(now, out_channels, 3)
+        levels = Levels(resolution, channels, widths, blocks, attention, style, heads, sparse=False)
+        self.enc, skips = encoder(levels, in_channels, channels * widths[0], residual=False)
+        up, last = decoder(levels, skips)
+        self.dec = nn.ModuleDict(up)
+        self.out_norm = norm(last, 1e-5)
+        self.out_conv = Conv(last, out_channels, 3)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         embedding = self.map_layer1(silu(self.map_layer0(sinusoid(noise, self.channels, reach=False))))
@@ -77,15 +61,6 @@ class EDMADM(nn.Module):
             skips.append(x)
         for layer in self.dec.values():
             assert isinstance(layer, Block)
-            if layer.channels_in != x.shape[1]:
-                x = torch.cat([x, skips.pop()], dim=1)
-            x = layer(x, embedding)
+            x = layer(x if layer.channels_in == x.shape[1] else torch.cat([x, skips.pop()], dim=1), embedding)
         out: Tensor = self.out_conv(silu(self.out_norm(x)))
         return out
-
-
-def _block(channels_in: int, channels_out: int, style: Style, attends: bool) -> Block:
-    heads = channels_out // HEAD if attends else 0
-    if heads and channels_out % heads:
-        raise ValueError(f"{channels_out} channels cannot be divided among {heads} heads of attention")
-    return Block(channels_in, channels_out, style, heads)

@@ -24,7 +24,7 @@ SHARED = {
 SONG = {
     "embedding_type": "embedding",
     "channel_mult_noise": "noise_width",
-    "encoder_type": "encoder",
+    "encoder_type": "encoder_type",
     "resample_filter": "filter",
 }
 NAMES = {"SongUNet": SHARED | SONG, "DhariwalUNet": SHARED}
@@ -63,22 +63,8 @@ def build(class_name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Rebui
     if args:
         raise ValueError(f"{class_name} is built from named arguments; the file has {len(args)} without names")
     kind = KINDS[class_name]
-    given: dict[str, Any] = {
-        "model_type": kind.network,
-        "label_dim": 0,
-        "img_channels": 3,
-        "decoder_type": "standard",
-    } | kwargs
-    names = NAMES.get(given["model_type"] if isinstance(given["model_type"], str) else "")
-    if names is None:
-        raise ValueError(f"model_type must be {' or '.join(NAMES)}; got {str(given['model_type'])[:60]!r}")
-    known = {"img_resolution", "img_channels", "label_dim", "label_dropout", "model_type", "decoder_type"}
-    known |= {*names, *kind.numbers, *kind.ignored, *IGNORED}
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"{class_name} has an argument that is not known here: {name[:60]!r}")
-        if name not in IGNORED:
-            _check(name, value)
+    given: dict[str, Any] = {"model_type": kind.network, "label_dim": 0, "img_channels": 3} | kwargs
+    names = _names(class_name, given)
     size, channels, classes = _sizes(given)
     options: dict[str, Any] = {ours: given[theirs] for theirs, ours in names.items() if theirs in given}
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
@@ -87,6 +73,21 @@ def build(class_name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Rebui
         model = made(size, channels, channels, classes, **options)
     network = Preconditioned(model, kind, {name: float(given[name]) for name in kind.numbers if name in given})
     return Rebuilt(network, (channels, size, size), classes, float(given.get("label_dropout", 0)), kind.low, kind.high)
+
+
+def _names(class_name: str, given: dict[str, Any]) -> dict[str, str]:
+    """The names of the raw network's arguments, theirs → ours; ValueError for an unknown name or a wrong value."""
+    names = NAMES.get(given["model_type"] if isinstance(given["model_type"], str) else "")
+    if names is None:
+        raise ValueError(f"model_type must be {' or '.join(NAMES)}; got {str(given['model_type'])[:60]!r}")
+    kind = KINDS[class_name]
+    own = {"img_resolution", "img_channels", "label_dim", "label_dropout", "model_type", "decoder_type"}
+    for name, value in given.items():
+        if name not in {*own, *names, *kind.numbers, *kind.ignored, *IGNORED}:
+            raise ValueError(f"{class_name} has an argument that is not known here: {name[:60]!r}")
+        if name not in IGNORED:
+            _check(name, value)
+    return names
 
 
 def _check(name: str, value: Any) -> None:
@@ -110,7 +111,7 @@ def _sizes(given: dict[str, Any]) -> tuple[int, int, int]:
     """Resolution, channels, classes; ValueError if they do not go together with the rest."""
     if "img_resolution" not in given:
         raise ValueError("the network's img_resolution is missing")
-    if given["decoder_type"] != "standard":
+    if given.get("decoder_type", "standard") != "standard":
         raise ValueError(
             f"decoder_type must be standard, as in the published networks; got {given['decoder_type'][:60]!r}"
         )
