@@ -40,16 +40,16 @@ def open_file(path: str | Path) -> Model:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no file at {path}")
+    kinds = {"class_name": str, "args": list, "kwargs": dict}
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("dode", "{}"))
+            known = isinstance(about, dict) and about.get("what") == WHAT
+            if not known or not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
+                raise ValueError(f"{path} was not written by dode convert edm, so its architecture is not known")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, json.JSONDecodeError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
-    kinds = {"class_name": str, "args": list, "kwargs": dict}
-    whole = isinstance(about, dict) and about.get("what") == WHAT
-    if not whole or not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
-        raise ValueError(f"{path} was not written by dode convert edm, so its architecture is not known")
     network = PickledNetwork(about["class_name"], tuple(about["args"]), about["kwargs"], tensors)
     return model_of(network, path.stem)
 
