@@ -162,10 +162,10 @@ def from_callable(
     """A model from fn(x, t), or fn(x, t, cond) if `cond` is given: x (B, *shape), t (B,) → output (B, *shape).
 
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
-    `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels there
-    are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns learned
-    variances as further channels.  A module is put into evaluation mode.  Raises ValueError if a first call fails to
-    return the shape of x.
+    `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels
+    there are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns
+    learned variances as further channels.  A module is put into evaluation mode.  Raises ValueError if a first call
+    fails to return the shape of x.
     """
     if null is not None and cond is None:
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")

@@ -95,6 +95,7 @@ class Recipe:
             prediction="noise",
             shape=self.shape,
             cond=classes_in_turn(classes) if classes else None,
+            classes=classes,
             variance=self.network.get("out_channels", 3) > self.shape[0],
             name=self.name,
         )
