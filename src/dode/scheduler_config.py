@@ -19,6 +19,7 @@ from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule, linear_betas, z
 Config = Mapping[str, Any]
 KINDS: dict[str, Kind] = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
 FAMILIES = ("vp", "edm", "flow")
+BESIDE = 2**-24  # the last ᾱ in place of 0
 CUT = 0.999  # largest beta of the cosine schedule, as in Nichol & Dhariwal 2021
 UNSUPPORTED = {
     "invert_sigmas": "times that run backward",
@@ -72,7 +73,10 @@ def schedule(config: Config, mu: float | None = None) -> Schedule:
     if kind == "flow":
         return Flow(shift=_shift(config, mu))
     squares = np.cumprod(1 - betas(config))
-    return DiscreteVP(zero_terminal_snr(squares) if config.get("rescale_betas_zero_snr") else squares)
+    if not config.get("rescale_betas_zero_snr"):
+        return DiscreteVP(squares)
+    # at alpha = 0 noise says nothing of the data: such networks start just beside it, where diffusers starts them
+    return DiscreteVP(zero_terminal_snr(squares, BESIDE if config["prediction_type"] == "epsilon" else 0.0))
 
 
 def _shift(config: Config, mu: float | None) -> float:
