@@ -140,6 +140,14 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         return torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32)
 
     @property
+    def betas(self) -> Tensor:
+        """β at the training times, of ᾱ as it is after a rescaling: (num_train_timesteps,) float32."""
+        if not isinstance(self.schedule, DiscreteVP):
+            raise AttributeError("only schedules of betas have betas")
+        squares = self.schedule.alphas_cumprod
+        return torch.tensor(1 - squares / np.append(1.0, squares[:-1]), dtype=torch.float32)
+
+    @property
     def step_index(self) -> int | None:
         """Evaluations that lie behind, from the start of the timesteps."""
         return self._step_index
