@@ -20,6 +20,10 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers  # n
 import dode  # noqa: E402
 from dode.diffusers import DODEScheduler  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"  # np.array(tensor), by numpy 2
+)
+
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
 
@@ -40,6 +44,53 @@ def loop(scheduler, x, count=None, network=toy, **options):
     for t in scheduler.timesteps:
         x = scheduler.step(network(scheduler.scale_model_input(x, t), t), t, x).prev_sample
     return x
+
+
+FAMILIES = {
+    "vp": {},
+    "vp-other": {
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "leading",
+        "steps_offset": 1,
+        "method": "deis-2",
+    },
+    "edm": {"noise_schedule": "edm", "sigma_max": 50.0, "sigma_data": 0.7},
+    "flow": {"noise_schedule": "flow", "prediction_type": "flow_prediction", "shift": 3.0},
+    "flow-data": {"noise_schedule": "flow", "prediction_type": "sample"},
+}
+COMPATIBLE = [
+    name
+    for name in [scheduler.name for scheduler in KarrasDiffusionSchedulers]
+    if getattr(diffusers, name).__module__.startswith("diffusers.schedulers")  # others need packages not installed here
+]
+
+
+UNCHOSEN = "_use_default_values"
+
+
+def same(config):
+    """A configuration, but for the list of what nobody chose."""
+    return {key: value for key, value in config.items() if key != UNCHOSEN}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", COMPATIBLE)
+def test_compatibles(name, family):
+    """To any other scheduler and back nothing of ours is lost, nor do defaults become choices."""
+    ours = DODEScheduler(**FAMILIES[family])
+    assert name in {compatible.__name__ for compatible in ours.compatibles}
+    back = DODEScheduler.from_config(getattr(diffusers, name).from_config(ours.config).config)
+    assert {key: back.config[key] for key in ours.config if key != UNCHOSEN} == same(ours.config)
+    assert set(back.config[UNCHOSEN]) == set(ours.config[UNCHOSEN])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_from_pretrained(family, tmp_path):
+    ours = DODEScheduler(**FAMILIES[family])
+    ours.save_pretrained(tmp_path)
+    again = DODEScheduler.from_pretrained(tmp_path)
+    assert same(again.config) == same(ours.config)
 
 
 def test_betas_are_those_of_the_schedule():

@@ -46,7 +46,7 @@ def adopted(config: Config) -> dict[str, Any]:
     kind = family(config)
     found["noise_schedule"] = kind
     if kind == "flow":
-        found["prediction_type"] = "flow_prediction"
+        found.setdefault("prediction_type", "flow_prediction")
         if config.get("use_flow_sigmas"):
             found["shift"] = config.get("flow_shift", 1.0)
     return found
