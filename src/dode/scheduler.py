@@ -82,6 +82,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             self.register_to_config(calibration=content(calibration))
         if trained_betas is not None:
             self.register_to_config(trained_betas=np.asarray(trained_betas).tolist())
+        # another scheduler hands on what is no default: it must hand on whose schedule this is
+        usual = [key for key in self.config.get("_use_default_values", ()) if key != "noise_schedule"]
+        if usual:
+            self.register_to_config(_use_default_values=usual)
         settings.check(self.config)
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
