@@ -20,9 +20,10 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers  # n
 import dode  # noqa: E402
 from dode.diffusers import DODEScheduler  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"  # np.array(tensor), by numpy 2
-)
+pytestmark = [  # diffusers' schedulers make numpy arrays of tensors, and tensors of numpy's numbers
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
+]
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
