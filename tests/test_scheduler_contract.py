@@ -3,22 +3,14 @@
 The suite itself runs by `benchmarks/diffusers_suite.py`; docs/results/diffusers-suite.md is its last run.
 """
 
-import copy
-import json
-import math
-import warnings
-
+import diffusers
 import numpy as np
 import pytest
 import torch
-from problems import BETAS, CATALOGUE, LAMBDAS, distilled, gaussian_model
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from problems import BETAS
 
-diffusers = pytest.importorskip("diffusers")
-
-from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers  # noqa: E402
-
-import dode  # noqa: E402
-from dode.diffusers import DODEScheduler  # noqa: E402
+from dode.diffusers import DODEScheduler
 
 pytestmark = [  # diffusers' schedulers make numpy arrays of tensors, and tensors of numpy's numbers
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
