@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-DEV := accelerate diffusers hypothesis mypy pytest pytest-xdist ruff transformers
+DEV := accelerate diffusers einops hypothesis mypy pytest pytest-xdist ruff transformers
 
 .PHONY: demo test lint bench clean
 
@@ -30,6 +30,7 @@ bench: .venv/dev
 
 .venv/dev: .venv/installed
 	$(PIP) install --quiet -c constraints.txt $(DEV)
+	$(PIP) install --quiet -c constraints.txt --no-deps azula  # it asks for torchvision, for one of its plugins
 	touch $@
 
 clean:

@@ -47,6 +47,12 @@ def test_the_numpy_example_distils():
     assert fitted < plain / 2
 
 
+def test_the_kdiffusion_example_distils(capsys):
+    plain, fitted = runpy.run_path(str(ROOT / "examples/kdiffusion_sampler.py"))["main"](samples=40)
+    assert fitted < plain / 2
+    assert "8 evaluations, RMS" in capsys.readouterr().out
+
+
 def test_readme_names_the_two_commands():
     text = (ROOT / "README.md").read_text()
     assert "make demo" in text

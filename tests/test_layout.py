@@ -12,17 +12,18 @@ LAYERS = [
     ["schedule"],
     ["prediction"],
     ["methods"],
-    ["grid", "plan"],
-    ["tracing", "formulations"],
+    ["grid", "plan", "scaling"],
+    ["tracing", "formulations", "lists"],
     ["solvers"],
     ["sampling", "midrun"],
     ["conditions", "denoiser", "noise", "fingerprints"],
     ["model", "reference"],
     ["analytic", "distillation", "teacher", "calibration"],
     ["samplers", "course"],
-    ["distilled", "nets", "scheduler_config"],
-    ["scheduling"],
-    ["watching", "hub"],
+    ["distilled", "nets", "levels", "scheduler_config"],
+    ["kdiffusion", "scheduling"],
+    ["comfyui", "azula", "watching", "hub"],
+    ["nodes"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
     ["evaluate", "weights"],
@@ -66,7 +67,9 @@ def test_import_loads_no_more_than_numpy_and_torch():
     assert {"numpy", "torch"} <= loaded(names)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"], ["export"], ["import"]]
+)
 def test_help_is_light(command):
     statement = f"""
 from dode.cli import app

@@ -89,6 +89,18 @@ def test_a_cut_step_goes_on_by_order_one_from_node_to_node(options):
     np.testing.assert_allclose(rest.use[:2], one_each[0].use[:2], rtol=1e-12)
 
 
+def test_a_cut_step_may_go_on_from_elsewhere():
+    vp = SCHEDULES["vp"]
+    plan, chosen = made("edm", "vp", 5)
+    between = vp.node((plan.nodes[0].t + plan.nodes[2].t) / 2)
+    rest = tail(plan, 1, chosen, vp, [between])
+    assert rest.nodes == (between, *plan.nodes[2:])
+    assert rest.fresh == (True, True, False, True)
+    for k, cut in ((1, [between, between]), (2, [between])):
+        with pytest.raises(ValueError, match=r"are left of the step that is cut; got"):
+            tail(plan, k, chosen, vp, cut)
+
+
 def test_heuns_second_evaluation_alone_moves_nothing():
     """It stands where the next step starts, so there is no way left to go."""
     plan, chosen = made("edm", "edm", 5)

@@ -9,7 +9,7 @@ from problems import CATALOGUE, MISSING, SCHEDULES, counts, gaussian, gaussian_m
 
 import dode
 from dode.course import Course, students
-from dode.distilled import _lessons, calls
+from dode.distilled import calls, lessons_of
 from dode.grid import grid, refine, same
 from dode.solvers import METHODS
 from dode.solvers.budget import build
@@ -22,7 +22,7 @@ def classes(where, **options):
     for name in CATALOGUE:
         if (name, where) not in MISSING:
             asked += students(model, [name], counts(name, 5, 10, 20), None, course, {})
-    return asked, _lessons(model, asked)
+    return asked, lessons_of(model, asked)
 
 
 @pytest.mark.parametrize("where", ["discrete", "edm", "vp", "flow"])
@@ -60,7 +60,7 @@ def test_calls_are_known_before():
     assert calls(asked, lessons) == lessons[0][0].plan.nfe + sum(one.nfe for one in asked)
     model = gaussian_model("vp")
     one = students(model, ["ddim:formulation=la:lam=0.2", "ddim:formulation=fixed"], [5], None, Course(scale=2), {})
-    assert calls(one, _lessons(model, one)) == 10 + 5 * len(one[1].course.constants())  # a given λ needs no run
+    assert calls(one, lessons_of(model, one)) == 10 + 5 * len(one[1].course.constants())  # a given λ needs no run
 
 
 def test_default_teachers_are_the_papers():
@@ -84,12 +84,12 @@ def test_a_teacher_that_needs_even_steps_has_them(where, nfe, groups):
     """On refinements of its students' grids, nothing inserted; so one run serves nested grids only."""
     model, schedule = gaussian_model(where), SCHEDULES[where]
     asked = students(model, ["ipndm"], nfe, None, Course(), {})
-    lessons = _lessons(model, asked)
+    lessons = lessons_of(model, asked)
     assert [[asked[i].nfe for i in members] for _, members in lessons] == groups
     for (lesson, _), group in zip(lessons, groups, strict=True):
         assert lesson.plan.nodes == refine(grid(schedule, group[0]), 10, schedule).nodes
     asked = students(model, ["ipndm"], nfe, None, Course(teacher="ddim"), {})
-    assert len(_lessons(model, asked)) == 1
+    assert len(lessons_of(model, asked)) == 1
 
 
 @pytest.mark.parametrize("teacher", ["dpm-solver++2m", "edm", "deis-3", "dpm-solver-3"])

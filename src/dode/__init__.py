@@ -7,8 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dode import analytic, distillation, grid, plan, prediction, sampling, schedule, solvers, tracing
+    from dode import (
+        analytic,
+        distillation,
+        grid,
+        kdiffusion,
+        lists,
+        plan,
+        prediction,
+        sampling,
+        schedule,
+        solvers,
+        tracing,
+    )
+    from dode.azula import from_azula
     from dode.distilled import distill
+    from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
     from dode.model import Model, from_callable
     from dode.pipeline_model import from_diffusers
@@ -27,8 +41,10 @@ _HOMES = {
     "Sampler": "samplers",
     "bundled": "weights",
     "distill": "distilled",
+    "from_azula": "azula",
     "from_callable": "model",
     "from_diffusers": "pipeline_model",
+    "from_kdiffusion": "kdiffusion",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",
@@ -39,6 +55,8 @@ _MODULES = (
     "evaluate",
     "grid",
     "hub",
+    "kdiffusion",
+    "lists",
     "plan",
     "prediction",
     "sampling",
@@ -57,9 +75,13 @@ __all__ = [
     "bundled",
     "distill",
     "distillation",
+    "from_azula",
     "from_callable",
     "from_diffusers",
+    "from_kdiffusion",
     "grid",
+    "kdiffusion",
+    "lists",
     "load",
     "plan",
     "prediction",

@@ -149,6 +149,12 @@ def checked(content: Any, where: str) -> Json:
     return content
 
 
+def is_calibration(path: str | Path) -> bool:
+    """Does this file say that it is one? It may still be damaged."""
+    path = Path(path)
+    return path.is_file() and '"what": "dode calibration"' in path.read_text(errors="replace")
+
+
 def choose(content: Json, model: Json, guidance: float | None, nfe: int | None) -> Json:
     """The plan for this model, guidance and number of evaluations."""
     match(content, model)

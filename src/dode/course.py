@@ -128,7 +128,7 @@ def students(
     model: Model,
     names: Sequence[str],
     counts: Sequence[int],
-    where: str | Sequence[float] | None,
+    where: str | Sequence[float] | Grid | None,
     course: Course,
     options: SolverOptions,
 ) -> list[Student]:

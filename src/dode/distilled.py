@@ -9,6 +9,7 @@ import torch
 from dode.conditions import rows
 from dode.course import RHO, Course, SolverOptions, Student, students
 from dode.distillation import Batch, Fit, Solution, fit, search
+from dode.grid import Grid
 from dode.model import Model
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
 from dode.solvers.names import read
@@ -32,7 +33,7 @@ class Options(SolverOptions, total=False):
     lam: float | str | None
     carry: bool
     states: str
-    grid: str | Sequence[float] | None
+    grid: str | Sequence[float] | Grid | None
     end: str
     batch: int
     progress: Progress | None
@@ -63,7 +64,7 @@ def distill(
     lam: float | str | None = None,
     carry: bool = True,
     states: str = "student",
-    grid: str | Sequence[float] | None = None,
+    grid: str | Sequence[float] | Grid | None = None,
     end: str = "data",
     batch: int = 50,
     progress: Progress | None = None,

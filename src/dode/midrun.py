@@ -18,13 +18,13 @@ from dode.solvers import METHODS
 from dode.tracing import trace
 
 
-def tail(plan: Plan, k: int, method: Method, schedule: Schedule) -> Plan:
+def tail(plan: Plan, k: int, method: Method, schedule: Schedule, cut: Sequence[Node] = ()) -> Plan:
     """The plan from evaluation k on: N − k evaluations at plan.nodes[k:].
 
     method: the one that made the plan, with its options; schedule: the one it was made on.  If evaluation k stands
-    inside a step, the rest of that step becomes steps of order 1 from node to node.  A row of mix is kept if it reads
-    only outputs from k on, else it is the base's.  Raises ValueError for a method that cannot start in the middle, and
-    if it would ask at other nodes than the plan has.
+    inside a step, the rest of that step becomes steps of order 1 from node to node: the plan's inner nodes, or as many
+    others, `cut`.  A row of mix is kept if it reads only outputs from k on, else it is the base's.  Raises ValueError
+    for a method that cannot start in the middle, and if it would ask at other nodes than the plan has.
     """
     if not 0 <= k < plan.nfe:
         raise ValueError(f"a plan of {plan.nfe} evaluations starts at 0 … {plan.nfe - 1}; got {k}")
@@ -36,10 +36,14 @@ def tail(plan: Plan, k: int, method: Method, schedule: Schedule) -> Plan:
         raise ValueError(
             f"{method.label} cannot start in the middle of a run, since churn moves its nodes; leave it out"
         )
+    inner = cut_at(plan, k)
+    if cut and len(cut) != len(inner):
+        raise ValueError(f"{len(inner)} evaluations are left of the step that is cut; got {len(cut)} nodes for them")
+    nodes = (*(cut or [plan.nodes[j] for j in inner]), *plan.nodes[inner.stop :])
     methods, starts = _remaining(plan, k, method)
-    base = trace(methods, starts, schedule, plan.kind)
-    if len(base.nodes) != len(plan.nodes) - k or not all(map(same, base.nodes, plan.nodes[k:])):
-        ours, theirs = (", ".join(f"{node.t:g}" for node in nodes) for nodes in (base.nodes, plan.nodes[k:]))
+    base = trace(methods, [*nodes[: len(inner)], *starts[len(inner) :]], schedule, plan.kind)
+    if not _stand(base, nodes):
+        ours, theirs = (", ".join(f"{node.t:g}" for node in some) for some in (base.nodes, nodes))
         raise ValueError(
             f"{method.label} would stand at t = {ours}, the plan at {theirs}; "
             "give the method, options and schedule that made the plan"
@@ -47,11 +51,21 @@ def tail(plan: Plan, k: int, method: Method, schedule: Schedule) -> Plan:
     return replace(base, mix=_kept(plan, base, k), carry=plan.carry, free=plan.free)
 
 
+def _stand(base: Plan, nodes: Sequence[Node]) -> bool:
+    """Are these the plan's nodes?"""
+    return len(base.nodes) == len(nodes) and all(map(same, base.nodes, nodes))
+
+
+def cut_at(plan: Plan, k: int) -> range:
+    """The evaluations from k on of a step that starts before k; empty if a step starts at k."""
+    return range(k, next((j for j in range(k, plan.nfe) if plan.fresh[j]), plan.nfe))
+
+
 def _remaining(plan: Plan, k: int, method: Method) -> tuple[list[Method], list[Node]]:
     """One method for each step that is left, and where these steps start, with the end."""
     ladder = _ladder(method)
     opens = [j for j, fresh in enumerate(plan.fresh) if fresh and j >= k] + [plan.nfe]
-    cut = range(k, opens[0])  # evaluations of a step that started before k
+    cut = cut_at(plan, k)
     sizes = [b - a for a, b in pairwise(opens)]
     missing = sorted(set(sizes) - set(ladder))
     if missing:
@@ -82,10 +96,10 @@ def _kept(plan: Plan, base: Plan, k: int) -> Array:
     return mix
 
 
-def beginning(levels: Sequence[float], wanted: Sequence[float], rtol: float) -> int | None:
-    """Where `wanted` starts as the tail of `levels`, equal within rtol; None if it is no tail."""
-    k = len(levels) - len(wanted)
-    if k < 0 or len(wanted) < 2:
-        return None
-    close = all(abs(a - b) <= rtol * abs(a) for a, b in zip(levels[k:], wanted, strict=True))
-    return k if close else None
+def made_by(plan: Plan, method: Method, schedule: Schedule) -> bool:
+    """Is this the base of the plan: would the method on this schedule stand at its nodes with its coefficients?"""
+    base = trace(*_remaining(plan, 0, method), schedule, plan.kind)
+    return _stand(base, plan.nodes) and all(
+        np.allclose(getattr(base, name), getattr(plan, name), rtol=1e-9, atol=1e-12)
+        for name in ("start", "use", "blend")
+    )

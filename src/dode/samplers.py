@@ -157,15 +157,16 @@ def sampler(
     method: str,
     *,
     nfe: int,
-    grid: str | Sequence[float] | None = None,
+    grid: str | Sequence[float] | Grid | None = None,
     end: str = "data",
     **options: Any,
 ) -> Sampler:
     """The plain solver with this many network evaluations; `dode.distill` gives the distilled one.
 
     method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
-    keywords, inner="time".  grid: trailing, leading, linspace, logsnr, karras, published, or the times themselves; end:
-    "data" or "t_min".  docs/solvers.md has the options of every solver.
+    keywords, inner="time".  grid: trailing, leading, linspace, logsnr, karras, published, a list that others published
+    (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".  docs/solvers.md has the
+    options of every solver.
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")

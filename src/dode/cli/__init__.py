@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import compare, demo, distill, inspect, methods, sample
+from dode.cli import compare, demo, distill, export, import_, inspect, methods, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +15,8 @@ app = typer.Typer(
 )
 for command in (demo.demo, distill.distill, sample.sample, compare.compare, inspect.inspect, methods.methods):
     app.command()(command)
+app.command()(export.export)
+app.command("import")(import_.import_)  # no function can have that name
 
 
 def main() -> None:

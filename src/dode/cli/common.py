@@ -34,7 +34,10 @@ Negative = Annotated[str, typer.Option(help="What guidance steers away from.")]
 Threshold = Annotated[float | None, typer.Option(help="Clip the predicted data to ±THRESHOLD.")]
 Quantile = Annotated[float | None, typer.Option(help="With --threshold: dynamic thresholding at this quantile.")]
 End = Annotated[str, typer.Option(help="Where sampling ends: data, or t_min, the cleanest time of the network.")]
-Grid = Annotated[str | None, typer.Option(help="trailing, leading, linspace, logsnr, karras or published.")]
+Grid = Annotated[
+    str | None,
+    typer.Option(help="trailing, leading, linspace, logsnr, karras, published, a list or file of dode import."),
+]
 
 
 def counts(text: str) -> list[int]:

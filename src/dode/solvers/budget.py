@@ -6,6 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from dode import lists
 from dode.grid import Grid, grid
 from dode.methods import Method
 from dode.plan import Plan
@@ -68,6 +69,8 @@ def build(
     given by hand and methods that need steps of one length have one node a step.  Raises ValueError if the grid starts
     far from where x_T stands, t_max.
     """
+    if isinstance(where, str) and lists.published(where):
+        where = lists.placed(where, schedule, nfe, end)
     ends = (schedule.t_max, schedule.t_end if end == "data" else schedule.t_min)
     if isinstance(where, Grid):
         if len(where.nodes) != nfe + 1 or method.warmup:

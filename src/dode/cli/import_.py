@@ -1,0 +1,44 @@
+"""dode import."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dode.cli import common
+
+
+def import_(
+    numbers: Annotated[
+        str | None, typer.Argument(help="A list: 14.6,6.5,…,0, or a text file of it, or a published one by name.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Grid file to write, for --grid.")] = None,
+    times: Annotated[bool, typer.Option("--times", help="The numbers are the model's times, not sigma/alpha.")] = False,
+    name: Annotated[str, typer.Option(help="What to call the list.")] = "list",
+    about: Annotated[str, typer.Option(help="The model that it is for.")] = "",
+    source: Annotated[str, typer.Option(help="Where it is from.")] = "",
+) -> None:
+    """Make a grid for --grid from a list of sigmas or times; without a list, show the published ones."""
+    import json
+    from dataclasses import replace
+
+    from dode import lists
+    from dode.calibration import replace_text
+
+    if numbers is None:
+        for known in lists.NAMES:
+            one = lists.read(known)
+            print(f"{known}: {one.about}. NFE {', '.join(map(str, one.lists))}. {one.source}")
+        return
+    if output is None:
+        raise ValueError("give -o FILE.json, the grid file to write; dode export shows the numbers of a list")
+    common.writable(output)
+    if output.suffix != ".json":
+        raise ValueError(f"a grid file ends with .json, so that --grid knows it; got {output}")
+    if numbers in lists.NAMES:
+        listed = lists.read(numbers)
+    else:
+        text = Path(numbers).read_text() if Path(numbers).is_file() else numbers
+        listed = replace(lists.parsed(text, "times" if times else "sigmas", name), about=about, source=source)
+    replace_text(output, json.dumps(lists.as_json(listed), indent=1) + "\n")
+    print(f"written: {output}; use it with --grid {output}")

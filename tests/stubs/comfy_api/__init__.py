@@ -1,0 +1,1 @@
+"""A stand-in for ComfyUI's V3 node interface."""

@@ -1,0 +1,9 @@
+"""ComfyUI's folders, for tests."""
+
+import tempfile
+
+folder = tempfile.mkdtemp()
+
+
+def get_output_directory():
+    return folder
