@@ -224,6 +224,41 @@ def test_custom_sigmas():
             edm.set_timesteps(**wrong)
 
 
+@pytest.mark.parametrize("name", ["ddim", "dpm-solver++2m", "dpm-solver-2"])
+@pytest.mark.parametrize("times", [[999, 500, 500, 1], [999, 1, 500], [999, 0]])
+def test_custom_times_must_fall(name, times):
+    scheduler = DODEScheduler(method=name, final_sigmas_type="sigma_min")
+    with pytest.raises(ValueError, match="must fall strictly, and end before t = 0; got 999"):
+        scheduler.set_timesteps(timesteps=times)
+    with pytest.raises(ValueError, match="must fall strictly"):
+        scheduler.set_timesteps(sigmas=[10.0, 10.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["ddim", "ipndm", "pndm", "deis-3"])
+def test_options_of_the_grid_are_those_of_every_method(name):
+    """steps_offset, rho and shift_terminal, for methods that make whole steps first too."""
+    (count,) = counts(name, 6)
+    for config, change in (
+        ({"timestep_spacing": "leading"}, {"steps_offset": 1}),
+        ({"noise_schedule": "edm"}, {"rho": 3.0}),
+        (FAMILIES["flow"], {"shift_terminal": 0.1}),
+    ):
+        with_it, without = (DODEScheduler(method=name, **config | more) for more in (change, {}))
+        got, wanted = end_of(with_it, count)
+        torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-7)
+        without.set_timesteps(count)
+        moved = with_it.timesteps.double() - without.timesteps.double()
+        if "steps_offset" in change:
+            assert (moved == 1).all()
+        elif "rho" in change:
+            opened = [node.sigma for node, fresh in zip(with_it.plan.nodes, with_it.plan.fresh, strict=False) if fresh]
+            lengths = np.diff(np.array(opened) ** (1 / 3))
+            np.testing.assert_allclose(lengths, lengths[0], rtol=1e-9)
+        else:
+            assert with_it.timesteps[-1] == pytest.approx(100, rel=1e-6)
+            assert without.timesteps[-1] > 101
+
+
 @pytest.mark.parametrize("how", ["register_to_config", "_internal_dict"])
 def test_a_config_changed_after_construction_is_read_at_the_next_run(how):
     """StableDiffusionPipeline replaces the dictionary itself."""
