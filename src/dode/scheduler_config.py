@@ -7,6 +7,7 @@ preconditioning outside the network) and "flow".
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,9 @@ def given_grid(config: Config, schedule: Schedule, values: Sequence[float], leve
     else:
         nodes = [_at(schedule, value) for value in values]
     last = schedule.node(schedule.t_min if end(config) == "t_min" else schedule.t_end)
+    if not all(s.logsnr < t.logsnr for s, t in pairwise([*nodes, last])):
+        said = ", ".join(f"{value:g}" for value in values)
+        raise ValueError(f"times and levels must fall strictly, and end before t = {last.t:g}; got {said}")
     made = Grid((*nodes, last), "t", "times", shift=schedule.shift if isinstance(schedule, Flow) else 1.0)
     if config.get("shift_terminal") and levels:
         made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))
