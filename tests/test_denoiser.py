@@ -106,6 +106,11 @@ def test_dynamic_thresholding_is_saharias():
     s = 2 + 0.25  # numpy-style quantile of (0.1, 0.4, 2, 3) at 0.75
     torch.testing.assert_close(out[0], x0[0].clamp(-s, s) / s, rtol=1e-6, atol=0)
     torch.testing.assert_close(out[1], x0[1], rtol=0, atol=0)
+    # the least |x̂₀|, within the limits
+    torch.testing.assert_close(Threshold(0.05, 0.0)(x0)[0], x0[0].clamp(-0.1, 0.1) / 2, rtol=1e-6, atol=0)
+    for quantile in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=r"quantile within \[0, 1\]"):
+            Threshold(1.0, quantile)
 
 
 def test_learned_variances_are_dropped_and_only_where_declared():

@@ -32,8 +32,8 @@ class Threshold:
     most: float = math.inf
 
     def __post_init__(self) -> None:
-        if not self.limit > 0 or not (self.quantile is None or 0 < self.quantile <= 1):
-            raise ValueError(f"limit must be above 0 and quantile within (0, 1]; got {self.limit}, {self.quantile}")
+        if not self.limit > 0 or not (self.quantile is None or 0 <= self.quantile <= 1):
+            raise ValueError(f"limit must be above 0 and quantile within [0, 1]; got {self.limit}, {self.quantile}")
 
     def __call__(self, x0: Tensor) -> Tensor:
         if self.quantile is None:

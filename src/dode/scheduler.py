@@ -82,6 +82,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             self.register_to_config(calibration=content(calibration))
         if trained_betas is not None:
             self.register_to_config(trained_betas=np.asarray(trained_betas).tolist())
+        # another scheduler hands on what is no default: it must hand on whose schedule this is
+        usual = [key for key in self.config.get("_use_default_values", ()) if key != "noise_schedule"]
+        if usual:
+            self.register_to_config(_use_default_values=usual)
         settings.check(self.config)
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
@@ -138,6 +142,14 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         if not isinstance(self.schedule, DiscreteVP):
             raise AttributeError("only schedules of betas have alphas_cumprod")
         return torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32)
+
+    @property
+    def betas(self) -> Tensor:
+        """β at the training times, of ᾱ as it is after a rescaling: (num_train_timesteps,) float32."""
+        if not isinstance(self.schedule, DiscreteVP):
+            raise AttributeError("only schedules of betas have betas")
+        squares = self.schedule.alphas_cumprod
+        return torch.tensor(1 - squares / np.append(1.0, squares[:-1]), dtype=torch.float32)
 
     @property
     def step_index(self) -> int | None:

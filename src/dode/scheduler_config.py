@@ -7,6 +7,7 @@ preconditioning outside the network) and "flow".
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule, linear_betas, z
 Config = Mapping[str, Any]
 KINDS: dict[str, Kind] = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
 FAMILIES = ("vp", "edm", "flow")
+BESIDE = 2**-24  # the last ᾱ in place of 0
 CUT = 0.999  # largest beta of the cosine schedule, as in Nichol & Dhariwal 2021
 UNSUPPORTED = {
     "invert_sigmas": "times that run backward",
@@ -47,7 +49,7 @@ def adopted(config: Config) -> dict[str, Any]:
     kind = family(config)
     found["noise_schedule"] = kind
     if kind == "flow":
-        found["prediction_type"] = "flow_prediction"
+        found.setdefault("prediction_type", "flow_prediction")
         if config.get("use_flow_sigmas"):
             found["shift"] = config.get("flow_shift", 1.0)
     return found
@@ -74,7 +76,10 @@ def schedule(config: Config, mu: float | None = None) -> Schedule:
     if kind == "flow":
         return Flow(shift=_shift(config, mu))
     squares = np.cumprod(1 - betas(config))
-    return DiscreteVP(zero_terminal_snr(squares) if config.get("rescale_betas_zero_snr") else squares)
+    if not config.get("rescale_betas_zero_snr"):
+        return DiscreteVP(squares)
+    # at alpha = 0 noise says nothing of the data: such networks start just beside it, where diffusers starts them
+    return DiscreteVP(zero_terminal_snr(squares, BESIDE if config["prediction_type"] == "epsilon" else 0.0))
 
 
 def _shift(config: Config, mu: float | None) -> float:
@@ -207,6 +212,9 @@ def given_grid(config: Config, schedule: Schedule, values: Sequence[float], leve
     else:
         nodes = [_at(schedule, value) for value in values]
     last = schedule.node(schedule.t_min if end(config) == "t_min" else schedule.t_end)
+    if not all(s.logsnr < t.logsnr for s, t in pairwise([*nodes, last])):
+        said = ", ".join(f"{value:g}" for value in values)
+        raise ValueError(f"times and levels must fall strictly, and end before t = {last.t:g}; got {said}")
     made = Grid((*nodes, last), "t", "times", shift=schedule.shift if isinstance(schedule, Flow) else 1.0)
     if config.get("shift_terminal") and levels:
         made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))

@@ -17,7 +17,7 @@ from dode.midrun import tail
 from dode.plan import Plan
 from dode.sampling import State
 from dode.schedule import Schedule
-from dode.solvers.budget import build
+from dode.solvers.budget import build, steps
 from dode.solvers.names import read
 
 MISSING = ("error", "base")
@@ -105,12 +105,17 @@ def choose(
 
 def _plain(config: settings.Config, schedule: Schedule, name: str, count: int, given: Grid | None) -> Choice:
     method = read(name).method
-    kind = settings.prediction(config)
-    if given is None and (method.warmup or method.even):  # these need whole grids by name
-        plan, _ = build(method, count, schedule, kind, settings.spacing(config), settings.end(config))
-    else:
-        made = given or settings.default_grid(config, schedule, count)
-        plan, _ = build(method, count, schedule, kind, made)
+    where: Grid | list[float] | None = given
+    if given is None and method.warmup:  # its first steps take several evaluations each: one node a step
+        whole = len(steps(method, count, schedule.node(schedule.t_max), schedule.node(schedule.t_end)))
+        where = [node.t for node in settings.default_grid(config, schedule, whole).nodes]
+    plan, _ = build(
+        method,
+        count,
+        schedule,
+        settings.prediction(config),
+        where or settings.default_grid(config, schedule, count),
+    )
     return Choice(plan, schedule, method)
 
 
