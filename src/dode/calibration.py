@@ -64,7 +64,7 @@ def plan_to_json(plan: Plan) -> Json:
         "blend": plan.blend.tolist(),
         "noise": list(plan.added),
         "table": plan.table.tolist(),
-    }
+    } | ({} if plan.told is None else {"told": plan.told.tolist()})
 
 
 def plan_from_json(data: Json) -> Plan:
@@ -73,7 +73,8 @@ def plan_from_json(data: Json) -> Plan:
     nodes = tuple(Node(*node) for node in data["nodes"])
     noise = np.array(data["noise"]) if "noise" in data else None  # files of the first version have none
     fresh = tuple(data["fresh"])
-    return Plan(data["space"], nodes, fresh, **arrays, noise=noise, carry=data["carry"], free=data["free"])
+    told = np.array(data["told"]) if "told" in data else None
+    return Plan(data["space"], nodes, fresh, **arrays, noise=noise, carry=data["carry"], free=data["free"], told=told)
 
 
 def checksum(content: Json) -> str:

@@ -53,7 +53,7 @@ def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, var
         wide = torch.promote_types(x.dtype, torch.float32)  # bfloat16 would round 999 to 1000
         time = torch.full((len(x),), node.t, dtype=wide, device=x.device)
         # copies: a network may work in place, or hand out the same buffer at every call
-        output = network(x.clone(), time.round().long() if integer else time, cond)
+        output = network(x.clone(), time.long() if integer and node.t == round(node.t) else time, cond)
         if not isinstance(output, Tensor):
             raise ValueError(f"the network must return a tensor; it returned {type(output).__name__}")
         if variance and output.ndim > 1:

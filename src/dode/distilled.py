@@ -1,11 +1,13 @@
 """`dode.distill`: one teacher run, then a fit for each solver and number of evaluations asked for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
 
+from dode.auto import QUICK, Budget, tuned
 from dode.conditions import rows
 from dode.course import RHO, Course, SolverOptions, Student, students
 from dode.distillation import Batch, Fit, Solution, fit, search
@@ -15,6 +17,7 @@ from dode.samplers import Provenance, Sampler, dtype_name, where_made
 from dode.solvers.names import read
 from dode.teacher import Lesson, lessons, teach
 
+SAMPLES = 100  # the paper's |B|
 Progress = Callable[[int, int], None]  # (network calls done, network calls in all), a call being one batch
 
 
@@ -23,7 +26,7 @@ class Options(SolverOptions, total=False):
 
     teacher: str | None
     scale: int
-    samples: int
+    samples: int | None
     seed: int
     cond: Any
     noise: Any
@@ -36,6 +39,8 @@ class Options(SolverOptions, total=False):
     grid: str | Sequence[float] | Grid | None
     end: str
     batch: int
+    quick: bool
+    told: bool
     progress: Progress | None
 
 
@@ -54,7 +59,7 @@ def distill(
     nfe: int | Sequence[int],
     teacher: str | None = None,
     scale: int = 10,
-    samples: int = 100,
+    samples: int | None = None,
     seed: int = 0,
     cond: Any = None,
     noise: Any = None,
@@ -67,6 +72,8 @@ def distill(
     grid: str | Sequence[float] | Grid | None = None,
     end: str = "data",
     batch: int = 50,
+    quick: bool = False,
+    told: bool = True,
     progress: Progress | None = None,
     **options: Unpack[SolverOptions],
 ) -> Sampler | dict[int, Sampler] | dict[str, dict[int, Sampler]]:
@@ -81,20 +88,30 @@ def distill(
     cond: one row for each of the `samples` (the model's own by default); noise: x_T (samples, *shape) to fit on instead
     of what the seed gives, as many samples as it has rows.  batch: network batch; the fit is the same for
     every batch size but for rounding.  docs/solvers.md has a table of all options.
+    method "auto" searches and refines (`dode.auto`), with 64 samples by default.  quick: with a fifth of the
+    evaluations; told: may the network be told other times than those of its states?
 
     Returns a Sampler; {nfe: Sampler} for several nfe; {method: {nfe: Sampler}} for several methods.
     Kim, Tang & Yu, CVPR 2024.
     """
-    samples = samples if noise is None else len(noise)
+    wanted = SAMPLES if samples is None else samples
+    wanted = wanted if noise is None else len(noise)
     course = Course(
-        teacher, scale, samples, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
+        teacher, scale, wanted, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
     )
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
         raise ValueError("give a method and a number of network evaluations, or several; got none")
-    asked = students(model, names, counts, grid, course, options)
     made: dict[str, dict[int, Sampler]] = {name: {} for name in names}
+    if "auto" in names:
+        _check_auto(course, grid, options)
+        budget = replace(QUICK if quick else Budget(), batch=batch, told=told)
+        budget = budget if samples is None else replace(budget, samples=samples)
+        tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
+        found = tuned(model, counts, budget, course.seed, cond, tell)
+        made["auto"] = {count: one for count, (one, _) in found.items()}
+    asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
     taught = lessons_of(model, asked)
     for (one, lesson), result in zip(
         _in_order(asked, taught), _fit_all(model, asked, taught, course, progress), strict=True
@@ -103,6 +120,15 @@ def distill(
     if not isinstance(method, str):
         return made
     return made[method] if isinstance(nfe, Iterable) else made[method][counts[0]]
+
+
+def _check_auto(course: Course, grid: Any, options: SolverOptions) -> None:
+    """ValueError for options that auto decides itself."""
+    usual = Course(samples=course.samples, seed=course.seed, batch=course.batch, cond=course.cond)
+    if grid is not None or options or course != usual:
+        raise ValueError(
+            "auto finds solver, grid, weights and times itself; it takes samples, seed, cond, batch, quick, told"
+        )
 
 
 Taught = list[tuple[Lesson, list[int]]]

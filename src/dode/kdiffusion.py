@@ -58,7 +58,7 @@ def sample_dode(
         node = plan.nodes[k]
         d = evaluate(plan, state, denoise)
         if callback is not None:
-            sigma = x.new_tensor(node.t)
+            sigma = x.new_tensor(node.sigma)
             denoised = convert(state.y, d, plan.kind, "data", node)
             callback({"x": state.y, "i": k, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
         state = advance(plan, state, d)
@@ -82,7 +82,7 @@ def _draws(plan: Plan, x: Tensor, noise_sampler: NoiseSampler | None) -> Draw | 
         if any(plan.added):
             raise ValueError("a stochastic solver needs noise_sampler, which maps (sigma, next sigma) to noise like x")
         return None
-    levels = [x.new_tensor(node.t) for node in plan.nodes]
+    levels = [x.new_tensor(node.sigma) for node in plan.nodes]
     return lambda k: noise_sampler(levels[max(0, k - 1)], levels[k])
 
 

@@ -48,7 +48,8 @@ def tail(plan: Plan, k: int, method: Method, schedule: Schedule, cut: Sequence[N
             f"{method.label} would stand at t = {ours}, the plan at {theirs}; "
             "give the method, options and schedule that made the plan"
         )
-    return replace(base, mix=_kept(plan, base, k), carry=plan.carry, free=plan.free)
+    told = None if plan.told is None else plan.told[k:]
+    return replace(base, mix=_kept(plan, base, k), carry=plan.carry, free=plan.free, told=told)
 
 
 def _stand(base: Plan, nodes: Sequence[Node]) -> bool:

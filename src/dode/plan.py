@@ -39,12 +39,17 @@ class Plan:
     noise: Array | None = None  # (N + 1,): fresh noise added to each state, entry 0 to x_T; zeros if left out
     carry: bool = True  # do later stages of a step see O_j (the paper) or D_j (the published DPM-Solver-3)?
     free: bool = False  # may rows of mix have another sum than 1?
+    told: Array | None = (
+        None  # (N,): how far in log-SNR the time that the network is told, nodes[k].t, lies from the node
+    )
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
         if self.noise is None:
             object.__setattr__(self, "noise", np.zeros(n + 1))
         shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}
+        if self.told is not None:
+            shapes["told"] = (n,)
         for name, shape in shapes.items():
             array = np.array(getattr(self, name), dtype=np.float64)
             if array.shape != shape or not np.all(np.isfinite(array)):

@@ -52,6 +52,8 @@ class Provenance:
     @property
     def label(self) -> str:
         """The solver as one asks for it: d-dpm-solver-2:inner=time:formulation=sep."""
+        if self.formulation == "auto":
+            return "auto"
         name = ("d-" if self.distilled else "") + self.method
         said = dict(self.options) | ({"formulation": self.formulation} if self.formulation != "d" else {})
         said |= {"lam": f"{self.lam:g}"} if self.lam is not None else {}

@@ -42,7 +42,14 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         raise ValueError(
             f"{plan.kind} outputs depend on the scale of the state; make the plan in data or noise outputs"
         )
+    if plan.told is not None and not (scale is exploding and all(node.alpha == 1 for node in plan.nodes)):
+        raise ValueError(
+            "this plan tells the network other noise levels than those of its states, which another tool's wrapping "
+            "of the network cannot follow; find one with told=False"
+        )
     nodes = tuple(scale(node) for node in plan.nodes)
+    if plan.told is not None:
+        nodes = tuple(new._replace(t=old.t) for old, new in zip(plan.nodes, nodes, strict=True))
     factors = [_factor(old, new) for old, new in zip(plan.nodes, nodes, strict=True)]
     after = np.array(factors[1:])
     before = dict(zip(plan.nodes, factors, strict=True))

@@ -25,7 +25,7 @@ def samplers(
     model: Model, names: Sequence[str], nfe: Sequence[int], grid: str | None, seed: int, progress: Progress
 ) -> list[Sampler]:
     """One sampler for each name and number of evaluations; those with d- are distilled, one teacher's together."""
-    asked = [name for name in names if name.startswith("d-")]
+    asked = [name for name in names if name.startswith("d-") or name == "auto"]
     fitted = distill(model, asked, nfe=nfe, grid=grid, seed=seed, progress=progress) if asked else {}
     return [
         fitted[name][count] if name in fitted else plain.sampler(model, name, nfe=count, grid=grid)

@@ -1,0 +1,245 @@
+"""`dode.distill(model, "auto", nfe=…)`: the best sampler that forward passes alone can find.
+
+One accurate run gives the ends of some samples.  Learning-free solvers on plain grids are tried on a few of them; the
+best few are refined there (`dode.refinement`), the best of these on all samples, until the error on other samples, that
+nothing is fitted on, stops falling.  What is given back is never farther there than the best solver that was tried.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from dode.conditions import rows
+from dode.model import Model
+from dode.plan import Plan
+from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, weighted
+from dode.samplers import Provenance, Sampler, dtype_name
+from dode.starts import TEACHER, TRIED, Task, loose, starts, task
+
+Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
+FEW, LEAST, LOOK = 16, 4, 0.2  # samples that a first look takes, at least, and its share of what may be spent
+STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend, for each of the samples: evaluations in units of 10·NFE, a teacher's with C = 10."""
+
+    samples: int = 64
+    select: int = 32
+    most: float = 10.0
+    teacher: int = 60  # evaluations of the teacher; three times the student's, if that is more
+    begin: int = 3  # starts that are refined
+    part: int = 24  # samples that a Jacobian takes
+    tried: tuple[str, ...] = TRIED
+    batch: int = 64
+    told: bool = True  # may the network be told other times than its nodes'? Other tools' wrappers cannot follow that
+    seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
+
+    def __post_init__(self) -> None:
+        enough = self.samples >= 4 and self.select >= 4 and self.batch >= 1 and self.most > 0 and self.seconds > 0
+        if not enough:
+            raise ValueError(
+                "auto needs at least 4 samples, 4 to select on, a batch of 1, and something to spend; "
+                f"got {self.samples}, {self.select}, {self.batch}, {self.most:g} and {self.seconds:g} seconds"
+            )
+
+
+QUICK = Budget(32, 8, 2.0, teacher=24, begin=1, part=8, tried=("ipndm-2", "dpm-solver++2m", "unipc-2"))
+
+
+@dataclass
+class Meter:
+    """Evaluations, of one sample each, spent for one number of evaluations."""
+
+    allowed: float
+    tell: Callable[[str, float], None]
+    spent: float = 0.0
+    doing: str = ""
+    until: float = math.inf  # of time.monotonic()
+
+    def tick(self, count: int) -> None:
+        """Some were made."""
+        self.spent += count
+        self.tell(self.doing, min(1.0, self.spent / self.allowed))
+
+    def has(self, more: float) -> bool:
+        """May so many more be made?"""
+        return self.spent + more <= self.allowed and time.monotonic() < self.until
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan with how it was made, and how far it is from the ends that nothing is fitted on."""
+
+    name: str
+    plan: Plan
+    select: float
+    method: str = "ddim"
+    errors: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The outcome for one number of evaluations: the best candidate, all that were judged, and what it cost."""
+
+    best: Candidate
+    tried: tuple[Candidate, ...]
+    calls: float  # evaluations for each sample, everything counted
+    rounds: tuple[tuple[str, float, float], ...] = field(default=())  # what was refined: RMS on fit, on select
+
+
+def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> Found:
+    """The best plan of this many evaluations."""
+    every = starts(fit.model, nfe, budget.tried)
+    meter.doing = f"NFE {nfe}: {len(every)} solvers"
+    few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * len(every)))))
+    looked = []
+    for label, name, plan in every:
+        value = math.sqrt(squares(plan, select.pupils(plan.kind, 0, few, budget.batch), meter.tick).mean())
+        looked.append((value, label, name, plan))
+    looked.sort(key=lambda entry: entry[0])
+    candidates = [
+        Candidate(label, plan, _select(plan, select, budget, meter), name) for _, label, name, plan in looked[:2]
+    ]
+    path: list[tuple[str, float, float]] = []
+    begin = _different([(label, plan) for _, label, _, plan in looked])[: budget.begin]
+    refined = _trials(fit, begin, budget, meter, path)
+    for label, family, round_ in refined[:1]:
+        candidates += _finished(fit, select, label, family, round_, budget, meter, path)
+    best = min(candidates, key=lambda one: one.select)
+    return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
+
+
+def _different(begin: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
+    """One start for each kind of outputs and grid, the best."""
+    found: dict[Any, tuple[str, Plan]] = {}
+    for label, plan in begin:
+        found.setdefault((plan.kind, plan.nodes), (label, plan))
+    return list(found.values())
+
+
+Refined = tuple[str, Family, Round]
+
+
+def _trials(
+    fit: Task, begin: Sequence[tuple[str, Plan]], budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
+) -> list[Refined]:
+    """Each start refined on a part of the samples, within a half of what may be spent; the nearest first."""
+    part = min(len(fit.x_T), budget.part)
+    share = (meter.allowed - meter.spent) / 2 / max(1, len(begin))
+    found = []
+    for label, plan in begin:
+        meter.doing = f"refining {label}"
+        family = Family(weighted(plan), loose(fit.model.schedule), history, budget.told)
+        pupils = fit.pupils(plan.kind, 0, part, budget.batch)
+        last = meter.spent + share
+        now = begun(family, pupils, meter.tick)
+        steps = rounds(family, now, pupils, [pupils], meter.tick)
+        while meter.has(0) and meter.spent + (cost(family) + len(DAMPINGS) * family.base.nfe) * part <= last:
+            after = next(steps, None)
+            if after is None:
+                break
+            now = after
+        path.append((f"{label}, {part} samples", now.rms, math.nan))
+        found.append((label, family, now))
+    return sorted(found, key=lambda one: one[2].rms)
+
+
+def _finished(
+    fit: Task,
+    select: Task,
+    label: str,
+    family: Family,
+    start: Round,
+    budget: Budget,
+    meter: Meter,
+    path: list[tuple[str, float, float]],
+) -> list[Candidate]:
+    """Refined on all samples until the select error stalls; the plan with the smallest."""
+    meter.doing = f"refining {label} on all samples"
+    pupils = fit.pupils(family.base.kind, batch=budget.batch)
+    plan = family.plan(start.numbers)
+    now = replace(start, squares=squares(plan, pupils, meter.tick))
+    best = Candidate(f"refined {label}", plan, _select(plan, select, budget, meter))
+    path.append((label, now.rms, best.select))
+    size = min(budget.part, len(fit.x_T))
+    parts = [
+        fit.pupils(family.base.kind, first, min(size, len(fit.x_T) - first), budget.batch)
+        for first in range(0, len(fit.x_T) - size // 2, size)
+    ]
+    stalled, steps = 0, rounds(family, now, pupils, parts, meter.tick)
+    each = cost(family) * size + family.base.nfe * (len(select.x_T) + len(DAMPINGS) * len(fit.x_T))
+    while stalled < STALLS and meter.has(each):
+        after = next(steps, None)
+        if after is None:
+            break
+        plan = family.plan(after.numbers)
+        value = _select(plan, select, budget, meter)
+        path.append((label, after.rms, value))
+        stalled = 0 if value < best.select else stalled + 1
+        if value < best.select:
+            best = replace(best, plan=plan, select=value, errors=tuple(after.errors.tolist()))
+    return [best]
+
+
+def _select(plan: Plan, select: Task, budget: Budget, meter: Meter) -> float:
+    return math.sqrt(squares(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick).mean())
+
+
+@torch.no_grad()
+def tuned(
+    model: Model,
+    counts: Sequence[int],
+    budget: Budget | None = None,
+    seed: int = 0,
+    cond: Any = None,
+    progress: Progress | None = None,
+) -> dict[int, tuple[Sampler, Found]]:
+    """The best sampler for each number of evaluations, with how it was found; the teacher's run serves all."""
+    budget = budget or Budget()
+    told = progress or (lambda what, share: None)
+    paid = Meter(1.0, lambda what, share: told("teacher", 0.0))
+    teacher = max(budget.teacher, 3 * max(counts))
+    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond)
+    given = None if cond is None else rows(model.conditions(range(budget.samples), cond), _in_turn(budget))
+    select = task(model, "select", budget.select, teacher, seed, paid.tick, given)
+    made, wanted, began = {}, sorted(set(counts)), time.monotonic()
+    for i, nfe in enumerate(wanted):
+        left = budget.seconds - (time.monotonic() - began)
+        until = time.monotonic() + left / (len(wanted) - i)
+        meter = Meter(budget.most * 10 * nfe * budget.samples, told, paid.spent, until=until)
+        found = search(fit, select, nfe, budget, meter)
+        made[nfe] = (Sampler(model, found.best.plan, _provenance(model, found, budget, seed, teacher)), found)
+    return made
+
+
+def _in_turn(budget: Budget) -> list[int]:
+    return [i % budget.samples for i in range(budget.select)]
+
+
+def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: int) -> Provenance:
+    best = found.best
+    refined = best.name.startswith("refined")
+    report = {"start": best.name, "select rms": best.select, "evaluations a sample": found.calls}
+    report |= {f"tried {one.name}": one.select for one in found.tried}
+    where, dtype = best.name.rpartition(", ")[2], dtype_name(model)
+    if not refined:
+        return Provenance(best.method, False, where, dtype=dtype, report=report)
+    return Provenance(
+        best.method,
+        True,
+        where,
+        formulation="auto",
+        teacher=TEACHER,
+        teacher_nfe=teacher,
+        samples=budget.samples,
+        seed=seed,
+        dtype=dtype,
+        errors=best.errors,
+        report=report,
+    )

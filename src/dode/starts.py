@@ -1,0 +1,87 @@
+"""What a search begins with: samples with their ends, and the learning-free solvers on plain grids."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dode.conditions import rows
+from dode.grid import Grid
+from dode.model import Model
+from dode.plan import Plan
+from dode.prediction import Kind
+from dode.refinement import Pupil
+from dode.samplers import sampler as plain
+from dode.schedule import DiscreteVP, Schedule
+from dode.solvers import METHODS
+from dode.solvers.budget import build
+
+TEACHER = (
+    "unipc-2"  # with 60 evaluations its ends are within 5e-4 of exact ones on the bundled networks, on a karras grid
+)
+GRIDS = ("trailing", "karras", "logsnr")
+TRIED = (  # one evaluation a step: blends of outputs in DDIM's step, which can be refined
+    *("ddim", "ipndm-2", "ipndm-3", "ipndm", "deis-1", "deis-2"),
+    *("dpm-solver++2m", "dpm-solver++3m", "unipc-2", "unipc-3"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model's samples with their ends."""
+
+    model: Model
+    x_T: torch.Tensor
+    end: torch.Tensor
+    cond: Any
+
+    def pupils(self, kind: Kind, first: int = 0, count: int | None = None, batch: int = 64) -> list[Pupil]:
+        """Some of the samples, in batches."""
+        last = len(self.x_T) if count is None else first + count
+        parts = [slice(i, min(i + batch, last)) for i in range(first, last, batch)]
+        return [Pupil(self.x_T[p], self.end[p], self.model.denoiser(kind, rows(self.cond, p))) for p in parts]
+
+
+def task(
+    model: Model, stream: str, samples: int, count: int, seed: int, tick: Callable[[int], None], cond: Any = None
+) -> Task:
+    """Where these samples end, by the teacher with this many evaluations."""
+    x_T, cond = model.start(range(samples), seed, stream), model.conditions(range(samples), cond)
+    where = "karras" if model.schedule.node(model.schedule.t_max).alpha > 0 else "trailing"
+    if model.schedule.integer:
+        count = min(count, int(model.schedule.t_max) // 2)
+        where = where if model.schedule.t_max > 500 else "trailing"
+    run = plain(model, TEACHER, nfe=count, grid=where)
+    end = run.sample(noise=x_T, cond=cond, callback=lambda state: tick(len(state.y)))
+    return Task(model, x_T, end, cond)
+
+
+def loose(schedule: Schedule) -> Schedule:
+    """The schedule with times between whole ones."""
+    return replace(schedule, integer=False) if isinstance(schedule, DiscreteVP) else schedule
+
+
+def kinds(model: Model) -> tuple[Kind, ...]:
+    """The outputs that solvers may be written in."""
+    if model.schedule.node(model.schedule.t_max).alpha > 0:
+        return ("noise", "data")
+    return ("flow", "data")
+
+
+def starts(
+    model: Model, nfe: int, names: Sequence[str] = TRIED, grids: Sequence[str | Grid] = GRIDS
+) -> list[tuple[str, str, Plan]]:
+    """(what it is, solver, plan) of every learning-free solver to begin with."""
+    schedule, found = loose(model.schedule), {}
+    for name in names:
+        for kind in kinds(model):
+            for where in grids:
+                try:
+                    plan, made = build(METHODS[name], nfe, schedule, model.prediction, where, kind=kind)
+                except ValueError:  # this grid or these outputs do not exist here
+                    continue
+                if all(np.isfinite(plan.table).ravel()):
+                    found[f"{name} in {kind} outputs, {made.name}"] = (name, plan)
+    return [(label, name, plan) for label, (name, plan) in found.items()]

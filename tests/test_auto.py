@@ -1,0 +1,170 @@
+"""`auto` finds a sampler that is nearer than every solver it tried, within its budget, and says what it did."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import SCHEDULES, gaussian, mixture, mixture_model
+
+import dode
+from dode.auto import QUICK, Budget, tuned
+from dode.diffusers import DODEScheduler
+from dode.kdiffusion import sample_dode
+from dode.midrun import tail
+from dode.schedule import EDM, Flow
+from dode.solvers import METHODS
+
+SMALL = Budget(samples=24, select=16)
+
+
+def distance(sampler, count=32):
+    """RMS to the exact solution on report noise."""
+    model = sampler.model
+    x_T, cond = model.start(range(count), 0), model.conditions(range(count))
+    exact = model.exact(x_T, 3e-3, cond)
+    return float((sampler.sample(noise=x_T, cond=cond) - exact).square().mean().sqrt())
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The bundled mixture, whose samples are images, at 4 and 6 evaluations."""
+    return tuned(dode.bundled("fashion-mixture"), [4, 6], SMALL)
+
+
+def test_it_is_much_nearer_than_any_solver_it_tried(found):
+    for nfe, (sampler, how) in found.items():
+        assert sampler.nfe == nfe
+        plain = min(
+            distance(dode.sampler(sampler.model, name, nfe=nfe, grid=grid))
+            for name in ("ddim", "ipndm-2", "ipndm", "dpm-solver++2m", "unipc-2")
+            for grid in ("karras", "logsnr")
+        )
+        assert distance(sampler) < 0.65 * plain
+        assert how.best.select == min(one.select for one in how.tried)
+
+
+@pytest.mark.parametrize("schedule", ["discrete", "flow", "zero-snr", "functions"])
+def test_on_every_schedule_it_is_not_worse(schedule):
+    model = mixture_model(schedule)
+    sampler = tuned(model, [4], replace(SMALL, most=4.0))[4][0]
+    plain = min(distance(dode.sampler(model, name, nfe=4)) for name in ("ddim", "dpm-solver++2m", "unipc-2"))
+    assert distance(sampler) < 1.02 * plain
+    assert np.isfinite(sampler.plan.table).all()
+
+
+@pytest.mark.parametrize(("budget", "most"), [(SMALL, 10.0), (replace(QUICK, samples=24), 2.0)])
+def test_it_stays_within_its_budget(budget, most):
+    """Evaluations of a sample, counted at the network, everything in them, in units of a C = 10 teacher's."""
+    made = mixture_model("edm")
+    spent = 0
+
+    def counted(x, t, cond):
+        nonlocal spent
+        spent += len(x)
+        return made.network(x, t, cond)
+
+    model = replace(made, network=counted)
+    _, how = tuned(model, [5], budget)[5]
+    assert how.calls == spent / budget.samples
+    assert how.calls <= most * 10 * 5
+
+
+def test_a_network_that_gains_nothing_keeps_a_solver():
+    """Where every solver is exact there is nothing to refine, and what comes back is exact too."""
+    model = dode.from_callable(
+        lambda x, t: torch.zeros_like(x), schedule=EDM(), prediction="data", shape=(3,), dtype=torch.float64
+    )
+    sampler = tuned(model, [3], SMALL)[3][0]
+    assert float(sampler.sample(4).abs().max()) < 1e-10
+
+
+def test_no_gradient_is_taken_and_numpy_will_do():
+    made = mixture_model("edm")
+
+    def forward_only(x, sigma):
+        with torch.inference_mode():
+            out = made.network(torch.from_numpy(x), torch.from_numpy(sigma), None)
+        return out.numpy()
+
+    model = dode.from_callable(
+        forward_only, schedule=EDM(), prediction="data", shape=made.shape, numpy=True, dtype=torch.float64
+    )
+    sampler = dode.distill(model, "auto", nfe=3, samples=12, quick=True)
+    assert sampler.nfe == 3
+
+
+def test_the_same_seed_finds_the_same_sampler():
+    a, b = (dode.distill(mixture_model("vp"), "auto", nfe=3, samples=12, quick=True) for _ in range(2))
+    assert a.plan.table.tolist() == b.plan.table.tolist()
+    assert a.plan.nodes == b.plan.nodes
+
+
+def test_what_it_found_is_a_plan_like_any_other(found, tmp_path):
+    """Saved and loaded, printed, started in the middle, run by k-diffusion's function: the same samples."""
+    sampler = found[4][0]
+    assert sampler.name == "auto"
+    dode.save(tmp_path / "auto.json", *(one for one, _ in found.values()))
+    again = dode.load(tmp_path / "auto.json", sampler.model, 4)
+    x_T = sampler.model.start(range(3), 5)
+    wanted = sampler.sample(noise=x_T)
+    assert torch.equal(again.sample(noise=x_T), wanted)
+    assert again.name == "auto"
+    assert "4 evaluations" in str(sampler.plan)
+    said = json.loads((tmp_path / "auto.json").read_text())["plans"][0]["provenance"]["report"]
+    assert said["evaluations a sample"] <= 400
+    rest = tail(sampler.plan, 2, METHODS["ddim"], sampler.model.schedule)
+    assert rest.nodes == sampler.plan.nodes[2:]
+    model = sampler.model
+    sigmas = [node.sigma for node in sampler.plan.nodes]
+    cond = model.conditions(range(3))
+
+    def denoiser(x, sigma):
+        return model.network(x, sigma, cond)
+
+    got = sample_dode(denoiser, x_T, sigmas, disable=True, calibration=tmp_path / "auto.json")
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_scheduler_runs_it_with_times_between_whole_ones():
+    model = gaussian().model(SCHEDULES["discrete"], "noise")
+    sampler = dode.distill(model, "auto", nfe=4, samples=16)
+    assert any(node.t != round(node.t) for node in sampler.plan.nodes), sampler.provenance.report
+    scheduler = DODEScheduler(calibration=sampler)
+    scheduler.set_timesteps(4)
+    x_T = model.start(range(3), 0)
+    x, asked = x_T, []
+    for t in scheduler.timesteps:
+        node = scheduler._node(t)
+        asked.append(float(t))
+        x = scheduler.step(model.denoiser("noise", None)(x, node), t, x).prev_sample
+    torch.testing.assert_close(x, sampler.sample(noise=x_T), rtol=1e-9, atol=1e-9)
+    assert asked == pytest.approx([node.t for node in sampler.plan.nodes[:-1]], rel=1e-6)
+
+
+def test_other_tools_get_plans_that_tell_no_other_times():
+    model = mixture_model("vp")
+    plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True).plan
+    if plan.told is not None:
+        with pytest.raises(ValueError, match="find one with told=False"):
+            dode.scaling.rescaled(plan, dode.scaling.exploding)
+    plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
+    assert plan.told is None
+    assert dode.scaling.rescaled(plan, dode.scaling.exploding).nfe == 3
+
+
+def test_options_that_it_decides_itself_are_refused():
+    model = mixture_model("edm")
+    for options in ({"grid": "karras"}, {"teacher": "ddim"}, {"formulation": "sep"}, {"gamma": 2.0}):
+        with pytest.raises(ValueError, match="auto finds solver, grid, weights and times itself"):
+            dode.distill(model, "auto", nfe=3, **options)
+    with pytest.raises(ValueError, match="at least 4 samples"):
+        dode.distill(model, "auto", nfe=3, samples=2)
+
+
+def test_flows_from_pure_noise_are_refined_too():
+    model = mixture().model(Flow(), "flow", torch.float64)
+    sampler, how = tuned(model, [4], replace(SMALL, most=6.0))[4]
+    assert how.rounds
+    assert sampler.plan.nodes[0].alpha == 0

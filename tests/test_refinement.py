@@ -1,0 +1,141 @@
+"""A refinement moves plans of one family until samples end where they should, and knows what each number acts on."""
+
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+from problems import SCHEDULES, gaussian_model, mixture, relative
+
+from dode import refinement
+from dode.refinement import Family, Pupil, _stepped, begun, cost, history, rounds, squares, system, weighted
+from dode.sampling import run
+from dode.solvers import METHODS
+from dode.solvers.budget import build
+
+CASES = {"vp": "noise", "edm": "data", "flow": "flow", "zero-snr": "data"}
+
+
+def family(schedule, nfe=4, method="ipndm-2", told=True, where="trailing"):
+    kind = CASES[schedule]
+    chosen = SCHEDULES[schedule]
+    if schedule == "zero-snr":
+        chosen = type(chosen)(chosen.alphas_cumprod, integer=False)
+    where = "karras" if schedule == "edm" else where
+    plan, _ = build(METHODS[method], nfe, chosen, kind, where, kind=kind)
+    return Family(weighted(plan), chosen, history, told)
+
+
+def pupil(some, count=6, end=None):
+    model = mixture().model(some.schedule, some.base.kind if some.base.kind != "flow" else "flow", torch.float64)
+    x_T = model.start(range(count), 0)
+    denoise = model.denoiser(some.base.kind, None)
+    return Pupil(x_T, x_T if end is None else run(end, denoise, x_T), denoise)
+
+
+def numbers(some, size=0.1):
+    return size * torch.randn(len(some.acts()), generator=torch.Generator().manual_seed(0)).double().numpy()
+
+
+@pytest.mark.parametrize("schedule", CASES)
+@pytest.mark.parametrize("method", ["ddim", "ipndm", "dpm-solver++2m", "deis-2", "unipc-3"])
+def test_weights_are_the_solver(schedule, method):
+    kind = CASES[schedule]
+    plan, _ = build(METHODS[method], 5, SCHEDULES[schedule], kind, "uniform", kind=kind)
+    model = mixture().model(SCHEDULES[schedule], kind, torch.float64)
+    x_T = model.start(range(3), 0)
+    denoise = model.denoiser(kind, None)
+    assert relative(run(weighted(plan), denoise, x_T), run(plan, denoise, x_T)) < 1e-13
+
+
+def test_solvers_with_stages_are_refused():
+    vp = SCHEDULES["vp"]
+    plan, _ = build(METHODS["dpm-solver-2"], 4, vp, "noise")
+    with pytest.raises(ValueError, match="only solvers that blend outputs in DDIM's step"):
+        weighted(plan)
+    plan, _ = build(METHODS["ipndm"], 4, vp, "noise")
+    with pytest.raises(ValueError, match="begins with weights on DDIM's own steps"):
+        Family(plan, vp, history)
+
+
+@pytest.mark.parametrize("schedule", CASES)
+def test_zero_numbers_are_the_base(schedule):
+    some = family(schedule)
+    plan = some.plan(np.zeros(len(some.acts())))
+    assert plan.nodes == some.base.nodes
+    np.testing.assert_array_equal(plan.table, some.base.table)
+    assert plan.told is None
+
+
+@pytest.mark.parametrize("schedule", CASES)
+def test_a_number_acts_no_earlier_than_it_says(schedule):
+    """Up to evaluation `acts` the plan asks the same at the same nodes; some number acts right after each."""
+    some = family(schedule)
+    at = numbers(some)
+    plan = some.plan(at)
+    last = len(at) - 5 if schedule == "edm" else None  # the last inner node
+    for p, after in enumerate(some.acts()):
+        step, other = _stepped(some, plan, at, p, 0.01)
+        assert (step > 0) == (p != last)  # held at the schedule's end, if the base stands there
+        assert other.nodes[: after + 1] == plan.nodes[: after + 1]
+        np.testing.assert_array_equal(other.table[: max(after, 0)], plan.table[: max(after, 0)])
+        assert other.nodes != plan.nodes or np.any(other.table != plan.table)
+    assert set(some.acts()) == set(range(-1, 4))
+
+
+def test_a_jacobian_costs_what_it_says_and_is_the_derivative(monkeypatch):
+    some = family("edm")
+    spent = []
+    one = pupil(some)
+    at = numbers(some, 0.02)
+    monkeypatch.setattr(refinement, "STEP", 1e-6)
+    gram = system(some, at, [one], spent.append)
+    assert sum(spent) == cost(some) * len(one.x_T)
+    residual = one.end - run(some.plan(at), one.denoise, one.x_T)
+    for p in (0, 5, len(at) - 6, len(at) - 1):
+        up, down = at.copy(), at.copy()
+        up[p] += 1e-5
+        down[p] -= 1e-5
+        slope = run(some.plan(up), one.denoise, one.x_T) - run(some.plan(down), one.denoise, one.x_T)
+        wanted = (slope / 2e-5 * residual).flatten(1).mean(1)
+        torch.testing.assert_close(
+            torch.tensor(gram[:, p, -1]), wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())
+        )
+
+
+@pytest.mark.parametrize("schedule", CASES)
+def test_planted_numbers_are_found_again(schedule):
+    """Ends that a plan of the family made are reached by one."""
+    some = family(schedule)
+    planted = some.plan(numbers(some, 0.03))
+    one = pupil(some, 12, planted)
+    now = begun(some, [one], lambda count: None)
+    before = now.rms
+    assert np.isnan(now.errors).all()
+    now = list(islice(rounds(some, now, [one], [[one]], lambda count: None), 25))[-1]
+    assert now.rms < 0.1 * before
+    assert np.isfinite(now.errors).all()
+
+
+def test_every_round_brings_the_samples_nearer():
+    some = family("vp")
+    model = gaussian_model("vp").to(dtype=torch.float64)
+    x_T = model.start(range(16), 0)
+    parts = [Pupil(x_T[i : i + 8], model.exact(x_T)[i : i + 8], model.denoiser("noise", None)) for i in (0, 8)]
+    now = begun(some, parts, lambda count: None)
+    path = [now, *islice(rounds(some, now, parts, [[part] for part in parts], lambda count: None), 6)]
+    assert all(b.rms <= a.rms * (1 + 1e-4) for a, b in pairwise(path))
+    now = path[-1]
+    assert now.rms < path[0].rms / 2
+    np.testing.assert_allclose(squares(some.plan(now.numbers), parts, lambda count: None), now.squares, rtol=1e-12)
+
+
+def test_nodes_stay_in_order_and_inside():
+    some = family("vp")
+    wild = np.zeros(len(some.acts()))
+    wild[-7:-4] = (2, -3, 4)  # gaps
+    wild[-4:] = (-9, 9, -9, 9)  # what is told
+    plan = some.plan(wild)
+    levels = [node.logsnr for node in plan.nodes]
+    assert levels == sorted(levels)
+    assert all(0 <= node.t <= 1 for node in plan.nodes)
