@@ -176,3 +176,26 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, words, says):
     assert says in complaints[0]
     assert "Traceback" not in done.stderr
     assert {path.name for path in folder.iterdir()} == before
+
+
+def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "4", "-o", "a.json"]
+    done = dode(tmp_path, *words, "--nfe", "3", "--plot", "a.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    first = json.loads((tmp_path / "a.json").read_text())["plans"]
+    done = dode(tmp_path, *words, "--nfe", "3,4")
+    assert done.returncode == 0, done.stderr
+    assert "NFE 3 " not in done.stderr  # it was there
+    entries = json.loads((tmp_path / "a.json").read_text())["plans"]
+    assert [entry["nfe"] for entry in entries] == [3, 4]
+    assert entries[0] == first[0]
+    assert done.stdout.count("auto") >= 2
+    done = dode(
+        tmp_path, "sample", "fashion-mixture", "--calibration", "a.json", "--nfe", "4", "-n", "2", "-o", "s.png"
+    )
+    assert done.returncode == 0, done.stderr
+    done = dode(tmp_path, *words[:-2], "--budget-seconds", "-1", "--nfe", "3", "-o", "b.json")
+    assert done.returncode == 2
+    assert "something to spend" in done.stderr
+    assert not (tmp_path / "b.json").exists()

@@ -72,7 +72,20 @@ def test_import_loads_no_more_than_numpy_and_torch():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "distill", "sample", "compare", "inspect", "methods", "export", "import", "convert", "convert edm"],
+    [
+        "",
+        "demo",
+        "distill",
+        "auto",
+        "sample",
+        "compare",
+        "inspect",
+        "methods",
+        "export",
+        "import",
+        "convert",
+        "convert edm",
+    ],
 )
 def test_help_is_light(command):
     statement = f"""

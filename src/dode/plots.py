@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dode.calibration import replace_bytes
+from dode.evaluate.comparison import Row
 from dode.samplers import Sampler
 
 COLOURS = ("#0b6e99", "#c7522a", "#5b8c5a", "#7a5195", "#8a6d1d", "#444444")
@@ -82,4 +83,22 @@ def lambdas(samplers: Sequence[Sampler], path: str | Path) -> None:
     axes.set_xlabel("evaluation, from noise (0) to data (1)")
     axes.set_ylabel("λ  (band: ± 2 standard errors)")
     axes.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def errors(rows: Sequence[Row], path: str | Path, title: str = "") -> None:
+    """RMS distance against network evaluations, a line for each solver, with its standard errors."""
+    figure = Figure(figsize=(6, 4), dpi=130)
+    axes = figure.add_subplot()
+    for name, colour in zip(dict.fromkeys(row.solver for row in rows), COLOURS, strict=False):
+        mine = sorted((row for row in rows if row.solver == name), key=lambda row: row.nfe)
+        values, spread = [row.rms for row in mine], [row.rms_error for row in mine]
+        axes.errorbar([row.nfe for row in mine], values, spread, marker="o", ms=3, color=colour, label=name, capsize=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("network evaluations")
+    axes.set_ylabel("RMS distance")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3, which="both")
+    axes.set_title(title, fontsize=9)
+    figure.tight_layout()
     _save(figure, path)

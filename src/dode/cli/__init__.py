@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import compare, convert, demo, distill, export, import_, inspect, methods, sample
+from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -13,7 +13,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil the ODE solver of a pre-trained diffusion or flow model, and sample with it.",
 )
-for command in (demo.demo, distill.distill, sample.sample, compare.compare, inspect.inspect, methods.methods):
+for command in (
+    demo.demo,
+    distill.distill,
+    auto.auto,
+    sample.sample,
+    compare.compare,
+    inspect.inspect,
+    methods.methods,
+):
     app.command()(command)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name

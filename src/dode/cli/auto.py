@@ -1,0 +1,98 @@
+"""dode auto."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dode.cli import common
+
+if TYPE_CHECKING:
+    from dode.model import Model
+    from dode.samplers import Sampler
+
+
+def auto(
+    model: common.ModelName,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Calibration file; one that is there is gone on with.")
+    ],
+    nfe: Annotated[str, typer.Option(help="Network evaluations: 5, or 4,5,6,8,10 in one file.")] = "4,5,6,8,10",
+    quick: Annotated[bool, typer.Option("--quick", help="A fifth of the evaluations.")] = False,
+    budget_seconds: Annotated[
+        float | None, typer.Option(help="Most seconds for the search, shared out over the numbers of evaluations.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Samples to fit on.")] = None,
+    told: Annotated[
+        bool, typer.Option(help="The network may be told other times than its states'; other tools cannot follow that.")
+    ] = True,
+    report: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
+    plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
+    guidance: common.Guidance = 1.0,
+    prompt: common.Prompt = None,
+    negative_prompt: common.Negative = "",
+    seed: common.Seed = 0,
+    batch: common.Batch = 64,
+    device: common.Device = "cpu",
+    dtype: common.Dtype = "float32",
+) -> None:
+    """Find the best sampler at few evaluations: one teacher run, a search, a table of what it is worth."""
+    numbers = common.counts(nfe)
+    common.writable(output)
+    if plot is not None:
+        common.writable(plot, ".png")
+    if report == 1 or report < 0:
+        raise ValueError(f"--report must be 0 or at least 2; got {report}")
+    from dataclasses import replace
+
+    from dode import samplers
+    from dode.auto import QUICK, Budget, tuned
+
+    budget = replace(QUICK if quick else Budget(), batch=batch, told=told, seconds=budget_seconds or float("inf"))
+    budget = budget if samples is None else replace(budget, samples=samples)
+    opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
+    made = _known(output, opened)
+    for count in [count for count in numbers if count not in made]:
+        left = len([other for other in numbers if other not in made])
+        one = replace(budget, seconds=budget.seconds / left)
+        with common.progress(f"NFE {count}") as advance:
+            found = tuned(
+                opened, [count], one, seed, None, lambda what, share, tell=advance: tell(round(share * 1000), 1000)
+            )
+        budget = replace(budget, seconds=budget.seconds - one.seconds) if budget_seconds else budget
+        made[count] = found[count][0]
+        samplers.save(output, *made.values())  # what is found is kept, should the rest be stopped
+    print(f"written: {output}")
+    if report:
+        _show({count: made[count] for count in numbers}, opened, report, seed, batch, plot)
+
+
+def _known(path: Path, model: "Model") -> "dict[int, Sampler]":
+    """What an earlier run has found for this model and guidance."""
+    from dode import calibration, samplers
+
+    if not path.exists():
+        return {}
+    entries = calibration.read(path)["plans"]
+    return {entry["nfe"]: samplers.load(path, model, entry["nfe"]) for entry in entries}
+
+
+def _show(made: "dict[int, Sampler]", model: "Model", report: int, seed: int, batch: int, plot: Path | None) -> None:
+    """The table and the plot: beside each sampler DDIM, and the solver that the search began with."""
+    from dode import plots
+    from dode import samplers as plain
+    from dode.evaluate import reporting
+    from dode.evaluate.comparison import Settings
+
+    settings = Settings(report, seed=seed, batch=batch)
+    rows = []
+    with common.progress("exact solution") as advance:
+        exact = reporting.exact(model, settings, advance)
+    with common.progress("samples to compare") as advance:
+        for count, one in made.items():
+            rivals = [plain.sampler(model, name, nfe=count) for name in ("ddim", "dpm-solver++2m", "unipc-2")]
+            rows += reporting.measured([*rivals, one], exact, settings, advance)
+    common.print_rows(rows, 0, report, f"{model.name}: auto beside solvers as they come, seed {seed}")
+    if plot is not None:
+        plots.errors(rows, plot, f"{model.name}: distance to the exact solution")
+        print(f"written: {plot}")
