@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from perfect import NUMPY_2
 from problems import BETAS, gaussian_model
 
 import dode
 from dode.diffusers import DODEScheduler
 
-pytestmark = [  # diffusers' schedulers make numpy arrays of tensors, and tensors of numpy's numbers
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
-]
+pytestmark = NUMPY_2
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 

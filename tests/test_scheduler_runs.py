@@ -6,15 +6,13 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from perfect import NUMPY_2
 from problems import BETAS, CATALOGUE, MISSING, counts
 
 import dode
 from dode.diffusers import DODEScheduler
 
-pytestmark = [  # diffusers' schedulers make numpy arrays of tensors, and tensors of numpy's numbers
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
-]
+pytestmark = NUMPY_2
 
 SHAPE = (3, 4, 4)
 FAMILIES = {
