@@ -53,6 +53,13 @@ def test_the_kdiffusion_example_distils(capsys):
     assert "8 evaluations, RMS" in capsys.readouterr().out
 
 
+def test_the_edm_example_converts_and_distils():
+    path = ROOT / "examples/edm_checkpoint.py"
+    plain, fitted = runpy.run_path(str(path))["main"](samples=8)
+    assert fitted < plain / 2
+    assert len(path.read_text().splitlines()) < 60
+
+
 def test_readme_names_the_two_commands():
     text = (ROOT / "README.md").read_text()
     assert "make demo" in text

@@ -20,14 +20,14 @@ LAYERS = [
     ["model", "reference"],
     ["analytic", "distillation", "teacher", "calibration"],
     ["samplers", "course"],
-    ["distilled", "nets", "levels", "scheduler_config"],
-    ["kdiffusion", "scheduling"],
+    ["distilled", "nets", "levels", "scheduler_config", "pickled"],
+    ["kdiffusion", "scheduling", "rebuilt", "edm_pickle"],
     ["comfyui", "azula", "watching", "hub"],
     ["nodes"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
-    ["evaluate", "weights"],
-    ["fashion_pipeline"],
+    ["evaluate", "weights", "edm"],
+    ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],
     ["cli"],
@@ -68,13 +68,14 @@ def test_import_loads_no_more_than_numpy_and_torch():
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["distill"], ["sample"], ["compare"], ["inspect"], ["methods"], ["export"], ["import"]]
+    "command",
+    ["", "demo", "distill", "sample", "compare", "inspect", "methods", "export", "import", "convert", "convert edm"],
 )
 def test_help_is_light(command):
     statement = f"""
 from dode.cli import app
 try:
-    app({[*command, "--help"]!r})
+    app({[*command.split(), "--help"]!r})
 except SystemExit as stop:
     assert stop.code == 0
 """

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from dode import (
         analytic,
         distillation,
+        edm,
         grid,
         kdiffusion,
         lists,
         plan,
         prediction,
+        recipes,
         sampling,
         schedule,
         solvers,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     )
     from dode.azula import from_azula
     from dode.distilled import distill
+    from dode.edm import from_edm
     from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
     from dode.model import Model, from_callable
@@ -45,6 +48,7 @@ _HOMES = {
     "from_callable": "model",
     "from_diffusers": "pipeline_model",
     "from_kdiffusion": "kdiffusion",
+    "from_edm": "edm",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",
@@ -52,6 +56,7 @@ _HOMES = {
 _MODULES = (
     "analytic",
     "distillation",
+    "edm",
     "evaluate",
     "grid",
     "hub",
@@ -59,6 +64,7 @@ _MODULES = (
     "lists",
     "plan",
     "prediction",
+    "recipes",
     "sampling",
     "schedule",
     "solvers",
@@ -75,9 +81,11 @@ __all__ = [
     "bundled",
     "distill",
     "distillation",
+    "edm",
     "from_azula",
     "from_callable",
     "from_diffusers",
+    "from_edm",
     "from_kdiffusion",
     "grid",
     "kdiffusion",
@@ -85,6 +93,7 @@ __all__ = [
     "load",
     "plan",
     "prediction",
+    "recipes",
     "sampler",
     "sampling",
     "save",

@@ -30,6 +30,7 @@ class Model:
     name: str = "model"
     fingerprint: str = ""  # weights:… (a hash) or probe:… (outputs of two calls)
     cond: Default | None = None  # the condition of sample i if the caller gives none
+    classes: int = 0  # how many labels there are, 0 … classes − 1 with the one for "none", if conditions are labels
     null: Default | None = None  # the condition that means "none": makes classifier-free guidance possible
     guidance: float | None = 1.0  # None: not known, as in a calibration through a pipeline that does not show it
     threshold: Threshold | None = None
@@ -151,6 +152,7 @@ def from_callable(
     shape: Sequence[int],
     cond: Default | None = None,
     null: Default | None = None,
+    classes: int = 0,
     numpy: bool = False,
     variance: bool = False,
     name: str = "callable",
@@ -160,9 +162,10 @@ def from_callable(
     """A model from fn(x, t), or fn(x, t, cond) if `cond` is given: x (B, *shape), t (B,) → output (B, *shape).
 
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
-    `sample` gives none; null: the same for "no condition", which makes guidance possible; numpy: fn works on numpy
-    arrays; variance: fn returns learned variances as further channels.  A module is put into evaluation mode.  Raises
-    ValueError if a first call fails to return the shape of x.
+    `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels
+    there are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns
+    learned variances as further channels.  A module is put into evaluation mode.  Raises ValueError if a first call
+    fails to return the shape of x.
     """
     if null is not None and cond is None:
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
@@ -176,6 +179,7 @@ def from_callable(
         name,
         cond=cond,
         null=null,
+        classes=classes,
         variance=variance,
         dtype=dtype,
         device=device,

@@ -91,6 +91,7 @@ def from_diffusers(
         shape=_shape(network),
         cond=cond,
         null=null,
+        classes=_classes(network) and _classes(network) + (null is not None),
         variance=network.config.out_channels == 2 * network.config.in_channels,
         name=type(pipe).__name__,
         dtype=dtype,
@@ -144,6 +145,14 @@ class Told(nn.Module):
         return skip * x + out * self.call(self.network, x * c_in, told, cond)
 
 
+def _classes(network: Any) -> int:
+    """How many classes a class-conditional network has; 0 for others."""
+    name = {"DiTTransformer2DModel": "num_embeds_ada_norm", "UNet2DModel": "num_class_embeds"}.get(
+        type(network).__name__
+    )
+    return int(network.config[name] or 0) if name else 0
+
+
 def _conditions(
     pipe: Any, network: Any, prompts: Sequence[str] | None, negative: str, null: Default | None
 ) -> tuple[Default | None, Default | None]:
@@ -157,7 +166,7 @@ def _conditions(
             lambda indices: rows(known, [i % len(prompts) for i in indices]),
             lambda indices: rows(none, [0] * len(indices)),
         )
-    classes = network.config.num_embeds_ada_norm if kind == "DiTTransformer2DModel" else network.config.num_class_embeds
+    classes = _classes(network)
     if not classes:
         return None, None
     if kind == "DiTTransformer2DModel":  # one class more than it counts is no class

@@ -11,9 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from dode.denoiser import Threshold
 from dode.grid import Grid, grid, shifted
+from dode.nets.preconditioning import edm
 from dode.prediction import Kind
 from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule, linear_betas, zero_terminal_snr
 
@@ -141,10 +143,8 @@ def heard(config: Config, schedule: Schedule, time: float) -> Node:
 
 def preconditioning(config: Config, sigma: float) -> tuple[float, float, float]:
     """(c_in, c_skip, c_out) of Karras et al. 2022, table 1; c_out turns sign for v."""
-    data = float(config["sigma_data"])
-    total = sigma**2 + data**2
-    sign = -1 if config["prediction_type"] == "v_prediction" else 1
-    return total**-0.5, data**2 / total, sign * sigma * data * total**-0.5
+    skip, out, into, _ = (float(c) for c in edm(torch.tensor(sigma, dtype=torch.float64), float(config["sigma_data"])))
+    return into, skip, -out if config["prediction_type"] == "v_prediction" else out
 
 
 def end(config: Config) -> str:

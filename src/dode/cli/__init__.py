@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import compare, demo, distill, export, import_, inspect, methods, sample
+from dode.cli import compare, convert, demo, distill, export, import_, inspect, methods, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -17,6 +17,7 @@ for command in (demo.demo, distill.distill, sample.sample, compare.compare, insp
     app.command()(command)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name
+app.add_typer(convert.convert, name="convert")
 
 
 def main() -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ModelName = Annotated[
     str,
-    typer.Argument(help="fashion, fashion-edm, fashion-mixture; or the folder or hub name of a diffusers pipeline."),
+    typer.Argument(
+        help="fashion, fashion-edm, fashion-mixture; a diffusers pipeline, by folder or hub name; an EDM .safetensors."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
@@ -84,9 +86,13 @@ def open_model(
 
 
 def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
-    """A bundled model, or a pipeline of diffusers from a folder or the hub."""
+    """A bundled model, a file of dode convert edm, or a pipeline of diffusers from a folder or the hub."""
     from dode.weights import BUNDLED, bundled
 
+    if Path(name).suffix == ".safetensors":
+        from dode.edm import open_file
+
+        return open_file(name)
     if name in BUNDLED or not (Path(name).exists() or name.count("/") == 1):
         if prompts:
             raise ValueError(f"{name} takes no prompt; leave --prompt out")
@@ -100,14 +106,13 @@ def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
 
 def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None:
     """The condition for `count` samples of one class, or None for the model's own."""
-    from dode.weights import BUNDLED, CLASSES
-
     if label is None:
         return None
-    if model.cond is None:
+    if not model.classes:
         raise ValueError(f"{model.name} has no classes; leave --label out")
-    if model.name in BUNDLED and not 0 <= label <= len(CLASSES):
-        raise ValueError(f"--label must be 0 … {len(CLASSES) - 1}, or {len(CLASSES)} for none; got {label}")
+    if not 0 <= label < model.classes:
+        last = f"{model.classes - 2}, or {model.classes - 1} for none" if model.null else f"{model.classes - 1}"
+        raise ValueError(f"--label must be 0 … {last}; got {label}")
     return [label] * count
 
 

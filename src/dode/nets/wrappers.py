@@ -1,8 +1,9 @@
 """Around a network: folding of pixels into channels, and the preconditioning of Karras et al. 2022."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from dode.nets.preconditioning import edm
 
 
 class Folded(nn.Module):
@@ -30,8 +31,8 @@ class Preconditioned(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
         """X (B, …), σ (B,), label (B,) → x̂₀ (B, …)."""
-        s = sigma.reshape(-1, *[1] * (x.ndim - 1))
-        total = (s**2 + self.sigma_data**2).sqrt()
-        f = self.net((x / total).to(x.dtype), 4 * torch.log(sigma), label)
-        x0: Tensor = (self.sigma_data / total) ** 2 * x + s * self.sigma_data / total * f
+        skip, out, into, noise = edm(sigma, self.sigma_data)
+        skip, out, into = (c.reshape(-1, *[1] * (x.ndim - 1)) for c in (skip, out, into))
+        f = self.net((into * x).to(x.dtype), 16 * noise, label)
+        x0: Tensor = skip * x + out * f
         return x0

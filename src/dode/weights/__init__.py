@@ -57,6 +57,7 @@ def _fashion() -> Model:
         cond=labels,
         null=no_label,
         name="fashion",
+        classes=NO_LABEL + 1,
     )
 
 
@@ -69,6 +70,7 @@ def _fashion_edm() -> Model:
         cond=labels,
         null=no_label,
         name="fashion-edm",
+        classes=NO_LABEL + 1,
     )
 
 
@@ -84,7 +86,7 @@ def _fashion_mixture() -> Model:
         (1, 32, 32),
         parts["labels"],
     )
-    return replace(exact.model(), name="fashion-mixture", cond=labels, null=no_label)
+    return replace(exact.model(), name="fashion-mixture", cond=labels, null=no_label, classes=NO_LABEL + 1)
 
 
 BUNDLED: dict[str, Callable[[], Model]] = {

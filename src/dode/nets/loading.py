@@ -1,0 +1,60 @@
+"""State dicts into networks: read as data only, and every name and shape checked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def load(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Give a module made on the meta device its tensors, as float32; ValueError names the first that does not fit."""
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in tensors.items()}
+    wrong = [key for key in dict.fromkeys([*expected, *given]) if expected.get(key) != given.get(key)]
+    if wrong:
+        key = wrong[0]
+        raise ValueError(
+            f"{name}: {len(wrong)} of its tensors are not those of the network; "
+            f"{key[:80]!r} is {given.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
+        )
+    whole = [key for key, value in tensors.items() if not value.is_floating_point()]
+    if whole:
+        raise ValueError(f"{name}: {whole[0]!r} is of type {tensors[whole[0]].dtype}, expected numbers with a point")
+    module.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Tensor]:
+    """The tensors of a .pt, .pth or .ckpt file by name, or of one entry of the list or dict in it.
+
+    Raises ValueError for anything but tensors by name, and for files that torch reads with `weights_only=False` alone.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no checkpoint at {path}")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged or hostile file brings about in torch's reader is of many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise ValueError(f"{path} is not a checkpoint of tensors alone ({reason})") from error
+    if entry is not None:
+        content = _entry(content, entry, path)
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} does not hold tensors by name; say which entry of it does")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _entry(content: Any, entry: int | str, path: Path) -> Any:
+    """One part of a checkpoint that holds several."""
+    if isinstance(entry, int) and isinstance(content, list | tuple) and -len(content) <= entry < len(content):
+        return content[entry]
+    if isinstance(entry, str) and isinstance(content, Mapping) and entry in content:
+        return content[entry]
+    raise ValueError(f"{path} has no entry {entry!r}; it holds a {type(content).__name__}")
+
+
+def classes_in_turn(classes: int) -> Callable[[Sequence[int]], Tensor]:
+    """The default condition: sample i gets the class i mod `classes`."""
+    return lambda indices: torch.tensor([i % classes for i in indices])
