@@ -69,6 +69,7 @@ def test_full_loops_with_karras_and_exponential_levels(option):
 def test_trained_betas(tmp_path):
     betas = np.linspace(0.01, 0.3, 40)
     ours = DODEScheduler(trained_betas=betas)
+    assert isinstance(ours.config.trained_betas, list)
     ours.save_pretrained(tmp_path)
     again = DODEScheduler.from_pretrained(tmp_path)
     assert again.config.trained_betas == betas.tolist()
