@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from perfect import NUMPY_2
 from problems import BETAS, gaussian_model
 
 import dode
 from dode.diffusers import DODEScheduler
 
-pytestmark = [  # diffusers' schedulers make numpy arrays of tensors, and tensors of numpy's numbers
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
-]
+pytestmark = NUMPY_2
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
@@ -209,6 +207,9 @@ def test_what_does_not_exist_is_refused(option, message):
 def test_betas_are_those_of_the_schedule():
     """As they are after a rescaling, which ends in 1."""
     np.testing.assert_allclose(DODEScheduler().betas.numpy(), BETAS, rtol=1e-5)
+    for kind in ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"):
+        theirs = diffusers.DDPMScheduler(beta_schedule=kind)
+        torch.testing.assert_close(DODEScheduler(beta_schedule=kind).betas, theirs.betas, rtol=1e-5, atol=1e-7)
     theirs = diffusers.DDIMScheduler(rescale_betas_zero_snr=True)
     ours = DODEScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
     torch.testing.assert_close(ours.betas, theirs.betas, rtol=1e-5, atol=5e-7)  # they subtract from 1 in float32

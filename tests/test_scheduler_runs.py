@@ -6,15 +6,14 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from perfect import NUMPY_2
 from problems import BETAS, CATALOGUE, MISSING, counts
 
 import dode
 from dode.diffusers import DODEScheduler
+from dode.nets import preconditioning
 
-pytestmark = [  # diffusers' schedulers make numpy arrays of tensors, and tensors of numpy's numbers
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
-]
+pytestmark = NUMPY_2
 
 SHAPE = (3, 4, 4)
 FAMILIES = {
@@ -54,11 +53,9 @@ def as_core(family, dtype):
     def flow(x, t):
         return net(x, torch.tensor(float(t[0]) * 1000, dtype=torch.float32))
 
-    def edm(x, t):  # Karras et al. 2022, table 1, sigma_data = 1/2
-        sigma = float(t[0])
-        total = sigma**2 + 0.25
-        output = net(x * total**-0.5, torch.tensor(0.25 * np.log(sigma), dtype=torch.float32))
-        return 0.25 / total * x + sigma * 0.5 * total**-0.5 * output
+    def edm(x, t):
+        skip, out, into, told = (float(c) for c in preconditioning.edm(t[0].double()))
+        return skip * x + out * net(x * into, torch.tensor(told, dtype=torch.float32))
 
     fn, prediction = {"vp": (vp, "noise"), "edm": (edm, "data"), "flow": (flow, "flow")}[family]
     return dode.from_callable(fn, schedule=schedule, prediction=prediction, shape=SHAPE, dtype=dtype)
