@@ -13,16 +13,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil the ODE solver of a pre-trained diffusion or flow model, and sample with it.",
 )
-for command in (
-    demo.demo,
-    distill.distill,
-    auto.auto,
-    sample.sample,
-    compare.compare,
-    inspect.inspect,
-    methods.methods,
-):
+for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
     app.command()(command)
+app.command()(methods.methods)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name
 app.add_typer(convert.convert, name="convert")

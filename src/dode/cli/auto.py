@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def auto(
     model: common.ModelName,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Calibration file; one that is there is gone on with.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Calibration file; goes on with what is in it.")],
     nfe: Annotated[str, typer.Option(help="Network evaluations: 5, or 4,5,6,8,10 in one file.")] = "4,5,6,8,10",
     quick: Annotated[bool, typer.Option("--quick", help="A fifth of the evaluations.")] = False,
     budget_seconds: Annotated[
@@ -56,9 +54,7 @@ def auto(
         left = len([other for other in numbers if other not in made])
         one = replace(budget, seconds=budget.seconds / left)
         with common.progress(f"NFE {count}") as advance:
-            found = tuned(
-                opened, [count], one, seed, None, lambda what, share, tell=advance: tell(round(share * 1000), 1000)
-            )
+            found = tuned(opened, [count], one, seed, None, common.shares(advance))
         budget = replace(budget, seconds=budget.seconds - one.seconds) if budget_seconds else budget
         made[count] = found[count][0]
         samplers.save(output, *made.values())  # what is found is kept, should the rest be stopped
@@ -92,6 +88,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", report: int, seed: int, ba
         for count, one in made.items():
             rivals = [plain.sampler(model, name, nfe=count) for name in ("ddim", "dpm-solver++2m", "unipc-2")]
             rows += reporting.measured([*rivals, one], exact, settings, advance)
+            rows[-1].solver = "auto" if one.name == "auto" else f"auto: {one.name}"
     common.print_rows(rows, 0, report, f"{model.name}: auto beside solvers as they come, seed {seed}")
     if plot is not None:
         plots.errors(rows, plot, f"{model.name}: distance to the exact solution")

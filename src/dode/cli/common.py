@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,6 +136,11 @@ def progress(what: str) -> Iterator["Progress"]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def shares(tell: "Progress") -> Callable[[str, float], None]:
+    """A bar for work that tells what it does and the share that is done."""
+    return lambda what, share: tell(round(1000 * share), 1000)
 
 
 def plain_name(name: str) -> str:
