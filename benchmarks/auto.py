@@ -5,7 +5,7 @@
     python benchmarks/auto.py fashion-edm
     python benchmarks/auto.py fashion-mixture
 
-Learning-free: every solver of the catalogue on every plain grid; the paper's: its distilled solvers, 100 samples, C = 10.
+Learning-free: every solver of the catalogue on every plain grid; the paper: its distilled solvers, 100 samples, C = 10.
 The best of each is chosen on select noise, everything is measured on the same report noise, at equal evaluations.
 """
 
