@@ -86,7 +86,7 @@ def calibrate(
         raise ValueError("calibrate needs a call and a number of network evaluations")
     course = Course(teacher, scale, rho=rho, seed=seed, end=end, formulation=formulation)
     before = pipe.scheduler
-    plain = {key: value for key, value in settings.adopted(before.config).items() if key != "calibration"}
+    plain = {key: value for key, value in before.config.items() if key != "calibration"}
     own = DODEScheduler.from_config(plain, method="ddim")
     job = Job(pipe, own, calls, seed, course.scale * max(counts), progress)
     job.ask = lambda model: students(model, [method], counts, grid, course, options)

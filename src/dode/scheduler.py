@@ -104,7 +104,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
         """From another scheduler's configuration and ours, `from_config(pipe.scheduler.config, calibration=…)`."""
         if isinstance(config, Mapping):
-            config = settings.adopted(config)
+            config = settings.adopted(config, kwargs)
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     @property
