@@ -210,6 +210,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"all {plan.nfe} evaluations are made; call set_timesteps before the next run")
         output = self._output(model_output.to(wide.dtype), wide, plan.nodes[state.k], plan)
         if self._script is not None:
+            _untouched(sample, state.y)
             state = self._script.advance(state._replace(y=wide), output)
         else:
             state = state._replace(y=wide, draw=lambda k: _drawn(sample, generator))
@@ -282,6 +283,15 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def __len__(self) -> int:
         return int(self.config["num_train_timesteps"])
+
+
+def _untouched(sample: Tensor, state: Tensor) -> None:
+    """ValueError if a call that is being calibrated changed the state after the last step."""
+    if not torch.allclose(sample, state.to(sample.dtype), rtol=0, atol=0, equal_nan=True):
+        raise ValueError(
+            "the call changes the states between evaluations (inpainting, a callback?), which no fit can follow; "
+            "calibrate the same network by a call that leaves them as they are"
+        )
 
 
 def _drawn(like: Tensor, generator: Any) -> Tensor:
