@@ -243,6 +243,17 @@ def test_attach_knows_the_network():
     assert isinstance(other.scheduler, diffusers.DDPMScheduler)
 
 
+def test_attach_knows_its_options():
+    """diffusers passes over options that it does not know."""
+    pipe = ddpm()
+    made = calibrate(pipe, pixels, 3, scale=2)
+    with pytest.raises(ValueError, match="has no option on_mising"):
+        attach(pipe, made, on_mising="base")
+    with pytest.raises(ValueError, match="is not a calibration file"):
+        attach(pipe, None)
+    assert isinstance(pipe.scheduler, diffusers.DDPMScheduler)
+
+
 def test_the_scheduler_refuses_another_schedule_and_prediction():
     pipe = ddpm()
     made = calibrate(pipe, pixels, 3, scale=2)

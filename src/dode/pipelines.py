@@ -7,6 +7,7 @@ run; several calls are fitted jointly, each run again up to the evaluation that 
 
 import weakref
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, Unpack
 
 import torch
@@ -17,6 +18,7 @@ from dode.course import RHO, Course, SolverOptions, students
 from dode.distilled import Progress
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.samplers import Sampler
+from dode.scheduling import content
 from dode.watching import Call, Job, denoiser_of
 
 NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs
@@ -32,7 +34,10 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
     from dode.scheduler import DODEScheduler
 
     _drop_in(pipe)
-    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=calibration_or_file, **config)
+    unknown = sorted(set(config) - set(signature(DODEScheduler).parameters))
+    if unknown:  # which diffusers would pass over
+        raise ValueError(f"DODEScheduler has no option {', '.join(unknown)}; the scheduler's options go here by name")
+    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=content(calibration_or_file), **config)
     known = made.config["calibration"]
     calibration.recognise(known, type(pipe).__name__, weights_hash(denoiser_of(pipe)))
     calibration.match(known, {"prediction": settings.prediction(made.config)})
