@@ -292,3 +292,9 @@ def test_signatures_are_those_that_pipelines_inspect():
     assert list(signature(DODEScheduler.step).parameters)[1:5] == ["model_output", "timestep", "sample", "generator"]
     kinds = {parameter.kind.name for parameter in signature(DODEScheduler.__init__).parameters.values()}
     assert kinds == {"POSITIONAL_OR_KEYWORD"}
+
+
+@pytest.mark.parametrize("option", ["on_missing", "final_sigmas_type", "time_shift_type"])
+def test_words_that_are_no_choice_are_refused(option):
+    with pytest.raises(ValueError, match=f"{option} must be .* or .*; got 'bse'"):
+        DODEScheduler(**{option: "bse"})

@@ -50,6 +50,11 @@ OF_THE_NETWORK = (  # options that say how it was trained, not how to sample
     "shift",
     "time_shift_type",
 )
+CHOICES = {
+    "on_missing": ("error", "base"),
+    "final_sigmas_type": ("zero", "sigma_min"),
+    "time_shift_type": ("exponential", "linear"),
+}
 
 
 def family(config: Config) -> str:
@@ -107,6 +112,9 @@ def _followed(config: Config) -> None:
 
 def check(config: Config) -> None:
     """ValueError for options that are no option."""
+    for key, choices in CHOICES.items():
+        if config.get(key, choices[0]) not in choices:
+            raise ValueError(f"{key} must be {' or '.join(choices)}; got {config[key]!r}")
     if family(config) not in FAMILIES:
         raise ValueError(f"noise_schedule must be one of {', '.join(FAMILIES)}; got {family(config)!r}")
     if config["prediction_type"] not in KINDS:
