@@ -208,6 +208,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         assert self._step_index is not None
         if state.k == plan.nfe:
             raise ValueError(f"all {plan.nfe} evaluations are made; call set_timesteps before the next run")
+        _alike("sample", sample, state.y)
         output = self._output(model_output.to(wide.dtype), wide, plan.nodes[state.k], plan)
         if self._script is not None:
             _untouched(sample, state.y)
@@ -240,6 +241,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """The network's output as the plan wants it: preconditioned, thresholded, of the plan's kind."""
         if output.shape[1] == 2 * sample.shape[1] and str(self.config["variance_type"]).startswith("learned"):
             output = output[:, : sample.shape[1]]
+        _alike("model_output", output, sample)
         if settings.family(self.config) == "edm":
             _, skip, out = settings.preconditioning(self.config, node.sigma)
             output = skip * sample + out * output
@@ -283,6 +285,13 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def __len__(self) -> int:
         return int(self.config["num_train_timesteps"])
+
+
+def _alike(name: str, given: Tensor, state: Tensor) -> None:
+    """ValueError for another shape than the run's, which arithmetic would stretch silently."""
+    if given.shape != state.shape:
+        hint = "; learned variances need variance_type='learned'" if given.shape[1] == 2 * state.shape[1] else ""
+        raise ValueError(f"{name} has shape {tuple(given.shape)}; this run has states of {tuple(state.shape)}{hint}")
 
 
 def _untouched(sample: Tensor, state: Tensor) -> None:
