@@ -6,7 +6,7 @@ run; several calls are fitted jointly, each run again up to the evaluation that 
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from inspect import signature
 from typing import Any, Unpack
 
@@ -85,7 +85,7 @@ def calibrate(
     _drop_in(pipe)
     if not isinstance(method, str):
         raise ValueError("calibrate fits one method; call it once for each")
-    counts = [nfe] if isinstance(nfe, int) else sorted(set(nfe))
+    counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     calls = [call] if callable(call) else list(call)
     if not counts or not calls:
         raise ValueError("calibrate needs a call and a number of network evaluations")
