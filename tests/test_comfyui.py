@@ -148,6 +148,15 @@ def test_what_is_wrong_is_said_when_the_node_runs(comfy):
         sampled(comfy, patcher, sampler, torch.tensor([10.0, 3.0, 1.0, 0.0]))
 
 
+def test_a_file_for_another_guidance_is_refused_unless_it_is_asked_for(comfy):
+    patcher = Patcher(comfy, False)
+    sampler, sigmas, _ = fitted(patcher, cfg=3.0)
+    with pytest.raises(ValueError, match="calibrated for guidance 3; asked for 2"):
+        sampled(comfy, patcher, sampler, sigmas)
+    (asked,) = node("DODESampler").execute(calibration="plan.json", method="ddim", steps=0, cfg=3.0)
+    assert torch.isfinite(sampled(comfy, patcher, asked, sigmas)).all()
+
+
 def test_another_scale_of_states_is_not_guessed():
     from dode.comfyui import is_flow
 

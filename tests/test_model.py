@@ -10,7 +10,7 @@ from problems import SCHEDULES, gaussian, mixture
 import dode
 from dode import reference, schedule
 from dode.evaluate import distance
-from dode.fingerprints import alike
+from dode.fingerprints import alike, weights_hash
 
 OPTIONS = {"prediction": "noise", "shape": (3,), "dtype": torch.float64}
 
@@ -187,3 +187,11 @@ def test_a_reference_that_cannot_converge_says_so():
 def test_an_unknown_prediction_is_refused():
     with pytest.raises(ValueError, match="prediction must be one of"):
         dode.from_callable(lambda x, t: x, schedule=SCHEDULES["vp"], prediction="eps", shape=(3,))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inside torch.compile
+def test_a_compiled_network_is_the_same_and_an_offloaded_one_is_not_guessed():
+    network = torch.nn.Linear(2, 2)
+    assert weights_hash(torch.compile(network)) == weights_hash(network)
+    with pytest.raises(ValueError, match="the weights bias are offloaded"):
+        weights_hash(network.to("meta"))

@@ -37,6 +37,15 @@ def test_from_a_folder(tmp_path):
     assert torch.equal(a, b)
 
 
+def test_what_can_be_no_pipeline_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("diffusers.DiffusionPipeline.from_pretrained", None)
+    (tmp_path / "edm.pkl").touch()
+    with pytest.raises(ValueError, match="is a file, and no pipeline of diffusers is one"):
+        dode.from_diffusers(tmp_path / "edm.pkl")
+    with pytest.raises(ValueError, match="no folder at"):
+        dode.from_diffusers(tmp_path / "none")
+
+
 def test_clipping_belongs_to_the_model():
     pipe = quiet(diffusers.DDPMPipeline(unet2d(), diffusers.DDPMScheduler()))  # clip_sample is its default
     pipe.scheduler = diffusers.DDPMScheduler(clip_sample=True, clip_sample_range=0.5)

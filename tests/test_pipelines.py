@@ -212,6 +212,22 @@ def test_calls_that_cannot_be_fitted_are_refused():
     assert isinstance(image.scheduler, diffusers.PNDMScheduler)
 
 
+def test_calls_that_change_what_is_fitted_are_refused():
+    """States edited between evaluations, two runs in a call, several guidance scales: the fit would be of neither."""
+    pipe = stable_diffusion()
+
+    def halved(pipe, number, t, given):
+        return {"latents": given["latents"] / 2}
+
+    with pytest.raises(ValueError, match="changes the states between evaluations"):
+        calibrate(pipe, lambda p, g, n: drawn(p, g, n, callback_on_step_end=halved), 4, scale=2)
+    with pytest.raises(ValueError, match="ran the pipeline twice"):
+        calibrate(pipe, lambda p, g, n: [drawn(p, seeded(3), n) for _ in range(2)], 4, scale=2)
+    with pytest.raises(ValueError, match=r"have guidance scales \[3.0, 7.0\]"):
+        calibrate(pipe, [lambda p, g, n, s=s: drawn(p, g, n, scale=s) for s in (3.0, 7.0)], 4, scale=2)
+    assert isinstance(pipe.scheduler, diffusers.PNDMScheduler)
+
+
 def test_attach_knows_the_network():
     pipe = ddpm()
     made = calibrate(pipe, pixels, 3, scale=2)
@@ -225,6 +241,17 @@ def test_attach_knows_the_network():
     with pytest.raises(ValueError, match=r"with schedule \w+ .DiscreteVP .*; this model has \w+"):
         attach(ddpm(beta_end=0.03), made)
     assert isinstance(other.scheduler, diffusers.DDPMScheduler)
+
+
+def test_attach_knows_its_options():
+    """diffusers passes over options that it does not know."""
+    pipe = ddpm()
+    made = calibrate(pipe, pixels, 3, scale=2)
+    with pytest.raises(ValueError, match="has no option on_mising"):
+        attach(pipe, made, on_mising="base")
+    with pytest.raises(ValueError, match="is not a calibration file"):
+        attach(pipe, None)
+    assert isinstance(pipe.scheduler, diffusers.DDPMScheduler)
 
 
 def test_the_scheduler_refuses_another_schedule_and_prediction():

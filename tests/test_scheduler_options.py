@@ -122,3 +122,23 @@ def test_signatures_are_those_that_pipelines_inspect():
     assert list(signature(DODEScheduler.step).parameters)[1:5] == ["model_output", "timestep", "sample", "generator"]
     kinds = {parameter.kind.name for parameter in signature(DODEScheduler.__init__).parameters.values()}
     assert kinds == {"POSITIONAL_OR_KEYWORD"}
+
+
+@pytest.mark.parametrize("option", ["on_missing", "final_sigmas_type", "time_shift_type"])
+def test_words_that_are_no_choice_are_refused(option):
+    with pytest.raises(ValueError, match=f"{option} must be .* or .*; got 'bse'"):
+        DODEScheduler(**{option: "bse"})
+
+
+def test_other_shapes_are_refused():
+    """Of the output and, within a run, of the state: arithmetic would stretch one sample, or one channel, over all."""
+    scheduler = DODEScheduler()
+    x = torch.zeros(2, 1, 4, 4)
+    for output, words in ((torch.zeros(1, 1, 4, 4), "model_output has shape"), (torch.zeros(2, 2, 4, 4), "learned")):
+        scheduler.set_timesteps(3)
+        with pytest.raises(ValueError, match=words):
+            scheduler.step(output, 999, x)
+    scheduler.set_timesteps(3)
+    x = scheduler.step(x, 999, x).prev_sample
+    with pytest.raises(ValueError, match="sample has shape"):
+        scheduler.step(x[:1], scheduler.timesteps[1], x[:1])

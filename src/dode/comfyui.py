@@ -44,7 +44,13 @@ def sample(
     nfe: int | None = None,
     guidance: float | None = None,
 ) -> Tensor:
-    """The function for KSAMPLER: `dode.kdiffusion.sample_dode` in the scale of this model."""
+    """The function for KSAMPLER: `dode.kdiffusion.sample_dode` in the scale, and at the guidance, of this model.
+
+    guidance: of the plan to take in spite of what the model runs at.
+    """
+    guider = model.inner_model
+    if guidance is None:
+        guidance = getattr(guider, "cfg", None)  # ComfyUI's guiders have it; others are believed
     return sample_dode(
         model,
         x,
@@ -54,7 +60,7 @@ def sample(
         disable,
         calibration=calibration,
         method=method,
-        flow=is_flow(model.inner_model.inner_model.model_sampling),
+        flow=is_flow(guider.inner_model.model_sampling),
         nfe=nfe,
         guidance=guidance,
     )

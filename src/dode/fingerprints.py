@@ -36,9 +36,15 @@ def schedule_name(schedule: Schedule) -> str:
 
 
 def weights_hash(module: nn.Module) -> str:
-    """weights:… of every parameter and buffer, by name, in float32."""
+    """weights:… of every parameter and buffer, by name, in float32; a compiled module is the one that was compiled.
+
+    Raises ValueError for weights that are elsewhere (offloaded).
+    """
     digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
+    state = {key.replace("_orig_mod.", ""): value for key, value in module.state_dict().items()}
+    for key, value in sorted(state.items()):
+        if value.is_meta:
+            raise ValueError(f"the weights {key} are offloaded; calibrate or attach before offloading")
         digest.update(key.encode())
         digest.update(value.detach().to("cpu", torch.float32).numpy().tobytes())
     return f"weights:{digest.hexdigest()[:16]}"

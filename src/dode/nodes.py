@@ -15,7 +15,7 @@ CFG = {
     "min": 0.0,
     "max": 100.0,
     "step": 0.1,
-    "tooltip": "Of the plan, if the file has several; else 0.",
+    "tooltip": "Of the plan to take; 0: the one that the model runs at, or the only one of the file.",
 }
 
 

@@ -112,6 +112,12 @@ def _decoded(vae: Any, latents: Tensor) -> Tensor:
 def _opened(path: str | Path) -> Any:
     from diffusers import DiffusionPipeline
 
+    if Path(path).is_file():
+        raise ValueError(
+            f"{path} is a file, and no pipeline of diffusers is one; to open a pickle of EDM, dode convert edm it first"
+        )
+    if Path(path).is_absolute() and not Path(path).is_dir():
+        raise ValueError(f"no folder at {path}; give the folder of a saved pipeline, or its name on the hub")
     try:
         return DiffusionPipeline.from_pretrained(str(path))
     except OSError as error:

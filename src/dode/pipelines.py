@@ -6,7 +6,8 @@ run; several calls are fitted jointly, each run again up to the evaluation that 
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from inspect import signature
 from typing import Any, Unpack
 
 import torch
@@ -17,6 +18,7 @@ from dode.course import RHO, Course, SolverOptions, students
 from dode.distilled import Progress
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.samplers import Sampler
+from dode.scheduling import content
 from dode.watching import Call, Job, denoiser_of
 
 NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs
@@ -32,7 +34,10 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
     from dode.scheduler import DODEScheduler
 
     _drop_in(pipe)
-    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=calibration_or_file, **config)
+    unknown = sorted(set(config) - set(signature(DODEScheduler).parameters))
+    if unknown:  # which diffusers would pass over
+        raise ValueError(f"DODEScheduler has no option {', '.join(unknown)}; the scheduler's options go here by name")
+    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=content(calibration_or_file), **config)
     known = made.config["calibration"]
     calibration.recognise(known, type(pipe).__name__, weights_hash(denoiser_of(pipe)))
     calibration.match(known, {"prediction": settings.prediction(made.config)})
@@ -80,13 +85,13 @@ def calibrate(
     _drop_in(pipe)
     if not isinstance(method, str):
         raise ValueError("calibrate fits one method; call it once for each")
-    counts = [nfe] if isinstance(nfe, int) else sorted(set(nfe))
+    counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     calls = [call] if callable(call) else list(call)
     if not counts or not calls:
         raise ValueError("calibrate needs a call and a number of network evaluations")
     course = Course(teacher, scale, rho=rho, seed=seed, end=end, formulation=formulation)
     before = pipe.scheduler
-    plain = {key: value for key, value in settings.adopted(before.config).items() if key != "calibration"}
+    plain = {key: value for key, value in before.config.items() if key != "calibration"}
     own = DODEScheduler.from_config(plain, method="ddim")
     job = Job(pipe, own, calls, seed, course.scale * max(counts), progress)
     job.ask = lambda model: students(model, [method], counts, grid, course, options)

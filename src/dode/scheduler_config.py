@@ -28,6 +28,32 @@ UNSUPPORTED = {
     "invert_sigmas": "times that run backward",
     "stochastic_sampling": "stochastic flow sampling",
     "use_beta_sigmas": "noise levels spread by a beta distribution",
+    "scale_factors": "sizes that change on the way",
+}
+FOREIGN = {  # keys that tell schedulers whose networks know other times or levels
+    "clip_denoised": "consistency models (CMStochasticIterativeScheduler)",
+    "s_churn": "the stochastic VE sampler (KarrasVeScheduler)",
+    "sampling_eps": "score SDEs (ScoreSdeVeScheduler)",
+    "scaler": "Würstchen (DDPMWuerstchenScheduler)",
+    "snr_shift_scale": "CogVideoX (CogVideoXDDIMScheduler)",
+}
+OF_THE_NETWORK = (  # options that say how it was trained, not how to sample
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "sigma_min",
+    "sigma_max",
+    "sigma_data",
+    "shift",
+    "time_shift_type",
+)
+CHOICES = {
+    "on_missing": ("error", "base"),
+    "final_sigmas_type": ("zero", "sigma_min"),
+    "time_shift_type": ("exponential", "linear"),
 }
 
 
@@ -43,25 +69,52 @@ def family(config: Config) -> str:
     return "flow" if "shift" in config and not betas else "vp"
 
 
-def adopted(config: Config) -> dict[str, Any]:
-    """Another scheduler's configuration with what it only implies said in our keys."""
+def adopted(config: Config, options: Config | None = None) -> dict[str, Any]:
+    """Another scheduler's configuration with what it only implies said in our keys; options are given beside it.
+
+    Raises ValueError for what no plan of ours can follow, which the scheduler itself would never see.
+    """
+    said = {**config, **(options or {})}
+    _followed(said)
     found = dict(config)
-    kind = family(config)
-    found["noise_schedule"] = kind
+    kind = found["noise_schedule"] = family(said)
     if kind == "flow":
         found.setdefault("prediction_type", "flow_prediction")
-        if config.get("use_flow_sigmas"):
-            found["shift"] = config.get("flow_shift", 1.0)
+        if said.get("use_flow_sigmas"):  # these schedulers call it flow_shift: both keys stay equal, whoever reads them
+            found["shift"] = found["flow_shift"] = (options or {}).get("shift", said.get("flow_shift", 1.0))
+    if "noise_schedule" not in config:
+        if said.get("use_flow_sigmas"):
+            found["timestep_spacing"] = "trailing"  # which they follow whatever their spacing says
+        # diffusers hands on no defaults, but that scheduler's schedule is the network's
+        kept = (*OF_THE_NETWORK, *(["timestep_spacing"] if kind == "flow" else []))
+        found["_use_default_values"] = [key for key in config.get("_use_default_values", ()) if key not in kept]
     return found
 
 
-def check(config: Config) -> None:
-    """ValueError for what no plan of ours can follow."""
+def _followed(config: Config) -> None:
+    """ValueError for another scheduler's options, and schedules, that no plan of ours can follow."""
     for key, what in UNSUPPORTED.items():
         if config.get(key):
-            raise ValueError(f"{key}=True asks for {what}, which dode has not; set it to False")
+            raise ValueError(f"{key}={config[key]!r} asks for {what}, which dode has not; set it to False")
     if config.get("timestep_type") == "continuous":
         raise ValueError("timestep_type='continuous' (networks told ¼·ln σ without EDM's preconditioning) is not built")
+    if "noise_schedule" in config:
+        return
+    foreign = [what for key, what in FOREIGN.items() if key in config]
+    if "sigma_data" in config and "solver_order" in config and "algorithm_type" not in config:
+        foreign.append("networks told arctan σ (CosineDPMSolverMultistepScheduler)")
+    if foreign:
+        raise ValueError(
+            f"this configuration is of {foreign[0]}, whose schedule dode does not know; say noise_schedule "
+            f"({', '.join(FAMILIES)}) with its options if it is one of these"
+        )
+
+
+def check(config: Config) -> None:
+    """ValueError for options that are no option."""
+    for key, choices in CHOICES.items():
+        if config.get(key, choices[0]) not in choices:
+            raise ValueError(f"{key} must be {' or '.join(choices)}; got {config[key]!r}")
     if family(config) not in FAMILIES:
         raise ValueError(f"noise_schedule must be one of {', '.join(FAMILIES)}; got {family(config)!r}")
     if config["prediction_type"] not in KINDS:

@@ -20,8 +20,6 @@ from dode.schedule import Schedule
 from dode.solvers.budget import build, steps
 from dode.solvers.names import read
 
-MISSING = ("error", "base")
-
 
 class Script(Protocol):
     """Who decides while a pipeline's call is watched: which plan it follows, and every state."""

@@ -133,12 +133,15 @@ class Job:
         shapes = {tuple(recorder.x_T.shape[1:]) for recorder in recorders}
         if len(shapes) > 1:
             raise ValueError(f"the calls have states of different shapes, {shapes}; calibrate each alone")
+        scales = {recorder.guidance for recorder in recorders}
+        if len(scales) > 1:
+            raise ValueError(f"the calls have guidance scales {sorted(scales, key=str)}; calibrate each alone")
         network = denoiser_of(self.pipe)
         return replace(
             self.model,
             shape=shapes.pop(),
             fingerprint=weights_hash(network),
-            guidance=guidance_of(self.pipe),
+            guidance=scales.pop(),
             dtype=recorders[0].x_T.dtype,
         )
 
@@ -161,7 +164,9 @@ class Recorder:
         return self.lesson.plan
 
     def open(self, sample: Tensor, first: int) -> State:
-        self.x_T = sample
+        if self.seen:
+            raise ValueError("the call ran the pipeline twice; it must run it once, from noise to data")
+        self.x_T, self.guidance = sample, guidance_of(self.job.pipe)
         self.wanted = {number for targets in self.lesson.targets for number in targets}
         return begin(self.lesson.plan, sample.to(torch.promote_types(sample.dtype, torch.float32)))
 
