@@ -18,10 +18,10 @@ from dode.model import Model
 from dode.plan import Plan
 from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, weighted
 from dode.samplers import Provenance, Sampler, dtype_name
-from dode.starts import TEACHER, TRIED, Task, loose, starts, task
+from dode.starts import GRIDS, TEACHER, TRIED, Task, loose, starts, task
 
 Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
-FEW, LEAST, LOOK = 16, 4, 0.2  # samples that a first look takes, at least, and its share of what may be spent
+FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
 STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
 
 
@@ -36,6 +36,7 @@ class Budget:
     begin: int = 3  # starts that are refined
     part: int = 24  # samples that a Jacobian takes
     tried: tuple[str, ...] = TRIED
+    grids: tuple[str, ...] = GRIDS
     batch: int = 64
     told: bool = True  # may the network be told other times than its nodes'? Other tools' wrappers cannot follow that
     seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
@@ -49,7 +50,9 @@ class Budget:
             )
 
 
-QUICK = Budget(32, 8, 2.0, teacher=24, begin=1, part=8, tried=("ipndm-2", "dpm-solver++2m", "unipc-2"))
+QUICK = Budget(
+    32, 8, 2.0, teacher=24, begin=1, part=8, tried=("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2"), grids=GRIDS[:2]
+)
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Found:
 
 def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> Found:
     """The best plan of this many evaluations."""
-    every = starts(fit.model, nfe, budget.tried)
+    every = starts(fit.model, nfe, budget.tried, budget.grids)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * len(every)))))
     looked = []
