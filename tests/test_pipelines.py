@@ -7,6 +7,7 @@ from itertools import pairwise
 from pipes import EMBEDDED, drawn, flux, flux_call, quiet, sd3, sd3_call, seeded, stable_diffusion, unet2d, vae
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -241,6 +242,10 @@ def test_attach_knows_the_network():
     with pytest.raises(ValueError, match=r"with schedule \w+ .DiscreteVP .*; this model has \w+"):
         attach(ddpm(beta_end=0.03), made)
     assert isinstance(other.scheduler, diffusers.DDPMScheduler)
+
+
+def test_numbers_of_evaluations_may_be_numpys():
+    assert list(calibrate(ddpm(), pixels, np.int64(3), scale=2)) == [3]
 
 
 def test_attach_knows_its_options():

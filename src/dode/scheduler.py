@@ -20,7 +20,7 @@ from dode.denoiser import expressed, thresholded
 from dode.plan import Plan
 from dode.sampling import State, advance, begin
 from dode.schedule import DiscreteVP, Node, Schedule
-from dode.scheduling import Choice, Script, choose, content
+from dode.scheduling import Choice, Script, choose, content, same_shape, untouched
 
 CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
 
@@ -208,10 +208,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         assert self._step_index is not None
         if state.k == plan.nfe:
             raise ValueError(f"all {plan.nfe} evaluations are made; call set_timesteps before the next run")
-        _alike("sample", sample, state.y)
+        same_shape("sample", sample, state.y)
         output = self._output(model_output.to(wide.dtype), wide, plan.nodes[state.k], plan)
         if self._script is not None:
-            _untouched(sample, state.y)
+            untouched(sample, state.y)
             state = self._script.advance(state._replace(y=wide), output)
         else:
             state = state._replace(y=wide, draw=lambda k: _drawn(sample, generator))
@@ -241,7 +241,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """The network's output as the plan wants it: preconditioned, thresholded, of the plan's kind."""
         if output.shape[1] == 2 * sample.shape[1] and str(self.config["variance_type"]).startswith("learned"):
             output = output[:, : sample.shape[1]]
-        _alike("model_output", output, sample)
+        same_shape("model_output", output, sample)
         if settings.family(self.config) == "edm":
             _, skip, out = settings.preconditioning(self.config, node.sigma)
             output = skip * sample + out * output
@@ -285,22 +285,6 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def __len__(self) -> int:
         return int(self.config["num_train_timesteps"])
-
-
-def _alike(name: str, given: Tensor, state: Tensor) -> None:
-    """ValueError for another shape than the run's, which arithmetic would stretch silently."""
-    if given.shape != state.shape:
-        hint = "; learned variances need variance_type='learned'" if given.shape[1] == 2 * state.shape[1] else ""
-        raise ValueError(f"{name} has shape {tuple(given.shape)}; this run has states of {tuple(state.shape)}{hint}")
-
-
-def _untouched(sample: Tensor, state: Tensor) -> None:
-    """ValueError if a call that is being calibrated changed the state after the last step."""
-    if not torch.allclose(sample, state.to(sample.dtype), rtol=0, atol=0, equal_nan=True):
-        raise ValueError(
-            "the call changes the states between evaluations (inpainting, a callback?), which no fit can follow; "
-            "calibrate the same network by a call that leaves them as they are"
-        )
 
 
 def _drawn(like: Tensor, generator: Any) -> Tensor:

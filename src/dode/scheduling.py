@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from dode import calibration, samplers
@@ -166,3 +167,19 @@ def guidance_of(pipe: Any) -> float | None:
     # a property that does not exist everywhere, and has no value before the first call
     scale = getattr(pipe, "guidance_scale", None)
     return None if scale is None else max(1.0, float(scale))
+
+
+def same_shape(name: str, given: Tensor, state: Tensor) -> None:
+    """ValueError for another shape than the run's, which arithmetic would stretch silently."""
+    if given.shape != state.shape:
+        hint = "; learned variances need variance_type='learned'" if given.shape[1] == 2 * state.shape[1] else ""
+        raise ValueError(f"{name} has shape {tuple(given.shape)}; this run has states of {tuple(state.shape)}{hint}")
+
+
+def untouched(sample: Tensor, state: Tensor) -> None:
+    """ValueError if a call that is being calibrated changed the state after the last step."""
+    if not torch.allclose(sample, state.to(sample.dtype), rtol=0, atol=0, equal_nan=True):
+        raise ValueError(
+            "the call changes the states between evaluations (inpainting, a callback?), which no fit can follow; "
+            "calibrate the same network by a call that leaves them as they are"
+        )
