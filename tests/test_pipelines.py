@@ -279,6 +279,16 @@ def test_a_flow_calibration_belongs_to_its_shift():
         flux_call(pipe, seeded(), 4, size=32)
 
 
+def test_a_calibration_knows_how_the_network_is_called():
+    pipe = quiet(diffusers.DDPMPipeline(unet2d(), diffusers.EDMEulerScheduler()))
+    made = calibrate(pipe, lambda p, g, n: pixels(p, g, n, n=2), 3, scale=2)
+    config = pipe.scheduler.config
+    DODEScheduler.from_config(config, calibration=made).set_timesteps(3)
+    for other in ({"sigma_data": 1.0}, {"prediction_type": "v_prediction"}):
+        with pytest.raises(ValueError, match=r"called as an EDM epsilon network with sigma_data 0\.5; this"):
+            DODEScheduler.from_config({**config, **other}, calibration=made).set_timesteps(3)
+
+
 def test_the_weak_reference_dies_and_copies():
     pipe = ddpm()
     attach(pipe, calibrate(pipe, pixels, 3, scale=2))

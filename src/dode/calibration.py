@@ -34,6 +34,7 @@ def describe(model: "Model") -> Json:
         "schedule": schedule_hash(model.schedule),
         "noise": schedule_name(model.schedule),
         "prediction": model.prediction,
+        "form": model.form,
         "shape": list(model.shape),
         "threshold": threshold_to_json(model.threshold),
         "classifier_scale": None if model.classifier is None else model.classifier[1],
@@ -166,6 +167,9 @@ def choose(content: Json, model: Json, guidance: float | None, nfe: int | None) 
 def match(content: Json, asked: Json) -> None:
     """ValueError unless the calibration is for what is asked, as far as that is known."""
     made = content["model"]
+    ours, theirs = made.get("form"), asked.get("form")
+    if ours and theirs and ours != theirs:
+        raise ValueError(f"the calibration is for {made['name']} called as {ours}; this scheduler calls it as {theirs}")
     for key in ("shape", "prediction", "schedule", "threshold", "classifier_scale"):
         if key in asked and made[key] != asked[key]:
             ours, theirs = (_said(key, one) for one in (made, asked))

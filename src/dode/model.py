@@ -32,6 +32,7 @@ class Model:
     cond: Default | None = None  # the condition of sample i if the caller gives none
     classes: int = 0  # how many labels there are, 0 … classes − 1 with the one for "none", if conditions are labels
     null: Default | None = None  # the condition that means "none": makes classifier-free guidance possible
+    form: str = ""  # how a pipeline's scheduler calls the network, where its schedule does not say it
     guidance: float | None = 1.0  # None: not known, as in a calibration through a pipeline that does not show it
     threshold: Threshold | None = None
     variance: bool = False  # does the network return learned variances as further channels?

@@ -98,7 +98,13 @@ def from_diffusers(
         device=device,
     )
     decode = partial(_decoded, pipe.vae) if pipe.components.get("vae") else None
-    return replace(made, fingerprint=weights_hash(network), threshold=settings.threshold(config), decode=decode)
+    return replace(
+        made,
+        fingerprint=weights_hash(network),
+        threshold=settings.threshold(config),
+        form=settings.form(config),
+        decode=decode,
+    )
 
 
 @torch.no_grad()

@@ -178,6 +178,13 @@ def threshold(config: Config) -> Threshold | None:
     return Threshold(float(config["clip_sample_range"])) if config.get("clip_sample") else None
 
 
+def form(config: Config) -> str:
+    """How the network is called, where its schedule does not say it: EDM's preconditioning, a flow's count of times."""
+    if family(config) == "edm":
+        return f"an EDM {config['prediction_type']} network with sigma_data {float(config['sigma_data']):g}"
+    return f"a flow network of {config['num_train_timesteps']} times" if family(config) == "flow" else ""
+
+
 def told(config: Config, node: Node) -> float:
     """The time that the network is told at a node: its index, ¼·ln σ, or σ times the number of training times."""
     kind = family(config)

@@ -151,6 +151,7 @@ def _entry(config: settings.Config, known: Json, schedule: Schedule, count: int,
         known,
         {
             "prediction": settings.prediction(config),
+            "form": settings.form(config),
             "schedule": schedule_hash(schedule),
             "noise": schedule_name(schedule),
             "threshold": calibration.threshold_to_json(settings.threshold(config)),

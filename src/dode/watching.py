@@ -123,7 +123,7 @@ class Job:
             return
         name = type(self.pipe).__name__
         self.model = Model(no_network, schedule, settings.prediction(config), (), name)
-        self.model = replace(self.model, threshold=settings.threshold(config))
+        self.model = replace(self.model, threshold=settings.threshold(config), form=settings.form(config))
         self.asked = self.ask(self.model)
         self.taught = lessons_of(self.model, self.asked)
 
