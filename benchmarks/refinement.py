@@ -1,0 +1,110 @@
+"""What each kind of number is worth in an end-point refinement: weights, times, a scale, what the network is told.
+
+    python benchmarks/refinement.py fashion
+    python benchmarks/refinement.py fashion-edm
+    python benchmarks/refinement.py fashion-mixture
+
+From one start each (the nearest of the learning-free solvers), 32 samples, 12 rounds at most, the round with the least
+error on 32 select samples; RMS on report noise.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from records import Records, table
+
+import dode
+from dode.auto import _different
+from dode.calibration import replace_text
+from dode.formulations import two
+from dode.plan import Array, Plan
+from dode.refinement import Family, begun, history, rounds, squares, weighted
+from dode.starts import Task, loose, starts, task
+
+COUNTS = (4, 5, 8)
+
+
+def quiet(count: int) -> None:
+    """Nobody counts here."""
+
+
+def third(plan: Plan, k: int) -> Array:
+    """`history` with one output more."""
+    rows = history(plan, k)
+    if k < 3:
+        return rows
+    extra = np.zeros((1, 1 + plan.nfe))
+    extra[0, 1 + k], extra[0, k - 2] = 1, -1
+    return np.concatenate([rows, extra])
+
+
+VARIANTS: dict[str, tuple[Callable[[Plan, int], Array], bool, bool]] = {
+    "weights of two differences": (two, False, False),
+    "and times": (two, True, False),
+    "and a scale": (history, True, False),
+    "and what the network is told": (history, True, True),
+    "told, without a scale": (two, True, True),
+    "all, and a third difference": (third, True, True),
+}
+
+
+class Still(Family):
+    """A family whose nodes stay."""
+
+    def _nodes(self, changes: Array) -> Any:
+        return self.base.nodes
+
+
+def value(plan: Plan, some: Task) -> tuple[float, float]:
+    """RMS and median."""
+    found = squares(plan, some.pupils(plan.kind), quiet)
+    return math.sqrt(found.mean()), math.sqrt(float(np.median(found)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
+    parser.add_argument("--report", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model = dode.bundled(arguments.model)
+    fit, select = (task(model, stream, 32, 60, 0, quiet) for stream in ("fit", "select"))
+    report = task(model, "report", arguments.report, 100 if not model.schedule.integer else 60, 0, quiet)
+    said = {"report": arguments.report, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
+    records = Records(f"refinement-{arguments.model}", said)
+    for count in COUNTS:
+        looked = [(value(plan, select)[0], label, plan) for label, _, plan in starts(model, count)]
+        looked.sort(key=lambda one: one[0])
+        label, plan = _different([(label, plan) for _, label, plan in looked])[0]
+        base = value(plan, report)
+        for name, (directions, times, told) in VARIANTS.items():
+            if f"{name} {count}" in records.entries:
+                continue
+            kind = Family if times else Still
+            family = kind(weighted(plan), loose(model.schedule), directions, told)
+            pupils, judges = fit.pupils(plan.kind), select.pupils(plan.kind)
+            path = [begun(family, pupils, quiet)]
+            path += islice(rounds(family, path[0], pupils, [pupils], quiet), 12)
+            best = min(path, key=lambda one: squares(family.plan(one.numbers), judges, quiet).mean())
+            rms, median = value(replace(family.plan(best.numbers)), report)
+            entry = {"start": label, "base": base[0], "fit": best.rms, "rms": rms, "median": median}
+            records.put(f"{name} {count}", entry | {"numbers": len(best.numbers), "rounds": len(path) - 1})
+    lines: list[list[str]] = []
+    for key, e in records.entries.items():
+        name, _, evaluations = key.rpartition(" ")
+        own = [f"{e['fit']:.4f}", f"{e['rms']:.4f}", f"{e['median']:.4f}", f"{e['rms'] / e['base']:.3f}"]
+        lines.append([evaluations, name, str(e["numbers"]), *own])
+    heads = ["NFE", "what moves", "numbers", "RMS on fit", "RMS", "median", "RMS / start"]
+    head = f"{arguments.model}: {arguments.report} report samples, seed 0, from the nearest learning-free start."
+    replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}")
+
+
+if __name__ == "__main__":
+    main()
