@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dode.calibration import replace_bytes
@@ -95,6 +96,7 @@ def errors(rows: Sequence[Row], path: str | Path, title: str = "") -> None:
         values, spread = [row.rms for row in mine], [row.rms_error for row in mine]
         axes.errorbar([row.nfe for row in mine], values, spread, marker="o", ms=3, color=colour, label=name, capsize=2)
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("network evaluations")
     axes.set_ylabel("RMS distance")
     axes.legend(fontsize=8)

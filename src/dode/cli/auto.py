@@ -91,5 +91,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", report: int, seed: int, ba
             rows[-1].solver = "auto" if one.name == "auto" else f"auto: {one.name}"
     common.print_rows(rows, 0, report, f"{model.name}: auto beside solvers as they come, seed {seed}")
     if plot is not None:
+        for row in rows:
+            row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose
         plots.errors(rows, plot, f"{model.name}: distance to the exact solution")
         print(f"written: {plot}")
