@@ -11,9 +11,7 @@ error on 32 select samples; RMS on report noise.
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,13 +52,6 @@ VARIANTS: dict[str, tuple[Callable[[Plan, int], Array], bool, bool]] = {
 }
 
 
-class Still(Family):
-    """A family whose nodes stay."""
-
-    def _nodes(self, changes: Array) -> Any:
-        return self.base.nodes
-
-
 def value(plan: Plan, some: Task) -> tuple[float, float]:
     """RMS and median."""
     found = squares(plan, some.pupils(plan.kind), quiet)
@@ -87,13 +78,12 @@ def main() -> None:
         for name, (directions, times, told) in VARIANTS.items():
             if f"{name} {count}" in records.entries:
                 continue
-            kind = Family if times else Still
-            family = kind(weighted(plan), loose(model.schedule), directions, told)
+            family = Family(weighted(plan), loose(model.schedule), directions, told, times)
             pupils, judges = fit.pupils(plan.kind), select.pupils(plan.kind)
             path = [begun(family, pupils, quiet)]
             path += islice(rounds(family, path[0], pupils, [pupils], quiet), 12)
             best = min(path, key=lambda one: squares(family.plan(one.numbers), judges, quiet).mean())
-            rms, median = value(replace(family.plan(best.numbers)), report)
+            rms, median = value(family.plan(best.numbers), report)
             entry = {"start": label, "base": base[0], "fit": best.rms, "rms": rms, "median": median}
             records.put(f"{name} {count}", entry | {"numbers": len(best.numbers), "rounds": len(path) - 1})
     lines: list[list[str]] = []

@@ -143,6 +143,24 @@ def test_the_scheduler_runs_it_with_times_between_whole_ones():
     assert asked == pytest.approx([node.t for node in sampler.plan.nodes[:-1]], rel=1e-6)
 
 
+def test_whole_times_by_option():
+    """For tools that know no others: every time is one, and the samples are nearer than plain solvers' all the same."""
+    made = gaussian().model(SCHEDULES["discrete"], "noise")
+
+    def strict(x, t, cond):
+        assert t.dtype == torch.int64
+        return made.network(x, t, cond)
+
+    sampler, how = tuned(made, [4], replace(SMALL, whole=True))[4]
+    replace(sampler, model=replace(made, network=strict)).sample(2)
+    assert all(node.t == round(node.t) for node in sampler.plan.nodes)
+    assert sampler.plan.told is None
+    assert sampler.name == "auto"
+    assert how.calls <= 400
+    plain = min(distance(dode.sampler(made, name, nfe=4)) for name in ("ddim", "dpm-solver++2m", "unipc-2"))
+    assert distance(sampler) < 0.5 * plain
+
+
 def test_other_tools_get_plans_that_tell_no_other_times():
     model = mixture_model("vp")
     plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True).plan

@@ -18,10 +18,13 @@ from dode.model import Model
 from dode.plan import Plan
 from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, weighted
 from dode.samplers import Provenance, Sampler, dtype_name
+from dode.solvers.ddim import DDIM
 from dode.starts import GRIDS, TEACHER, TRIED, Task, loose, starts, task
+from dode.tracing import trace
 
 Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
 FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
+MAIN = 0.8  # share of the budget before times are rounded
 STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
 
 
@@ -39,6 +42,7 @@ class Budget:
     grids: tuple[str, ...] = GRIDS
     batch: int = 64
     told: bool = True  # may the network be told other times than its nodes'? Other tools' wrappers cannot follow that
+    whole: bool = False  # round the found times to whole ones and find the weights again, for tools with no others
     seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
 
     def __post_init__(self) -> None:
@@ -98,7 +102,7 @@ class Found:
 
 def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> Found:
     """The best plan of this many evaluations."""
-    every = starts(fit.model, nfe, budget.tried, budget.grids)
+    every = starts(fit.model, nfe, budget.tried, budget.grids, budget.whole)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * len(every)))))
     looked = []
@@ -112,8 +116,12 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     path: list[tuple[str, float, float]] = []
     begin = _different([(label, plan) for _, label, _, plan in looked])[: budget.begin]
     refined = _trials(fit, begin, budget, meter, path)
+    rounding = budget.whole and fit.model.schedule.integer
+    allowed, meter.allowed = meter.allowed, meter.allowed * (MAIN if rounding else 1)
     for label, family, round_ in refined[:1]:
-        candidates += _finished(fit, select, label, family, round_, budget, meter, path)
+        found = _finished(fit, select, label, family, round_, budget, meter, path)
+        meter.allowed = allowed
+        candidates.append(_rounded(fit, select, found, budget, meter, path) if rounding else found)
     best = min(candidates, key=lambda one: one.select)
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
 
@@ -162,7 +170,7 @@ def _finished(
     budget: Budget,
     meter: Meter,
     path: list[tuple[str, float, float]],
-) -> list[Candidate]:
+) -> Candidate:
     """Refined on all samples until the select error stalls; the plan with the smallest."""
     meter.doing = f"refining {label} on all samples"
     pupils = fit.pupils(family.base.kind, batch=budget.batch)
@@ -187,7 +195,22 @@ def _finished(
         stalled = 0 if value < best.select else stalled + 1
         if value < best.select:
             best = replace(best, plan=plan, select=value, errors=tuple(after.errors.tolist()))
-    return [best]
+    return best
+
+
+def _rounded(
+    fit: Task, select: Task, found: Candidate, budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
+) -> Candidate:
+    """The plan on the nearest whole times, told as they are, its weights refined again."""
+    schedule, old = fit.model.schedule, found.plan
+    _, *inner, last = old.nodes
+    nodes = [schedule.node(float(round(schedule.at(node.logsnr).t))) for node in inner]
+    moved = trace(DDIM, (schedule.node(schedule.t_max), *nodes, last), loose(schedule), old.kind)
+    family = Family(replace(moved, mix=old.mix, free=True), loose(schedule), history, times=False)
+    pupils = fit.pupils(old.kind, batch=budget.batch)
+    start = begun(family, pupils, meter.tick)
+    again = _finished(fit, select, found.name.removeprefix("refined "), family, start, budget, meter, path)
+    return replace(again, name=found.name)
 
 
 def _select(plan: Plan, select: Task, budget: Budget, meter: Meter) -> float:

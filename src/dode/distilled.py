@@ -41,6 +41,7 @@ class Options(SolverOptions, total=False):
     batch: int
     quick: bool
     told: bool
+    whole: bool
     progress: Progress | None
 
 
@@ -74,6 +75,7 @@ def distill(
     batch: int = 50,
     quick: bool = False,
     told: bool = True,
+    whole: bool = False,
     progress: Progress | None = None,
     **options: Unpack[SolverOptions],
 ) -> Sampler | dict[int, Sampler] | dict[str, dict[int, Sampler]]:
@@ -89,7 +91,7 @@ def distill(
     of what the seed gives, as many samples as it has rows.  batch: network batch; the fit is the same for
     every batch size but for rounding.  docs/solvers.md has a table of all options.
     method "auto" searches and refines (`dode.auto`), with 64 samples by default.  quick: with a fifth of the
-    evaluations; told: may the network be told other times than those of its states?
+    evaluations; told: may the network be told other times than those of its states? whole: only whole times.
 
     Returns a Sampler; {nfe: Sampler} for several nfe; {method: {nfe: Sampler}} for several methods.
     Kim, Tang & Yu, CVPR 2024.
@@ -106,7 +108,7 @@ def distill(
     made: dict[str, dict[int, Sampler]] = {name: {} for name in names}
     if "auto" in names:
         _check_auto(course, grid, options)
-        budget = replace(QUICK if quick else Budget(), batch=batch, told=told)
+        budget = replace(QUICK if quick else Budget(), batch=batch, told=told, whole=whole)
         budget = budget if samples is None else replace(budget, samples=samples)
         tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
         found = tuned(model, counts, budget, course.seed, cond, tell)

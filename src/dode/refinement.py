@@ -33,13 +33,14 @@ class Family:
     """The plans that a refinement moves in: DDIM's steps with weights on outputs so far, traced wherever nodes go.
 
     The numbers, all 0 for `base`: weights of `directions` at every evaluation; logs of the changes of the gaps in
-    log-SNR between inner nodes; shifts in log-SNR of what the network is told, if `told`.
+    log-SNR between inner nodes, if `times`; shifts in log-SNR of what the network is told, if `told`.
     """
 
     base: Plan
     schedule: Schedule
     directions: Directions
     told: bool = False
+    times: bool = True
 
     def __post_init__(self) -> None:
         plain = trace(DDIM, self.base.nodes, self.schedule, self.base.kind)
@@ -55,7 +56,7 @@ class Family:
         """For each number the evaluation after which it first acts; −1: before the first."""
         n = self.base.nfe
         weights = [k for k, rows in enumerate(self.rows) for _ in rows]
-        return [*weights, *range(n - 1), *(range(-1, n - 1) if self.told else ())]
+        return [*weights, *(range(n - 1) if self.times else ()), *(range(-1, n - 1) if self.told else ())]
 
     def plan(self, numbers: Array) -> Plan:
         """The plan of these numbers: (P,)."""
@@ -63,11 +64,11 @@ class Family:
         for k, some in enumerate(self.rows):
             mix[k] += numbers[at : at + len(some)] @ some
             at += len(some)
-        nodes = self._nodes(numbers[at : at + n - 1])
+        gaps, shifts = np.split(numbers[at:], [n - 1 if self.times else 0])
+        nodes = self._nodes(gaps)
         traced = trace(DDIM, nodes, self.schedule, self.base.kind)
         if not self.told:
             return replace(traced, mix=mix, free=True)
-        shifts = numbers[at + n - 1 :]
         told = [self._told(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)]
         return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
 

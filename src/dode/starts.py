@@ -71,10 +71,14 @@ def kinds(model: Model) -> tuple[Kind, ...]:
 
 
 def starts(
-    model: Model, nfe: int, names: Sequence[str] = TRIED, grids: Sequence[str | Grid] = GRIDS
+    model: Model,
+    nfe: int,
+    names: Sequence[str] = TRIED,
+    grids: Sequence[str | Grid] = GRIDS,
+    whole_times: bool = False,
 ) -> list[tuple[str, str, Plan]]:
     """(what it is, solver, plan) of every learning-free solver to begin with."""
-    schedule, found = loose(model.schedule), {}
+    schedule, found = model.schedule if whole_times else loose(model.schedule), {}
     for name in names:
         for kind in kinds(model):
             for where in grids:

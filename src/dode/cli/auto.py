@@ -24,6 +24,7 @@ def auto(
     told: Annotated[
         bool, typer.Option(help="The network may be told other times than its states'; other tools cannot follow that.")
     ] = True,
+    whole: Annotated[bool, typer.Option("--whole", help="Whole times only, the weights found again for them.")] = False,
     report: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
     plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
     guidance: common.Guidance = 1.0,
@@ -46,7 +47,9 @@ def auto(
     from dode import samplers
     from dode.auto import QUICK, Budget, tuned
 
-    budget = replace(QUICK if quick else Budget(), batch=batch, told=told, seconds=budget_seconds or float("inf"))
+    budget = replace(
+        QUICK if quick else Budget(), batch=batch, told=told, whole=whole, seconds=budget_seconds or float("inf")
+    )
     budget = budget if samples is None else replace(budget, samples=samples)
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
     made = _known(output, opened)
