@@ -195,6 +195,10 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
         tmp_path, "sample", "fashion-mixture", "--calibration", "a.json", "--nfe", "4", "-n", "2", "-o", "s.png"
     )
     assert done.returncode == 0, done.stderr
+    done = dode(tmp_path, "inspect", "a.json")
+    assert done.returncode == 0, done.stderr
+    assert "NFE 4, guidance 1" in done.stdout
+    assert "evaluations a sample" in done.stdout
     done = dode(tmp_path, *words[:-2], "--budget-seconds", "-1", "--nfe", "3", "-o", "b.json")
     assert done.returncode == 2
     assert "something to spend" in done.stderr

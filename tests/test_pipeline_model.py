@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import dode
+import dode as core
+from dode.cli.inspect import inspect
 from dode.diffusers import DODEScheduler, calibrate, fashion_pipeline, unfolded
 
 ROOM = pytest.mark.filterwarnings("ignore:evaluation .* is large:UserWarning")  # untrained networks ask for it
@@ -56,7 +58,7 @@ def test_clipping_belongs_to_the_model():
 
 
 @ROOM
-def test_classes_and_learned_variances():
+def test_classes_and_learned_variances(tmp_path, capsys):
     """A DiT: classes in turn, one more for none, half of its outputs dropped; equal to its pipeline under guidance."""
     pipe = dit()
     model = dode.from_diffusers(pipe).guided(4.0)
@@ -76,6 +78,9 @@ def test_classes_and_learned_variances():
     )
     assert made[4].model.shape == (4, 4, 4)
     assert made[4].model.guidance is None  # this pipeline does not show it
+    core.save(tmp_path / "dit.json", *made.values())
+    inspect(tmp_path / "dit.json")
+    assert "guidance not known" in capsys.readouterr().out
 
 
 def test_prompts(tmp_path):

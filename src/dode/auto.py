@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from dode.conditions import rows
@@ -87,7 +88,8 @@ class Candidate:
     plan: Plan
     select: float
     method: str = "ddim"
-    errors: tuple[float, ...] = ()
+    errors: tuple[tuple[float, ...], ...] = ()  # standard errors: of each evaluation's weights
+    places: dict[str, list[float]] = field(default_factory=dict)  # of the log gaps, and of what the network is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,7 @@ def _finished(
     pupils = fit.pupils(family.base.kind, batch=budget.batch)
     plan = family.plan(start.numbers)
     now = replace(start, squares=squares(plan, pupils, meter.tick))
-    best = Candidate(f"refined {label}", plan, _select(plan, select, budget, meter))
+    best = _judged(f"refined {label}", family, start, _select(plan, select, budget, meter))
     path.append((label, now.rms, best.select))
     size = min(budget.part, len(fit.x_T))
     parts = [
@@ -194,8 +196,18 @@ def _finished(
         path.append((label, after.rms, value))
         stalled = 0 if value < best.select else stalled + 1
         if value < best.select:
-            best = replace(best, plan=plan, select=value, errors=tuple(after.errors.tolist()))
+            best = _judged(best.name, family, after, value)
     return best
+
+
+def _judged(name: str, family: Family, now: Round, value: float) -> Candidate:
+    """A round as a candidate, with the errors of its numbers if there was a Jacobian."""
+    if np.isnan(now.errors).any():
+        return Candidate(name, family.plan(now.numbers), value)
+    weights, gaps, told = family.split(now.errors)
+    places = {"errors of log gaps": gaps.tolist(), "errors of told": told.tolist()}
+    errors = tuple(tuple(some.tolist()) for some in weights)
+    return Candidate(name, family.plan(now.numbers), value, errors=errors, places=places)
 
 
 def _rounded(
@@ -252,6 +264,7 @@ def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: 
     best = found.best
     refined = best.name.startswith("refined")
     report = {"start": best.name, "select rms": best.select, "evaluations a sample": found.calls}
+    report |= {name: values for name, values in best.places.items() if values}
     report |= {f"tried {one.name}": one.select for one in found.tried}
     where, dtype = best.name.rpartition(", ")[2], dtype_name(model)
     if not refined:

@@ -58,13 +58,18 @@ class Family:
         weights = [k for k, rows in enumerate(self.rows) for _ in rows]
         return [*weights, *(range(n - 1) if self.times else ()), *(range(-1, n - 1) if self.told else ())]
 
+    def split(self, numbers: Array) -> tuple[list[Array], Array, Array]:
+        """Weights of each evaluation, changes of the gaps, shifts of what is told."""
+        *weights, rest = np.split(numbers, np.cumsum([len(some) for some in self.rows]))
+        gaps, shifts = np.split(rest, [self.base.nfe - 1 if self.times else 0])
+        return weights, gaps, shifts
+
     def plan(self, numbers: Array) -> Plan:
         """The plan of these numbers: (P,)."""
-        n, mix, at = self.base.nfe, self.base.mix.copy(), 0
-        for k, some in enumerate(self.rows):
-            mix[k] += numbers[at : at + len(some)] @ some
-            at += len(some)
-        gaps, shifts = np.split(numbers[at:], [n - 1 if self.times else 0])
+        mix = self.base.mix.copy()
+        weights, gaps, shifts = self.split(numbers)
+        for k, (some, row) in enumerate(zip(weights, self.rows, strict=True)):
+            mix[k] += some @ row
         nodes = self._nodes(gaps)
         traced = trace(DDIM, nodes, self.schedule, self.base.kind)
         if not self.told:

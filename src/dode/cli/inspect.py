@@ -12,7 +12,9 @@ def _fitted(entry: dict[str, Any], errors: list[float | list[float]]) -> None:
     if made.get("lam") is not None:
         print(f"lambda  {made['lam']:g} at every evaluation with a previous output")
         return
-    if not any(isinstance(error, list) for error in errors):
+    if not errors:
+        print("lambda  " + "  ".join(f"{lam:.4f}" for lam in plan["lambda"]))
+    elif not any(isinstance(error, list) for error in errors):
         shown = (f"{lam:.4f}±{error:.4f}" for lam, error in zip(plan["lambda"], errors, strict=True))
         print("lambda  " + "  ".join(shown))
     else:
@@ -21,8 +23,9 @@ def _fitted(entry: dict[str, Any], errors: list[float | list[float]]) -> None:
             print(
                 f"O{k} = {said}   ± " + ", ".join(f"{e:.4f}" for e in (error if isinstance(error, list) else [error]))
             )
-        print("condition " + "  ".join(f"{value:.2g}" for value in made["conditions"]))
-    print("‖v‖/‖u‖ " + "  ".join(f"{ratio:.2g}" for ratio in made["ratios"]))
+    for name, key in (("condition", "conditions"), ("‖v‖/‖u‖", "ratios")):
+        if made[key] and (key == "ratios" or any(isinstance(error, list) for error in errors)):
+            print(f"{name} " + "  ".join(f"{value:.2g}" for value in made[key]))
 
 
 def inspect(file: Annotated[Path, typer.Argument(help="A calibration file.")]) -> None:
@@ -39,13 +42,16 @@ def inspect(file: Annotated[Path, typer.Argument(help="A calibration file.")]) -
         made = entry["provenance"]
         errors = made.pop("errors")
         label = Provenance(**made).label
-        print(f"\n{label}, NFE {entry['nfe']}, guidance {entry['guidance']:g}, grid {made['grid']}")
+        guidance = "not known" if entry["guidance"] is None else f"{entry['guidance']:g}"
+        print(f"\n{label}, NFE {entry['nfe']}, guidance {guidance}, grid {made['grid']}")
         if made["distilled"]:
+            how = "" if made["align"] is None else f"align {made['align']}, rho {made['rho']:g}, "
             print(
-                f"teacher {made['teacher']} with {made['teacher_nfe']} evaluations, align {made['align']}, "
-                f"rho {made['rho']:g}, {made['samples']} samples, seed {made['seed']}, {made['dtype']}"
+                f"teacher {made['teacher']} with {made['teacher_nfe']} evaluations, {how}"
+                f"{made['samples']} samples, seed {made['seed']}, {made['dtype']}"
             )
             _fitted(entry, errors)
         for key, value in made["report"].items():
-            print(f"{key}: {value}")
+            shown = [f"{v:.3g}" for v in value] if isinstance(value, list) else [f"{value}"]
+            print(f"{key}: {'  '.join(shown)}")
         print(calibration.plan_from_json(entry["plan"]))
