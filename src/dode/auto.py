@@ -231,16 +231,16 @@ def tuned(
     told = progress or (lambda what, share: None)
     paid = Meter(1.0, lambda what, share: told("teacher", 0.0))
     teacher = max(budget.teacher, 3 * max(counts))
-    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond)
+    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond, budget.batch)
     given = None if cond is None else rows(model.conditions(range(budget.samples), cond), _in_turn(budget))
-    select = task(model, "select", budget.select, teacher, seed, paid.tick, given)
+    select = task(model, "select", budget.select, teacher, seed, paid.tick, given, budget.batch)
     made, wanted, began = {}, sorted(set(counts)), time.monotonic()
     for i, nfe in enumerate(wanted):
         left = budget.seconds - (time.monotonic() - began)
         until = time.monotonic() + left / (len(wanted) - i)
         meter = Meter(budget.most * 10 * nfe * budget.samples, told, paid.spent, until=until)
         found = search(fit, select, nfe, budget, meter)
-        made[nfe] = (Sampler(model, found.best.plan, _provenance(model, found, budget, seed, teacher)), found)
+        made[nfe] = (Sampler(model, found.best.plan, _provenance(model, found, budget, seed, fit.count)), found)
     return made
 
 
