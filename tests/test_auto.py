@@ -13,7 +13,7 @@ from dode.auto import QUICK, Budget, tuned
 from dode.diffusers import DODEScheduler
 from dode.kdiffusion import sample_dode
 from dode.midrun import tail
-from dode.schedule import EDM, Flow
+from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.solvers import METHODS
 
 SMALL = Budget(samples=24, select=16)
@@ -69,6 +69,20 @@ def test_it_stays_within_its_budget(budget, most):
     _, how = tuned(model, [5], budget)[5]
     assert how.calls == spent / budget.samples
     assert how.calls <= most * 10 * 5
+
+
+def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran():
+    made = gaussian().model(DiscreteVP.from_betas(linear_betas(50, 1e-3, 0.2)), "noise")
+    sizes = []
+
+    def watched(x, t, cond):
+        sizes.append(len(x))
+        return made.network(x, t, cond)
+
+    sampler = dode.distill(replace(made, network=watched), "auto", nfe=4, samples=12, batch=5)
+    assert max(sizes) == 5
+    assert sampler.provenance.formulation == "auto"
+    assert sampler.provenance.teacher_nfe == 24  # of 60: no more than half of its whole times
 
 
 def test_a_network_that_gains_nothing_keeps_a_solver():

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,42 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
     assert done.returncode == 2
     assert "something to spend" in done.stderr
     assert not (tmp_path / "b.json").exists()
+
+
+def test_auto_within_seconds_writes_what_it_found(tmp_path):
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "0", "-o", "a.json"]
+    done = dode(tmp_path, *words, "--nfe", "3,4", "--budget-seconds", "0.01")
+    assert done.returncode == 0, done.stderr
+    assert [entry["nfe"] for entry in json.loads((tmp_path / "a.json").read_text())["plans"]] == [3, 4]
+    done = dode(tmp_path, *words[:-1], "b.json", "--nfe", "3", "--budget-seconds", "0")
+    assert done.returncode == 2
+    assert "something to spend" in done.stderr
+
+
+def test_auto_takes_nothing_for_its_own_that_was_made_in_another_way(folder, tmp_path):
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "0", "--nfe", "3"]
+    (tmp_path / "c.json").write_bytes((folder / "c.json").read_bytes())
+    done = dode(tmp_path, *words, "-o", "c.json")
+    assert done.returncode == 2
+    assert "NFE 3 in c.json is d-ddim, which auto did not find; write to another file" in done.stderr
+    assert dode(tmp_path, *words, "-o", "a.json").returncode == 0
+    entry = json.loads((tmp_path / "a.json").read_text())["plans"][0]
+    assert entry["provenance"]["seed"] == 0
+    done = dode(tmp_path, *words, "-o", "a.json", "--seed", "1")
+    assert done.returncode == 2
+    assert "was found with seed 0 and 8 samples" in done.stderr
+    if "told" in entry["plan"]:
+        assert "--no-told" in dode(tmp_path, *words, "-o", "a.json", "--no-told").stderr
+
+
+def test_auto_keeps_what_is_there_for_other_guidance(tmp_path):
+    from dode import bundled, sampler, save
+
+    model = bundled("fashion-mixture")
+    other = replace(sampler(model, "ddim", nfe=3), model=replace(model, guidance=2.0))
+    save(tmp_path / "a.json", other)
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "0", "--nfe", "3", "-o", "a.json"]
+    done = dode(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    entries = json.loads((tmp_path / "a.json").read_text())["plans"]
+    assert [(entry["nfe"], entry["guidance"]) for entry in entries] == [(3, 2.0), (3, 1.0)]

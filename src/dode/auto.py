@@ -7,7 +7,7 @@ nothing is fitted on, stops falling.  What is given back is never farther there 
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -229,7 +229,6 @@ def _select(plan: Plan, select: Task, budget: Budget, meter: Meter) -> float:
     return math.sqrt(squares(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick).mean())
 
 
-@torch.no_grad()
 def tuned(
     model: Model,
     counts: Sequence[int],
@@ -239,21 +238,32 @@ def tuned(
     progress: Progress | None = None,
 ) -> dict[int, tuple[Sampler, Found]]:
     """The best sampler for each number of evaluations, with how it was found; the teacher's run serves all."""
-    budget = budget or Budget()
+    return {found.nfe: (found, how) for found, how in searched(model, counts, budget or Budget(), seed, cond, progress)}
+
+
+@torch.no_grad()
+def searched(
+    model: Model,
+    counts: Sequence[int],
+    budget: Budget,
+    seed: int = 0,
+    cond: Any = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Sampler, Found]]:
+    """`tuned`, each number of evaluations as soon as it is found, from the least."""
     told = progress or (lambda what, share: None)
     paid = Meter(1.0, lambda what, share: told("teacher", 0.0))
     teacher = max(budget.teacher, 3 * max(counts))
-    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond)
+    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond, budget.batch)
     given = None if cond is None else rows(model.conditions(range(budget.samples), cond), _in_turn(budget))
-    select = task(model, "select", budget.select, teacher, seed, paid.tick, given)
-    made, wanted, began = {}, sorted(set(counts)), time.monotonic()
+    select = task(model, "select", budget.select, teacher, seed, paid.tick, given, budget.batch)
+    wanted, began = sorted(set(counts)), time.monotonic()
     for i, nfe in enumerate(wanted):
         left = budget.seconds - (time.monotonic() - began)
         until = time.monotonic() + left / (len(wanted) - i)
         meter = Meter(budget.most * 10 * nfe * budget.samples, told, paid.spent, until=until)
         found = search(fit, select, nfe, budget, meter)
-        made[nfe] = (Sampler(model, found.best.plan, _provenance(model, found, budget, seed, teacher)), found)
-    return made
+        yield Sampler(model, found.best.plan, _provenance(model, found, budget, seed, fit.count)), found
 
 
 def _in_turn(budget: Budget) -> list[int]:
@@ -268,7 +278,7 @@ def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: 
     report |= {f"tried {one.name}": one.select for one in found.tried}
     where, dtype = best.name.rpartition(", ")[2], dtype_name(model)
     if not refined:
-        return Provenance(best.method, False, where, dtype=dtype, report=report)
+        return Provenance(best.method, False, where, samples=budget.samples, seed=seed, dtype=dtype, report=report)
     return Provenance(
         best.method,
         True,

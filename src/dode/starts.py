@@ -36,6 +36,7 @@ class Task:
     x_T: torch.Tensor
     end: torch.Tensor
     cond: Any
+    count: int  # evaluations of the teacher
 
     def pupils(self, kind: Kind, first: int = 0, count: int | None = None, batch: int = 64) -> list[Pupil]:
         """Some of the samples, in batches."""
@@ -45,7 +46,14 @@ class Task:
 
 
 def task(
-    model: Model, stream: str, samples: int, count: int, seed: int, tick: Callable[[int], None], cond: Any = None
+    model: Model,
+    stream: str,
+    samples: int,
+    count: int,
+    seed: int,
+    tick: Callable[[int], None],
+    cond: Any = None,
+    batch: int = 64,
 ) -> Task:
     """Where these samples end, by the teacher with this many evaluations."""
     x_T, cond = model.start(range(samples), seed, stream), model.conditions(range(samples), cond)
@@ -54,8 +62,8 @@ def task(
         count = min(count, int(model.schedule.t_max) // 2)
         where = where if model.schedule.t_max > 500 else "trailing"
     run = plain(model, TEACHER, nfe=count, grid=where)
-    end = run.sample(noise=x_T, cond=cond, callback=lambda state: tick(len(state.y)))
-    return Task(model, x_T, end, cond)
+    end = run.sample(noise=x_T, cond=cond, batch=batch, callback=lambda state: tick(len(state.y)))
+    return Task(model, x_T, end, cond, count)
 
 
 def loose(schedule: Schedule) -> Schedule:

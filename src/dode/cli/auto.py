@@ -8,6 +8,7 @@ import typer
 from dode.cli import common
 
 if TYPE_CHECKING:
+    from dode.auto import Budget
     from dode.model import Model
     from dode.samplers import Sampler
 
@@ -45,35 +46,57 @@ def auto(
     from dataclasses import replace
 
     from dode import samplers
-    from dode.auto import QUICK, Budget, tuned
+    from dode.auto import QUICK, Budget, searched
 
-    budget = replace(
-        QUICK if quick else Budget(), batch=batch, told=told, whole=whole, seconds=budget_seconds or float("inf")
-    )
-    budget = budget if samples is None else replace(budget, samples=samples)
+    budget, seconds = QUICK if quick else Budget(), float("inf") if budget_seconds is None else budget_seconds
+    samples = budget.samples if samples is None else samples
+    budget = replace(budget, batch=batch, told=told, whole=whole, seconds=seconds, samples=samples)
+    budget = replace(budget, teacher=max(budget.teacher, 3 * max(numbers)))  # the same when it goes on with the rest
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
-    made = _known(output, opened)
-    for count in [count for count in numbers if count not in made]:
-        left = len([other for other in numbers if other not in made])
-        one = replace(budget, seconds=budget.seconds / left)
-        with common.progress(f"NFE {count}") as advance:
-            found = tuned(opened, [count], one, seed, None, common.shares(advance))
-        budget = replace(budget, seconds=budget.seconds - one.seconds) if budget_seconds else budget
-        made[count] = found[count][0]
-        samplers.save(output, *made.values())  # what is found is kept, should the rest be stopped
+    known = _known(output, opened)
+    made = {one.nfe: one for one in known if one.model.guidance == opened.guidance}
+    others = [one for one in known if one.model.guidance != opened.guidance]
+    _same([made[count] for count in numbers if count in made], budget, seed, output)
+    missing = [count for count in numbers if count not in made]
+    if missing:
+        with common.progress(f"NFE {', '.join(map(str, missing))}") as advance:
+            for one, _ in searched(opened, missing, budget, seed, None, common.shares(advance)):
+                made[one.nfe] = one
+                samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
     print(f"written: {output}")
     if report:
         _show({count: made[count] for count in numbers}, opened, report, seed, batch, plot)
 
 
-def _known(path: Path, model: "Model") -> "dict[int, Sampler]":
-    """What an earlier run has found for this model and guidance."""
+def _known(path: Path, model: "Model") -> "list[Sampler]":
+    """What is in the file already, for other guidance too."""
+    from dataclasses import replace
+
     from dode import calibration, samplers
 
     if not path.exists():
-        return {}
-    entries = calibration.read(path)["plans"]
-    return {entry["nfe"]: samplers.load(path, model, entry["nfe"]) for entry in entries}
+        return []
+    made = [(entry["nfe"], entry["guidance"]) for entry in calibration.read(path)["plans"]]
+    return [
+        samplers.load(path, model if guidance is None else replace(model, guidance=guidance), nfe)
+        for nfe, guidance in made
+    ]
+
+
+def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> None:
+    """ValueError if what is in the file already was made in another way than is asked for."""
+    for one in known:
+        made, times = one.provenance, [node.t for node in one.plan.nodes]
+        between = one.model.schedule.integer and any(t != round(t) for t in times)
+        if "evaluations a sample" not in made.report:
+            why = f"is {one.name}, which auto did not find"
+        elif (one.plan.told is not None and not budget.told) or (between and budget.whole):
+            why = "has times that --no-told or --whole forbids"
+        elif made.seed not in (None, seed) or made.samples not in (None, budget.samples):
+            why = f"was found with seed {made.seed} and {made.samples} samples"
+        else:
+            continue
+        raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
 
 
 def _show(made: "dict[int, Sampler]", model: "Model", report: int, seed: int, batch: int, plot: Path | None) -> None:
