@@ -128,8 +128,8 @@ def _ran(
     state = move(plan, seen[after]) if after >= 0 else begin(plan, pupil.x_T)
     states = list(seen[: after + 1])
     for _ in range(after + 1, plan.nfe):
-        state = observe(plan, state, evaluate(plan, state, pupil.denoise))
         tick(len(pupil.x_T))
+        state = observe(plan, state, evaluate(plan, state, pupil.denoise))
         states.append(state)
         state = move(plan, state)
     return states, state.y
@@ -144,6 +144,15 @@ def _squares(end: Tensor, target: Tensor) -> Array:
 def squares(plan: Plan, pupils: Sequence[Pupil], tick: Tick) -> Array:
     """Squared distance of every sample's end to its target, a mean over its numbers: (n,)."""
     return np.concatenate([_squares(_ran(plan, pupil, tick)[1], pupil.end) for pupil in pupils])
+
+
+def tried(plan: Plan, pupils: Sequence[Pupil], tick: Tick) -> Array:
+    """`squares`, infinite where the network fails on the way or an end is not finite: the plan is no good."""
+    try:
+        found = squares(plan, pupils, tick)
+    except ValueError:
+        return np.full(sum(len(pupil.x_T) for pupil in pupils), np.inf)
+    return np.where(np.isfinite(found), found, np.inf)
 
 
 @torch.no_grad()
@@ -210,7 +219,7 @@ def rounds(
         value = float(now.squares.mean()) + ridge * float(now.numbers @ now.numbers)
         for factor in DAMPINGS:
             numbers = now.numbers + _step(gram.mean(0), now.numbers, now.damping * factor, ridge)
-            after = squares(family.plan(numbers), pupils, tick)
+            after = tried(family.plan(numbers), pupils, tick)
             if float(after.mean()) + ridge * float(numbers @ numbers) < value:
                 failed = 0
                 now = Round(numbers, after, errors, max(now.damping * factor / 3, 1e-6))
@@ -223,7 +232,7 @@ def rounds(
 def begun(family: Family, pupils: Sequence[Pupil], tick: Tick) -> Round:
     """The base, before any round."""
     numbers = np.zeros(len(family.acts()))
-    return Round(numbers, squares(family.plan(numbers), pupils, tick), np.full(len(numbers), np.nan))
+    return Round(numbers, tried(family.plan(numbers), pupils, tick), np.full(len(numbers), np.nan))
 
 
 def _step(gram: Array, numbers: Array, damping: float, ridge: float) -> Array:
