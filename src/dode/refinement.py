@@ -17,7 +17,7 @@ from torch import Tensor
 from dode.formulations import Directions
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, begin, evaluate, move, observe
-from dode.schedule import Node, Schedule
+from dode.schedule import DiscreteVP, Node, Schedule
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
@@ -69,6 +69,7 @@ class Family:
         traced = trace(DDIM, nodes, self.schedule, self.base.kind)
         if not self.told:
             return replace(traced, mix=mix, free=True)
+        shifts = np.array([self._held(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)])
         told = [self._told(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)]
         return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
 
@@ -82,17 +83,22 @@ class Family:
         return (first, *(self.schedule.at(float(level)) for level in levels), last)
 
     def _told(self, node: Node, shift: float) -> Node:
-        """The node with the time of another log-SNR, within the schedule."""
-        if shift == 0:
-            return node
-        most = self.schedule.node(self.schedule.t_min).logsnr
+        """The node with the time of another log-SNR."""
+        return node._replace(t=self.schedule.at(self._level(node) + shift).t) if shift else node
+
+    def _held(self, node: Node, shift: float) -> float:
+        """The shift as far as the schedule goes."""
+        level, most = self._level(node), self.schedule.node(self.schedule.t_min).logsnr
         least = self._level(self.schedule.node(self.schedule.t_max))
-        return node._replace(t=self.schedule.at(min(max(self._level(node) + float(shift), least), most)).t)
+        return min(max(float(shift), least - level), most - level) if shift else 0.0
 
     def _level(self, node: Node) -> float:
         if node.alpha > 0:
             return node.logsnr
-        return self.schedule.node(self.schedule.t_max + INSIDE * (self.schedule.t_min - self.schedule.t_max)).logsnr
+        inside = self.schedule.t_max + INSIDE * (self.schedule.t_min - self.schedule.t_max)
+        if isinstance(self.schedule, DiscreteVP):  # between its last two times there is none
+            inside = min(inside, self.schedule.t_max - 1)
+        return self.schedule.node(inside).logsnr
 
 
 def history(plan: Plan, k: int) -> Array:
