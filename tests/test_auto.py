@@ -224,6 +224,29 @@ def test_other_tools_get_plans_that_tell_no_other_times():
     assert dode.scaling.rescaled(plan, dode.scaling.exploding).nfe == 3
 
 
+def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_tools():
+    """What a tool makes of a network's noise, and a time that is not the noise level, depend on the time told."""
+    model = mixture().model(EDM(), "data", torch.float64)
+    plan = dode.sampler(model, "ddim", nfe=3, grid="karras").plan
+    told = (0.1, 0.0, -0.1)
+    nodes = [node._replace(t=node.t * np.exp(-shift)) for node, shift in zip(plan.nodes, (*told, 0), strict=True)]
+    plan = replace(plan, nodes=tuple(nodes), told=np.array(told))
+    sampler = replace(dode.sampler(model, "ddim", nfe=3), plan=plan)
+    x, sigmas = model.start(range(2), 0), [node.sigma for node in plan.nodes]
+
+    def denoiser(x, sigma):
+        return model.network(x, sigma, None)
+
+    got = sample_dode(denoiser, x, sigmas, disable=True, calibration=sampler)
+    torch.testing.assert_close(got, sampler.sample(noise=x))
+    for other in (
+        replace(sampler, model=replace(model, prediction="noise")),
+        replace(plan, nodes=tuple(node._replace(t=node.t**2) for node in nodes)),
+    ):
+        with pytest.raises(ValueError, match="find one with told=False"):
+            sample_dode(denoiser, x, sigmas, disable=True, calibration=other)
+
+
 def test_options_that_it_decides_itself_are_refused():
     model = mixture_model("edm")
     for options in ({"grid": "karras"}, {"teacher": "ddim"}, {"formulation": "sep"}, {"gamma": 2.0}):
