@@ -54,8 +54,11 @@ def test_on_every_schedule_it_is_not_worse(schedule):
     assert np.isfinite(sampler.plan.table).all()
 
 
-@pytest.mark.parametrize(("budget", "most"), [(SMALL, 10.0), (replace(QUICK, samples=24), 2.0)])
-def test_it_stays_within_its_budget(budget, most):
+@pytest.mark.parametrize(
+    ("budget", "most", "nfe"),
+    [(SMALL, 10.0, 5), (replace(QUICK, samples=24), 2.0, 5), (QUICK, 2.0, 2), (Budget(), 10.0, 1)],
+)
+def test_it_stays_within_its_budget(budget, most, nfe):
     """Evaluations of a sample, counted at the network, everything in them, in units of a C = 10 teacher's."""
     made = mixture_model("edm")
     spent = 0
@@ -66,9 +69,9 @@ def test_it_stays_within_its_budget(budget, most):
         return made.network(x, t, cond)
 
     model = replace(made, network=counted)
-    _, how = tuned(model, [5], budget)[5]
+    _, how = tuned(model, [nfe], budget)[nfe]
     assert how.calls == spent / budget.samples
-    assert how.calls <= most * 10 * 5
+    assert how.calls <= most * 10 * nfe
 
 
 def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran():
@@ -83,6 +86,41 @@ def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran(
     assert max(sizes) == 5
     assert sampler.provenance.formulation == "auto"
     assert sampler.provenance.teacher_nfe == 24  # of 60: no more than half of its whole times
+
+
+@pytest.mark.parametrize(("low", "high"), [(60, 79), (0.05, 0.1), (4, 8), (0.01, 40)])
+def test_a_network_that_fails_somewhere_ends_no_search(low, high):
+    """Solvers that ask there are left out, and refinements keep away."""
+    made = mixture_model("edm")
+    taught = False
+
+    def failing(x, t, cond):
+        out = made.network(x, t, cond)
+        return out * float("nan") if taught and low < float(t[0]) < high else out
+
+    def told(what, share):
+        nonlocal taught
+        taught = what != "teacher"
+
+    if (low, high) == (0.01, 40):
+        with pytest.raises(ValueError, match="no solver with 4 evaluations ends in finite samples"):
+            tuned(replace(made, network=failing), [4], SMALL, progress=told)
+        return
+    sampler, how = tuned(replace(made, network=failing), [4], SMALL, progress=told)[4]
+    assert not any(low < node.t < high for node in sampler.plan.nodes)
+    assert np.isfinite(how.best.select)
+
+
+def test_numbers_of_evaluations_that_no_solver_has_are_refused():
+    with pytest.raises(ValueError, match="whole number and at least 1; got 0"):
+        dode.distill(mixture_model("edm"), "auto", nfe=0)
+
+
+def test_a_search_without_time_gives_the_solver_it_tried():
+    sampler, how = tuned(mixture_model("edm"), [4], replace(SMALL, seconds=1e-6))[4]
+    assert not sampler.provenance.distilled
+    assert len(how.tried) == 1
+    assert not how.rounds
 
 
 def test_a_network_that_gains_nothing_keeps_a_solver():
@@ -184,6 +222,29 @@ def test_other_tools_get_plans_that_tell_no_other_times():
     plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
     assert plan.told is None
     assert dode.scaling.rescaled(plan, dode.scaling.exploding).nfe == 3
+
+
+def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_tools():
+    """What a tool makes of a network's noise, and a time that is not the noise level, depend on the time told."""
+    model = mixture().model(EDM(), "data", torch.float64)
+    plan = dode.sampler(model, "ddim", nfe=3, grid="karras").plan
+    told = (0.1, 0.0, -0.1)
+    nodes = [node._replace(t=node.t * np.exp(-shift)) for node, shift in zip(plan.nodes, (*told, 0), strict=True)]
+    plan = replace(plan, nodes=tuple(nodes), told=np.array(told))
+    sampler = replace(dode.sampler(model, "ddim", nfe=3), plan=plan)
+    x, sigmas = model.start(range(2), 0), [node.sigma for node in plan.nodes]
+
+    def denoiser(x, sigma):
+        return model.network(x, sigma, None)
+
+    got = sample_dode(denoiser, x, sigmas, disable=True, calibration=sampler)
+    torch.testing.assert_close(got, sampler.sample(noise=x))
+    for other in (
+        replace(sampler, model=replace(model, prediction="noise")),
+        replace(plan, nodes=tuple(node._replace(t=node.t**2) for node in nodes)),
+    ):
+        with pytest.raises(ValueError, match="find one with told=False"):
+            sample_dode(denoiser, x, sigmas, disable=True, calibration=other)
 
 
 def test_options_that_it_decides_itself_are_refused():

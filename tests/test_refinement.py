@@ -10,6 +10,7 @@ from problems import SCHEDULES, gaussian_model, mixture, relative
 from dode import refinement
 from dode.refinement import Family, Pupil, _stepped, begun, cost, history, rounds, squares, system, weighted
 from dode.sampling import run
+from dode.schedule import DiscreteVP, linear_betas, zero_terminal_snr
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 
@@ -139,3 +140,14 @@ def test_nodes_stay_in_order_and_inside():
     levels = [node.logsnr for node in plan.nodes]
     assert levels == sorted(levels)
     assert all(0 <= node.t <= 1 for node in plan.nodes)
+    for node, shift in zip(plan.nodes[:-1], plan.told, strict=True):  # what the plan says of its times is so
+        assert some.schedule.node(node.t).logsnr - node.logsnr == pytest.approx(shift, abs=1e-9)
+
+
+def test_short_schedules_from_pure_noise():
+    """A hundredth of them is less than the gap between their last two times, where there is no node."""
+    chosen = DiscreteVP(zero_terminal_snr(DiscreteVP.from_betas(linear_betas(50, 1e-3, 0.2)).alphas_cumprod), False)
+    plan, _ = build(METHODS["ddim"], 4, chosen, "data", kind="data")
+    some = Family(weighted(plan), chosen, history, True)
+    levels = [node.logsnr for node in some.plan(numbers(some)).nodes]
+    assert levels == sorted(levels)

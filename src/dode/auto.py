@@ -8,6 +8,7 @@ nothing is fitted on, stops falling.  What is given back is never farther there 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +18,10 @@ import torch
 from dode.conditions import rows
 from dode.model import Model
 from dode.plan import Plan
-from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, weighted
+from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, tried, weighted
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.solvers.ddim import DDIM
-from dode.starts import GRIDS, TEACHER, TRIED, Task, loose, starts, task
+from dode.starts import GRIDS, TEACHER, TRIED, Task, loose, nearest, starts, task
 from dode.tracing import trace
 
 Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
@@ -106,24 +107,23 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     """The best plan of this many evaluations."""
     every = starts(fit.model, nfe, budget.tried, budget.grids, budget.whole)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
-    few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * len(every)))))
-    looked = []
-    for label, name, plan in every:
-        value = math.sqrt(squares(plan, select.pupils(plan.kind, 0, few, budget.batch), meter.tick).mean())
-        looked.append((value, label, name, plan))
-    looked.sort(key=lambda entry: entry[0])
+    few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
+    each = nfe * (few + 2 * len(select.x_T))
+    looked = nearest(every, select, few, budget.batch, meter.tick, lambda: meter.has(each))
     candidates = [
-        Candidate(label, plan, _select(plan, select, budget, meter), name) for _, label, name, plan in looked[:2]
+        Candidate(label, plan, _select(plan, select, budget, meter), name) for label, name, plan in looked[:2]
     ]
     path: list[tuple[str, float, float]] = []
-    begin = _different([(label, plan) for _, label, _, plan in looked])[: budget.begin]
+    begin = _different([(label, plan) for label, _, plan in looked])[: budget.begin]
     refined = _trials(fit, begin, budget, meter, path)
     rounding = budget.whole and fit.model.schedule.integer
     allowed, meter.allowed = meter.allowed, meter.allowed * (MAIN if rounding else 1)
-    for label, family, round_ in refined[:1]:
-        found = _finished(fit, select, label, family, round_, budget, meter, path)
-        meter.allowed = allowed
-        candidates.append(_rounded(fit, select, found, budget, meter, path) if rounding else found)
+    refined = refined if meter.has(nfe * (len(fit.x_T) + len(select.x_T))) else []
+    with suppress(ValueError):  # the network fails on samples that the part had not
+        for label, family, round_ in refined[:1]:
+            found = _finished(fit, select, label, family, round_, budget, meter, path)
+            meter.allowed = allowed
+            candidates.append(_rounded(fit, select, found, budget, meter, path) if rounding else found)
     best = min(candidates, key=lambda one: one.select)
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
 
@@ -147,14 +147,18 @@ def _trials(
     share = (meter.allowed - meter.spent) / 2 / max(1, len(begin))
     found = []
     for label, plan in begin:
+        if not meter.has(plan.nfe * part):
+            break
         meter.doing = f"refining {label}"
         family = Family(weighted(plan), loose(fit.model.schedule), history, budget.told)
         pupils = fit.pupils(plan.kind, 0, part, budget.batch)
         last = meter.spent + share
         now = begun(family, pupils, meter.tick)
+        if not np.isfinite(now.rms):
+            continue
         steps = rounds(family, now, pupils, [pupils], meter.tick)
         while meter.has(0) and meter.spent + (cost(family) + len(DAMPINGS) * family.base.nfe) * part <= last:
-            after = next(steps, None)
+            after = _next(steps)
             if after is None:
                 break
             now = after
@@ -188,7 +192,7 @@ def _finished(
     stalled, steps = 0, rounds(family, now, pupils, parts, meter.tick)
     each = cost(family) * size + family.base.nfe * (len(select.x_T) + len(DAMPINGS) * len(fit.x_T))
     while stalled < STALLS and meter.has(each):
-        after = next(steps, None)
+        after = _next(steps)
         if after is None:
             break
         plan = family.plan(after.numbers)
@@ -226,7 +230,14 @@ def _rounded(
 
 
 def _select(plan: Plan, select: Task, budget: Budget, meter: Meter) -> float:
-    return math.sqrt(squares(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick).mean())
+    return math.sqrt(tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick).mean())
+
+
+def _next(steps: Iterator[Round]) -> Round | None:
+    """The next round; None after the last, and where the network fails beside where the numbers are."""
+    with suppress(ValueError):
+        return next(steps, None)
+    return None
 
 
 def tuned(
@@ -251,6 +262,8 @@ def searched(
     progress: Progress | None = None,
 ) -> Iterator[tuple[Sampler, Found]]:
     """`tuned`, each number of evaluations as soon as it is found, from the least."""
+    if not counts or any(not isinstance(nfe, int | np.integer) or nfe < 1 for nfe in counts):
+        raise ValueError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
     told = progress or (lambda what, share: None)
     paid = Meter(1.0, lambda what, share: told("teacher", 0.0))
     teacher = max(budget.teacher, 3 * max(counts))

@@ -16,7 +16,7 @@ from dode.methods import Method
 from dode.midrun import cut_at, made_by, tail
 from dode.plan import Plan
 from dode.samplers import Sampler
-from dode.scaling import exploding, rescaled, straight
+from dode.scaling import OTHER_TIMES, exploding, rescaled, straight
 from dode.schedule import EDM, Flow, Schedule
 from dode.solvers import METHODS, method
 from dode.solvers.budget import build
@@ -70,9 +70,12 @@ class Calibrated:
     guidance: float | None = None
     method: Method | None = None
     schedule: Schedule | None = None
+    prediction: str | None = None  # of the network that it was made for
 
     def scaled(self, flow: bool) -> Plan:
-        """The plan in the tool's scale."""
+        """The plan in the tool's scale; its tool makes data of a network's noise with the time that it tells it."""
+        if self.plan.told is not None and self.prediction not in ("data", None):
+            raise ValueError(OTHER_TIMES)
         return rescaled(self.plan, straight if flow else exploding)
 
     @property
@@ -108,7 +111,8 @@ def known(calibration: Calibration) -> list[Calibrated]:
         return [Calibrated(calibration)]
     if isinstance(calibration, Sampler):
         made, model = calibration.provenance, calibration.model
-        return [Calibrated(calibration.plan, model.guidance, _named(made.method, made.options), model.schedule)]
+        named = _named(made.method, made.options)
+        return [Calibrated(calibration.plan, model.guidance, named, model.schedule, model.prediction)]
     if isinstance(calibration, dict):
         content = files.checked(calibration, "the content given")
     else:
@@ -118,6 +122,7 @@ def known(calibration: Calibration) -> list[Calibrated]:
             files.plan_from_json(entry["plan"]),
             entry["guidance"],
             _named(entry["provenance"]["method"], entry["provenance"]["options"]),
+            prediction=content["model"]["prediction"],
         )
         for entry in content["plans"]
     ]

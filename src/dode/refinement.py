@@ -17,7 +17,7 @@ from torch import Tensor
 from dode.formulations import Directions
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, begin, evaluate, move, observe
-from dode.schedule import Node, Schedule
+from dode.schedule import DiscreteVP, Node, Schedule
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
@@ -74,6 +74,7 @@ class Family:
         traced = trace(DDIM, nodes, self.schedule, self.base.kind)
         if not self.told:
             return replace(traced, mix=mix, free=True)
+        shifts = np.array([self._held(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)])
         told = [self._told(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)]
         return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
 
@@ -87,17 +88,22 @@ class Family:
         return (first, *(self.schedule.at(float(level)) for level in levels), last)
 
     def _told(self, node: Node, shift: float) -> Node:
-        """The node with the time of another log-SNR, within the schedule."""
-        if shift == 0:
-            return node
-        most = self.schedule.node(self.schedule.t_min).logsnr
+        """The node with the time of another log-SNR."""
+        return node._replace(t=self.schedule.at(self._level(node) + shift).t) if shift else node
+
+    def _held(self, node: Node, shift: float) -> float:
+        """The shift as far as the schedule goes."""
+        level, most = self._level(node), self.schedule.node(self.schedule.t_min).logsnr
         least = self._level(self.schedule.node(self.schedule.t_max))
-        return node._replace(t=self.schedule.at(min(max(self._level(node) + float(shift), least), most)).t)
+        return min(max(float(shift), least - level), most - level) if shift else 0.0
 
     def _level(self, node: Node) -> float:
         if node.alpha > 0:
             return node.logsnr
-        return self.schedule.node(self.schedule.t_max + INSIDE * (self.schedule.t_min - self.schedule.t_max)).logsnr
+        inside = self.schedule.t_max + INSIDE * (self.schedule.t_min - self.schedule.t_max)
+        if isinstance(self.schedule, DiscreteVP):  # between its last two times there is none
+            inside = min(inside, self.schedule.t_max - 1)
+        return self.schedule.node(inside).logsnr
 
 
 def history(plan: Plan, k: int) -> Array:
@@ -133,8 +139,8 @@ def _ran(
     state = move(plan, seen[after]) if after >= 0 else begin(plan, pupil.x_T)
     states = list(seen[: after + 1])
     for _ in range(after + 1, plan.nfe):
-        state = observe(plan, state, evaluate(plan, state, pupil.denoise))
         tick(len(pupil.x_T))
+        state = observe(plan, state, evaluate(plan, state, pupil.denoise))
         states.append(state)
         state = move(plan, state)
     return states, state.y
@@ -149,6 +155,15 @@ def _squares(end: Tensor, target: Tensor) -> Array:
 def squares(plan: Plan, pupils: Sequence[Pupil], tick: Tick) -> Array:
     """Squared distance of every sample's end to its target, a mean over its numbers: (n,)."""
     return np.concatenate([_squares(_ran(plan, pupil, tick)[1], pupil.end) for pupil in pupils])
+
+
+def tried(plan: Plan, pupils: Sequence[Pupil], tick: Tick) -> Array:
+    """`squares`, infinite where the network fails on the way or an end is not finite: the plan is no good."""
+    try:
+        found = squares(plan, pupils, tick)
+    except ValueError:
+        return np.full(sum(len(pupil.x_T) for pupil in pupils), np.inf)
+    return np.where(np.isfinite(found), found, np.inf)
 
 
 @torch.no_grad()
@@ -215,7 +230,7 @@ def rounds(
         value = float(now.squares.mean()) + ridge * float(now.numbers @ now.numbers)
         for factor in DAMPINGS:
             numbers = now.numbers + _step(gram.mean(0), now.numbers, now.damping * factor, ridge)
-            after = squares(family.plan(numbers), pupils, tick)
+            after = tried(family.plan(numbers), pupils, tick)
             if float(after.mean()) + ridge * float(numbers @ numbers) < value:
                 failed = 0
                 now = Round(numbers, after, errors, max(now.damping * factor / 3, 1e-6))
@@ -228,7 +243,7 @@ def rounds(
 def begun(family: Family, pupils: Sequence[Pupil], tick: Tick) -> Round:
     """The base, before any round."""
     numbers = np.zeros(len(family.acts()))
-    return Round(numbers, squares(family.plan(numbers), pupils, tick), np.full(len(numbers), np.nan))
+    return Round(numbers, tried(family.plan(numbers), pupils, tick), np.full(len(numbers), np.nan))
 
 
 def _step(gram: Array, numbers: Array, damping: float, ridge: float) -> Array:

@@ -5,6 +5,7 @@ level σ/α; flow models' x/(α + σ). Data, noise and their difference (flow ou
 the states' coefficients change, and samples agree after the same scaling.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,12 @@ from dode.plan import Plan
 from dode.schedule import Node
 
 Scale = Callable[[Node], Node]  # a node → the node of the same log-SNR that another tool would have
+
+
+OTHER_TIMES = (
+    "this plan tells the network other noise levels than those of its states, which another tool's wrapping of the "
+    "network cannot follow; find one with told=False"
+)
 
 
 def exploding(node: Node) -> Node:
@@ -42,11 +49,8 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         raise ValueError(
             f"{plan.kind} outputs depend on the scale of the state; make the plan in data or noise outputs"
         )
-    if plan.told is not None and not (scale is exploding and all(node.alpha == 1 for node in plan.nodes)):
-        raise ValueError(
-            "this plan tells the network other noise levels than those of its states, which another tool's wrapping "
-            "of the network cannot follow; find one with told=False"
-        )
+    if plan.told is not None and not (scale is exploding and _levels(plan)):
+        raise ValueError(OTHER_TIMES)
     nodes = tuple(scale(node) for node in plan.nodes)
     if plan.told is not None:
         nodes = tuple(new._replace(t=old.t) for old, new in zip(plan.nodes, nodes, strict=True))
@@ -60,6 +64,15 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         start=plan.start * after / origins,
         use=plan.use * after[:, None],
         noise=np.array(plan.added) * np.array(factors),
+    )
+
+
+def _levels(plan: Plan) -> bool:
+    """Are the times that the plan tells the network k-diffusion's noise levels?"""
+    shifts = np.zeros(plan.nfe) if plan.told is None else plan.told
+    return all(
+        node.alpha == 1 and math.isclose(node.t, node.sigma * math.exp(-shift), rel_tol=1e-6)
+        for node, shift in zip(plan.nodes[:-1], shifts, strict=True)
     )
 
 

@@ -12,7 +12,7 @@ from dode.grid import Grid
 from dode.model import Model
 from dode.plan import Plan
 from dode.prediction import Kind
-from dode.refinement import Pupil
+from dode.refinement import Pupil, tried
 from dode.samplers import sampler as plain
 from dode.schedule import DiscreteVP, Schedule
 from dode.solvers import METHODS
@@ -66,6 +66,9 @@ def task(
     return Task(model, x_T, end, cond, count)
 
 
+Start = tuple[str, str, Plan]  # what it is, solver, plan
+
+
 def loose(schedule: Schedule) -> Schedule:
     """The schedule with times between whole ones."""
     return replace(schedule, integer=False) if isinstance(schedule, DiscreteVP) else schedule
@@ -84,7 +87,7 @@ def starts(
     names: Sequence[str] = TRIED,
     grids: Sequence[str | Grid] = GRIDS,
     whole_times: bool = False,
-) -> list[tuple[str, str, Plan]]:
+) -> list[Start]:
     """(what it is, solver, plan) of every learning-free solver to begin with."""
     schedule, found = model.schedule if whole_times else loose(model.schedule), {}
     for name in names:
@@ -97,3 +100,24 @@ def starts(
                 if all(np.isfinite(plan.table).ravel()):
                     found[f"{name} in {kind} outputs, {made.name}"] = (name, plan)
     return [(label, name, plan) for label, (name, plan) in found.items()]
+
+
+def nearest(
+    every: Sequence[Start], select: Task, few: int, batch: int, tick: Callable[[int], None], more: Callable[[], bool]
+) -> list[Start]:
+    """Starts by their error on a few samples, the nearest first: at least one, and while more may be tried.
+
+    A start where the network fails, or whose ends are not finite, is left out.
+    """
+    if not every:
+        raise ValueError("no solver that can be refined makes so many evaluations on this schedule")
+    found: list[tuple[float, Start]] = []
+    for start in every:
+        if found and not more():
+            break
+        value = tried(start[2], select.pupils(start[2].kind, 0, few, batch), tick).mean()
+        if np.isfinite(value):
+            found.append((float(value), start))
+    if not found:
+        raise ValueError(f"no solver with {every[0][2].nfe} evaluations ends in finite samples; try another dtype")
+    return [start for _, start in sorted(found, key=lambda entry: entry[0])]
