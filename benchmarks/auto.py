@@ -19,12 +19,13 @@ from acceptance import silent
 from records import Records, table
 
 import dode
-from dode.auto import QUICK, Budget, tuned
+from dode.auto import tuned
 from dode.calibration import replace_text
 from dode.evaluate import reporting
 from dode.evaluate.comparison import Row, Settings, measure, ratio
 from dode.model import Model
 from dode.samplers import Sampler
+from dode.spending import QUICK, Budget
 
 COUNTS = (4, 5, 6, 8, 10)
 GRIDS = ("trailing", "linspace", "karras", "logsnr")

@@ -9,12 +9,13 @@ import torch
 from problems import SCHEDULES, gaussian, mixture, mixture_model
 
 import dode
-from dode.auto import QUICK, Budget, tuned
+from dode.auto import tuned
 from dode.diffusers import DODEScheduler
 from dode.kdiffusion import sample_dode
 from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.solvers import METHODS
+from dode.spending import QUICK, Budget
 
 SMALL = Budget(samples=24, select=16)
 

@@ -22,6 +22,7 @@ LAYERS = [
     ["samplers", "course"],
     ["refinement"],
     ["starts"],
+    ["spending"],
     ["auto"],
     ["distilled", "nets", "levels", "scheduler_config", "pickled"],
     ["kdiffusion", "scheduling", "rebuilt", "edm_pickle"],

@@ -2,7 +2,7 @@
 
 One accurate run gives the ends of some samples.  Learning-free solvers on plain grids are tried on a few of them; the
 best few are refined there (`dode.refinement`), the best of these on all samples, until the error on other samples, that
-nothing is fitted on, stops falling.  What is given back is never farther there than the best solver that was tried.
+nothing is fitted on, stops falling.  Nothing that was judged there is nearer there than what is given back.
 """
 
 import math
@@ -21,64 +21,14 @@ from dode.plan import Plan
 from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, tried, weighted
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.solvers.ddim import DDIM
-from dode.starts import GRIDS, TEACHER, TRIED, Task, loose, nearest, starts, task
+from dode.spending import Budget, Meter
+from dode.starts import TEACHER, Task, loose, nearest, starts, task
 from dode.tracing import trace
 
 Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
 FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
 MAIN = 0.8  # share of the budget before times are rounded
 STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a search may spend, for each of the samples: evaluations in units of 10·NFE, a teacher's with C = 10."""
-
-    samples: int = 64
-    select: int = 32
-    most: float = 10.0
-    teacher: int = 60  # evaluations of the teacher; three times the student's, if that is more
-    begin: int = 3  # starts that are refined
-    part: int = 24  # samples that a Jacobian takes
-    tried: tuple[str, ...] = TRIED
-    grids: tuple[str, ...] = GRIDS
-    batch: int = 64
-    told: bool = True  # may the network be told other times than its nodes'? Other tools' wrappers cannot follow that
-    whole: bool = False  # round the found times to whole ones and find the weights again, for tools with no others
-    seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
-
-    def __post_init__(self) -> None:
-        enough = self.samples >= 4 and self.select >= 4 and self.batch >= 1 and self.most > 0 and self.seconds > 0
-        if not enough:
-            raise ValueError(
-                "auto needs at least 4 samples, 4 to select on, a batch of 1, and something to spend; "
-                f"got {self.samples}, {self.select}, {self.batch}, {self.most:g} and {self.seconds:g} seconds"
-            )
-
-
-QUICK = Budget(
-    32, 8, 2.0, teacher=24, begin=1, part=8, tried=("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2"), grids=GRIDS[:2]
-)
-
-
-@dataclass
-class Meter:
-    """Evaluations, of one sample each, spent for one number of evaluations."""
-
-    allowed: float
-    tell: Callable[[str, float], None]
-    spent: float = 0.0
-    doing: str = ""
-    until: float = math.inf  # of time.monotonic()
-
-    def tick(self, count: int) -> None:
-        """Some were made."""
-        self.spent += count
-        self.tell(self.doing, min(1.0, self.spent / self.allowed))
-
-    def has(self, more: float) -> bool:
-        """May so many more be made?"""
-        return self.spent + more <= self.allowed and time.monotonic() < self.until
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any, Unpack, overload
 import numpy as np
 import torch
 
-from dode.auto import QUICK, Budget, tuned
+from dode.auto import tuned
 from dode.conditions import rows
 from dode.course import RHO, Course, SolverOptions, Student, students
 from dode.distillation import Batch, Fit, Solution, fit, search
@@ -15,6 +15,7 @@ from dode.grid import Grid
 from dode.model import Model
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
 from dode.solvers.names import read
+from dode.spending import QUICK, Budget
 from dode.teacher import Lesson, lessons, teach
 
 SAMPLES = 100  # the paper's |B|

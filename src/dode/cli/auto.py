@@ -8,9 +8,9 @@ import typer
 from dode.cli import common
 
 if TYPE_CHECKING:
-    from dode.auto import Budget
     from dode.model import Model
     from dode.samplers import Sampler
+    from dode.spending import Budget
 
 
 def auto(
@@ -46,7 +46,8 @@ def auto(
     from dataclasses import replace
 
     from dode import samplers
-    from dode.auto import QUICK, Budget, searched
+    from dode.auto import searched
+    from dode.spending import QUICK, Budget
 
     budget, seconds = QUICK if quick else Budget(), float("inf") if budget_seconds is None else budget_seconds
     samples = budget.samples if samples is None else samples

@@ -1,0 +1,59 @@
+"""What a search may spend, and what it has spent."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dode.starts import GRIDS, TRIED
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend, for each of the samples: evaluations in units of 10·NFE, a teacher's with C = 10."""
+
+    samples: int = 64
+    select: int = 32
+    most: float = 10.0
+    teacher: int = 60  # evaluations of the teacher; three times the student's, if that is more
+    begin: int = 3  # starts that are refined
+    part: int = 24  # samples that a Jacobian takes
+    tried: tuple[str, ...] = TRIED
+    grids: tuple[str, ...] = GRIDS
+    batch: int = 64
+    told: bool = True  # may the network be told other times than its nodes'? Other tools' wrappers cannot follow that
+    whole: bool = False  # round the found times to whole ones and find the weights again, for tools with no others
+    seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
+
+    def __post_init__(self) -> None:
+        enough = self.samples >= 4 and self.select >= 4 and self.batch >= 1 and self.most > 0 and self.seconds > 0
+        if not enough:
+            raise ValueError(
+                "auto needs at least 4 samples, 4 to select on, a batch of 1, and something to spend; "
+                f"got {self.samples}, {self.select}, {self.batch}, {self.most:g} and {self.seconds:g} seconds"
+            )
+
+
+QUICK = Budget(
+    32, 8, 2.0, teacher=24, begin=1, part=8, tried=("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2"), grids=GRIDS[:2]
+)
+
+
+@dataclass
+class Meter:
+    """Evaluations, of one sample each, spent for one number of evaluations."""
+
+    allowed: float
+    tell: Callable[[str, float], None]
+    spent: float = 0.0
+    doing: str = ""
+    until: float = math.inf  # of time.monotonic()
+
+    def tick(self, count: int) -> None:
+        """Some were made."""
+        self.spent += count
+        self.tell(self.doing, min(1.0, self.spent / self.allowed))
+
+    def has(self, more: float) -> bool:
+        """May so many more be made?"""
+        return self.spent + more <= self.allowed and time.monotonic() < self.until
