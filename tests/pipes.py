@@ -32,7 +32,7 @@ def vae(channels=4):
     )
 
 
-def text_unet(channels=4):
+def text_unet(channels=4, **config):
     torch.manual_seed(2)
     return diffusers.UNet2DConditionModel(
         sample_size=8,
@@ -45,6 +45,7 @@ def text_unet(channels=4):
         cross_attention_dim=8,
         norm_num_groups=4,
         attention_head_dim=2,
+        **config,
     )
 
 

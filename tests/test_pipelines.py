@@ -4,7 +4,20 @@ import copy
 import gc
 import warnings
 from itertools import pairwise
-from pipes import EMBEDDED, drawn, flux, flux_call, quiet, sd3, sd3_call, seeded, stable_diffusion, unet2d, vae
+from pipes import (
+    EMBEDDED,
+    drawn,
+    flux,
+    flux_call,
+    quiet,
+    sd3,
+    sd3_call,
+    seeded,
+    stable_diffusion,
+    text_unet,
+    unet2d,
+    vae,
+)
 
 import diffusers
 import numpy as np
@@ -339,21 +352,8 @@ def test_inpainting_keeps_what_is_not_masked():
 def test_base_and_refiner_share_a_run():
     """The refiner begins where the base stopped: for DDIM, that is one run."""
     parts = {"vae": vae(), "text_encoder": None, "tokenizer": None, "text_encoder_2": None, "tokenizer_2": None}
-    torch.manual_seed(7)
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=8,
-        norm_num_groups=4,
-        attention_head_dim=2,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=6 * 4 + 8,
+    unet = text_unet(
+        addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=6 * 4 + 8
     )
     scheduler = DODEScheduler(method="ddim", beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     base = quiet(diffusers.StableDiffusionXLPipeline(**parts, unet=unet, scheduler=scheduler))

@@ -100,7 +100,7 @@ def _trials(
         if not meter.has(plan.nfe * part):
             break
         meter.doing = f"refining {label}"
-        family = Family(weighted(plan), loose(fit.model.schedule), history, budget.told)
+        family = Family(weighted(plan), loose(fit.model.schedule), history, budget.told and not budget.whole)
         pupils = fit.pupils(plan.kind, 0, part, budget.batch)
         last = meter.spent + share
         now = begun(family, pupils, meter.tick)

@@ -130,7 +130,7 @@ def _check_auto(course: Course, grid: Any, options: SolverOptions) -> None:
     usual = Course(samples=course.samples, seed=course.seed, batch=course.batch, cond=course.cond)
     if grid is not None or options or course != usual:
         raise ValueError(
-            "auto finds solver, grid, weights and times itself; it takes samples, seed, cond, batch, quick, told"
+            "auto finds solver, grid, weights and times itself; it takes samples, seed, cond, batch, quick, told, whole"
         )
 
 

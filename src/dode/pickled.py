@@ -7,6 +7,7 @@ size of the file and by `MOST`.
 
 import io
 import pickletools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,12 +105,12 @@ class Machine:
             raise ValueError(f"it appends to a {type(items).__name__}")
 
 
-class Stateful:
+class Stateful(ABC):
     """A stand-in that takes its state by the BUILD opcode, at most once."""
 
+    @abstractmethod
     def build(self, state: Any) -> None:
         """Take the state; ValueError if it is not of the expected form."""
-        raise NotImplementedError
 
 
 def _memoize(m: Machine, index: int) -> None:

@@ -16,6 +16,7 @@ from dode import scheduler_config as settings
 from dode.conditions import rows
 from dode.fingerprints import weights_hash
 from dode.model import Default, Model, from_callable
+from dode.nets.loading import classes_in_turn
 from dode.schedule import Schedule
 from dode.scheduler import DODEScheduler
 from dode.watching import denoiser_of
@@ -183,7 +184,7 @@ def _conditions(
         return None, None
     if kind == "DiTTransformer2DModel":  # one class more than it counts is no class
         null = null or (lambda indices: torch.full((len(indices),), classes))
-    return lambda indices: torch.tensor([i % classes for i in indices]), null
+    return classes_in_turn(classes), null
 
 
 @torch.no_grad()

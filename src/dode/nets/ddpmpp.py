@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from dode.nets.edm_blocks import Block, Conv, Fourier, Style, norm, sinusoid
+from dode.nets.edm_blocks import Block, Conv, Fourier, Style, norm
 from dode.nets.edm_levels import Levels, decoder, encoder
+from dode.nets.unet import sinusoid
 
 
 class DDPMpp(nn.Module):
@@ -58,7 +59,7 @@ class DDPMpp(nn.Module):
 
     def _embedding(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         if self.map_noise is None:
-            known: Tensor = sinusoid(noise, self.noise, reach=True)
+            known: Tensor = sinusoid(noise, self.noise, reach=True).to(noise.dtype)
         else:
             known = self.map_noise(noise)
         known = torch.cat(known.chunk(2, dim=1)[::-1], dim=1)  # the published weights have sines first

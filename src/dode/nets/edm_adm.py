@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from dode.nets.edm_blocks import Block, Conv, Style, norm, sinusoid
+from dode.nets.edm_blocks import Block, Conv, Style, norm
 from dode.nets.edm_levels import Levels, decoder, encoder
+from dode.nets.unet import sinusoid
 
 HEAD = 64  # channels of an attention head
 
@@ -51,7 +52,7 @@ class EDMADM(nn.Module):
         self.out_conv = Conv(last, out_channels, 3)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        embedding = self.map_layer1(silu(self.map_layer0(sinusoid(noise, self.channels, reach=False))))
+        embedding = self.map_layer1(silu(self.map_layer0(sinusoid(noise, self.channels).to(x.dtype))))
         if self.map_label is not None and labels is not None:
             embedding = embedding + self.map_label(labels)
         embedding = silu(embedding)

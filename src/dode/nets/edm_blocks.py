@@ -115,14 +115,6 @@ class Block(nn.Module):
         return x
 
 
-def sinusoid(noise: Tensor, channels: int, reach: bool) -> Tensor:
-    """[cos(n·f), sin(n·f)], f from 1 to 10⁻⁴ in geometric steps, the last one included if `reach`: (B, channels)."""
-    half = channels // 2
-    steps = torch.arange(half, dtype=torch.float32, device=noise.device) / (half - reach)
-    angle = noise[:, None] * (1e-4**steps).to(noise.dtype)
-    return torch.cat([angle.cos(), angle.sin()], dim=1)
-
-
 class Fourier(nn.Module):
     """[cos(2π·f·n), sin(2π·f·n)] with fixed random f, saved as `freqs`: Tancik et al. 2020."""
 

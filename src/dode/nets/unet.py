@@ -109,10 +109,11 @@ class TimeEmbedding(nn.Module):
         return out
 
 
-def sinusoid(t: Tensor, channels: int) -> Tensor:
-    """[cos(t·f), sin(t·f)] with f from 1 down to 10⁻⁴ in geometric steps: (B,) → (B, channels)."""
+def sinusoid(t: Tensor, channels: int, reach: bool = False) -> Tensor:
+    """[cos(t·f), sin(t·f)], f from 1 to 10⁻⁴ in geometric steps, the last one included if `reach`: (B, channels)."""
     half = channels // 2
-    frequency = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    steps = torch.arange(half, dtype=torch.float32, device=t.device)
+    frequency = torch.exp(-math.log(10000) * steps / (half - reach))
     angle = t.float()[:, None] * frequency
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 

@@ -14,6 +14,7 @@ from dode.analytic import Mixture
 from dode.evaluate.frechet import Moments
 from dode.model import Model, from_callable
 from dode.nets.classifier import Classifier
+from dode.nets.loading import classes_in_turn
 from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned
 from dode.schedule import EDM, DiscreteVP, linear_betas
@@ -30,9 +31,7 @@ def tensors(name: str) -> dict[str, Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
 
 
-def labels(indices: Sequence[int]) -> Tensor:
-    """The classes in turn: sample i gets i mod 10."""
-    return torch.tensor([i % len(CLASSES) for i in indices])
+labels = classes_in_turn(len(CLASSES))  # sample i gets class i mod 10
 
 
 def no_label(indices: Sequence[int]) -> Tensor:
