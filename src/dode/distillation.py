@@ -206,9 +206,9 @@ def solve(sums: Array, rho: float) -> Solution:
 def solve_all(factor: Array, gram: Array, outputs: Array, rho: float) -> Solution:
     """M coefficients from the batches' QR factors (…, m + 1), one above the other; ρ·Σ⟨u, u⟩ on each square.
 
-    Their covariance is the sandwich of the samples' scores (White 1980), from gram (n, m + 1, m + 1), outputs (n,).
+    Their errors come from gram (n, m + 1, m + 1), outputs (n,).
     """
-    n, m = len(outputs), gram.shape[1] - 1
+    m = gram.shape[1] - 1
     whole = _triangle(factor)
     slopes, residual = whole[:, :m], whole[:, m]
     ridge = rho * outputs.sum()
@@ -216,8 +216,16 @@ def solve_all(factor: Array, gram: Array, outputs: Array, rho: float) -> Solutio
     weights = np.linalg.lstsq(padded, np.concatenate([residual, np.zeros(m)]), rcond=None)[0]
     scores = gram[:, :m, m] - gram[:, :m, :m] @ weights - rho * outputs[:, None] * weights
     inverse = np.linalg.pinv(padded)  # (XᵀX)⁻¹ = X⁺X⁺ᵀ
-    spread = inverse @ inverse.T @ (scores.T @ scores) @ inverse @ inverse.T * n / max(1, n - 1)
     ratio = float(np.sqrt(np.trace(gram[:, :m, :m].sum(0)) / outputs.sum())) if outputs.sum() > 0 else 0.0
-    return Solution(
-        weights, np.sqrt(np.maximum(np.diag(spread), 0)), ratio, min(float(np.linalg.cond(slopes)), SINGULAR)
-    )
+    return Solution(weights, sandwich(inverse @ inverse.T, scores), ratio, min(float(np.linalg.cond(slopes)), SINGULAR))
+
+
+def sandwich(inverse: Array, scores: Array) -> Array:
+    """Standard errors (m,) of a least-squares fit over its samples: White 1980.
+
+    inverse: (XᵀX)⁻¹ with its ridge (m, m); scores: of every sample (n, m).
+    """
+    n = len(scores)
+    spread = inverse @ (scores.T @ scores) @ inverse * n / max(1, n - 1)
+    errors: Array = np.sqrt(np.maximum(np.diag(spread), 0))
+    return errors

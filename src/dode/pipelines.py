@@ -60,7 +60,7 @@ def calibrate(
     call: Call | Sequence[Call],
     nfe: int | Sequence[int],
     *,
-    method: str | Sequence[str] = "ddim",
+    method: str = "ddim",
     teacher: str | None = None,
     scale: int = 10,
     seed: int = 0,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.distillation import sandwich
 from dode.formulations import Directions
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, begin, evaluate, move, observe
@@ -256,11 +257,7 @@ def _step(gram: Array, numbers: Array, damping: float, ridge: float) -> Array:
 
 
 def _errors(gram: Array, numbers: Array, ridge: float) -> Array:
-    """Standard errors of the numbers over the samples: the sandwich of their scores (White 1980)."""
-    n = len(gram)
-    inverse = np.linalg.pinv(gram[:, :-1, :-1].mean(0) + ridge * np.eye(len(numbers)))
+    """Standard errors of the numbers over the samples."""
+    inverse = np.linalg.pinv(gram[:, :-1, :-1].sum(0) + len(gram) * ridge * np.eye(len(numbers)))
     scores = gram[:, :-1, -1] - ridge * numbers
-    scores = scores - scores.mean(0)
-    spread = inverse @ (scores.T @ scores / n) @ inverse / max(1, n - 1)
-    errors: Array = np.sqrt(np.maximum(np.diag(spread), 0))
-    return errors
+    return sandwich(inverse, scores - scores.mean(0))
