@@ -20,9 +20,10 @@ from records import Records, table
 import dode
 from dode.auto import _different
 from dode.calibration import replace_text
+from dode.families import Family, history, weighted
 from dode.formulations import two
 from dode.plan import Array, Plan
-from dode.refinement import Family, begun, history, rounds, squares, weighted
+from dode.refinement import begun, rounds, squares
 from dode.starts import Task, loose, starts, task
 
 COUNTS = (4, 5, 8)

@@ -8,7 +8,8 @@ import torch
 from problems import SCHEDULES, gaussian_model, mixture, relative
 
 from dode import refinement
-from dode.refinement import Family, Pupil, _stepped, begun, cost, history, rounds, squares, system, weighted
+from dode.families import Family, history, weighted
+from dode.refinement import Pupil, _stepped, begun, cost, rounds, squares, system
 from dode.sampling import run
 from dode.schedule import DiscreteVP, linear_betas, zero_terminal_snr
 from dode.solvers import METHODS

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
+from dode.families import Family, history, weighted
 from dode.model import Model
 from dode.plan import Plan
-from dode.refinement import DAMPINGS, Family, Round, begun, cost, history, rounds, squares, tried, weighted
+from dode.refinement import DAMPINGS, Round, begun, cost, errors, loss, rounds, squares, tried
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.solvers.ddim import DDIM
 from dode.spending import Budget, Meter
@@ -33,7 +34,7 @@ STALLS = 3  # rounds without a smaller error on other samples, after which a ref
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A plan with how it was made, and how far it is from the ends that nothing is fitted on."""
+    """A plan with how it was made, and its error on samples that nothing is fitted on."""
 
     name: str
     plan: Plan
@@ -41,6 +42,19 @@ class Candidate:
     method: str = "ddim"
     errors: tuple[tuple[float, ...], ...] = ()  # standard errors: of each evaluation's weights
     places: dict[str, list[float]] = field(default_factory=dict)  # of the log gaps, and of what the network is told
+
+
+@dataclass(frozen=True, eq=False)
+class Jury:
+    """Samples that nothing is fitted on, and the median of their squared distances with the nearest plain solver."""
+
+    select: Task
+    middle: float
+    batch: int
+
+    def error(self, plan: Plan, meter: Meter) -> float:
+        """The root of the refinement's loss, so that a sample that goes to another mode does not choose."""
+        return math.sqrt(loss(tried(plan, self.select.pupils(plan.kind, batch=self.batch), meter.tick), self.middle))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +74,8 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
     each = nfe * (few + 2 * len(select.x_T))
     looked = nearest(every, select, few, budget.batch, meter.tick, lambda: meter.has(each))
-    candidates = [
-        Candidate(label, plan, _select(plan, select, budget, meter), name) for label, name, plan in looked[:2]
-    ]
+    jury = _jury(looked[0][2], select, budget, meter)
+    candidates = [Candidate(label, plan, jury.error(plan, meter), name) for label, name, plan in looked[:2]]
     path: list[tuple[str, float, float]] = []
     begin = _different([(label, plan) for label, _, plan in looked])[: budget.begin]
     refined = _trials(fit, begin, budget, meter, path)
@@ -71,11 +84,16 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     refined = refined if meter.has(nfe * (len(fit.x_T) + len(select.x_T))) else []
     with suppress(ValueError):  # the network fails on samples that the part had not
         for label, family, round_ in refined[:1]:
-            found = _finished(fit, select, label, family, round_, budget, meter, path)
+            found = _finished(fit, jury, label, family, round_, budget, meter, path)
             meter.allowed = allowed
-            candidates.append(_rounded(fit, select, found, budget, meter, path) if rounding else found)
+            candidates.append(_rounded(fit, jury, found, budget, meter, path) if rounding else found)
     best = min(candidates, key=lambda one: one.select)
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
+
+
+def _jury(plan: Plan, select: Task, budget: Budget, meter: Meter) -> Jury:
+    found = tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick)
+    return Jury(select, float(np.median(found)), budget.batch)
 
 
 def _different(begin: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
@@ -119,7 +137,7 @@ def _trials(
 
 def _finished(
     fit: Task,
-    select: Task,
+    jury: "Jury",
     label: str,
     family: Family,
     start: Round,
@@ -132,21 +150,21 @@ def _finished(
     pupils = fit.pupils(family.base.kind, batch=budget.batch)
     plan = family.plan(start.numbers)
     now = replace(start, squares=squares(plan, pupils, meter.tick))
-    best = _judged(f"refined {label}", family, start, _select(plan, select, budget, meter))
+    best = _judged(f"refined {label}", family, start, jury.error(plan, meter))
     path.append((label, now.rms, best.select))
     size = min(budget.part, len(fit.x_T))
     parts = [
         fit.pupils(family.base.kind, first, min(size, len(fit.x_T) - first), budget.batch)
-        for first in range(0, len(fit.x_T) - size // 2, size)
+        for first in [*range(size, len(fit.x_T) - size // 2, size), 0]  # the first was the start's
     ]
     stalled, steps = 0, rounds(family, now, pupils, parts, meter.tick)
-    each = cost(family) * size + family.base.nfe * (len(select.x_T) + len(DAMPINGS) * len(fit.x_T))
+    each = cost(family) * size + family.base.nfe * (len(jury.select.x_T) + len(DAMPINGS) * len(fit.x_T))
     while stalled < STALLS and meter.has(each):
         after = _next(steps)
         if after is None:
             break
         plan = family.plan(after.numbers)
-        value = _select(plan, select, budget, meter)
+        value = jury.error(plan, meter)
         path.append((label, after.rms, value))
         stalled = 0 if value < best.select else stalled + 1
         if value < best.select:
@@ -156,16 +174,17 @@ def _finished(
 
 def _judged(name: str, family: Family, now: Round, value: float) -> Candidate:
     """A round as a candidate, with the errors of its numbers if there was a Jacobian."""
-    if np.isnan(now.errors).any():
+    found = errors(now)
+    if np.isnan(found).any():
         return Candidate(name, family.plan(now.numbers), value)
-    weights, gaps, told = family.split(now.errors)
+    weights, gaps, told = family.split(found)
     places = {"errors of log gaps": gaps.tolist(), "errors of told": told.tolist()}
-    errors = tuple(tuple(some.tolist()) for some in weights)
-    return Candidate(name, family.plan(now.numbers), value, errors=errors, places=places)
+    each = tuple(tuple(some.tolist()) for some in weights)
+    return Candidate(name, family.plan(now.numbers), value, errors=each, places=places)
 
 
 def _rounded(
-    fit: Task, select: Task, found: Candidate, budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
+    fit: Task, jury: "Jury", found: Candidate, budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
 ) -> Candidate:
     """The plan on the nearest whole times, told as they are, its weights refined again."""
     schedule, old = fit.model.schedule, found.plan
@@ -175,12 +194,8 @@ def _rounded(
     family = Family(replace(moved, mix=old.mix, free=True), loose(schedule), history, times=False)
     pupils = fit.pupils(old.kind, batch=budget.batch)
     start = begun(family, pupils, meter.tick)
-    again = _finished(fit, select, found.name.removeprefix("refined "), family, start, budget, meter, path)
+    again = _finished(fit, jury, found.name.removeprefix("refined "), family, start, budget, meter, path)
     return replace(again, name=found.name)
-
-
-def _select(plan: Plan, select: Task, budget: Budget, meter: Meter) -> float:
-    return math.sqrt(tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick).mean())
 
 
 def _next(steps: Iterator[Round]) -> Round | None:
@@ -236,7 +251,7 @@ def _in_turn(budget: Budget) -> list[int]:
 def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: int) -> Provenance:
     best = found.best
     refined = best.name.startswith("refined")
-    report = {"start": best.name, "select rms": best.select, "evaluations a sample": found.calls}
+    report = {"start": best.name, "robust select rms": best.select, "evaluations a sample": found.calls}
     report |= {name: values for name, values in best.places.items() if values}
     report |= {f"tried {one.name}": one.select for one in found.tried}
     where, dtype = best.name.rpartition(", ")[2], dtype_name(model)

@@ -112,12 +112,18 @@ def _logsnr(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node
     return _spaced(schedule, steps, end, Grid((), "logsnr", "logsnr", rho))
 
 
+def _trailing_logsnr(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
+    """Even in log-SNR with the data in the place of t_min: the last step starts one gap before it."""
+    return _logsnr(schedule, steps if end == schedule.t_min else steps + 1, rho, end)[:steps]
+
+
 GRIDS: dict[str, tuple[Callable[[Schedule, int, float, float], list[Node]], str]] = {
     "uniform": (_trailing, "t"),
     "trailing": (_trailing, "t"),
     "leading": (_leading, "t"),
     "linspace": (_linspace, "t"),
     "logsnr": (_logsnr, "logsnr"),
+    "logsnr-trailing": (_trailing_logsnr, "logsnr"),
     "karras": (_karras, "karras"),
     "published": (_published, "t"),
 }

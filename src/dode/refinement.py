@@ -3,6 +3,9 @@
 Levenberg–Marquardt on |y_N − target|², by forward differences: no gradient of the network is taken.  A number that
 first acts on the move after evaluation k is differentiated by running the evaluations after k again, so that a Jacobian
 costs about half of a student's run for each number.
+
+The few samples near a watershed between modes would rule a mean of squares s, so that what is made small is the mean
+of c·s / (c + s), c being TOLERANCE times the median of s (Geman & McClure 1985), by weights that every round renews.
 """
 
 import math
@@ -14,115 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.distillation import sandwich
-from dode.formulations import Directions
+from dode.families import Family
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, begin, evaluate, move, observe
-from dode.schedule import DiscreteVP, Node, Schedule
-from dode.solvers.ddim import DDIM
-from dode.tracing import trace
 
 Tick = Callable[[int], None]  # told how many evaluations, of one sample each, were just made
 STEP, HALF_STEP = 3e-3, 3e-2  # of the forward differences; the second for states in half precision
 RIDGE = 1e-4  # pulls every number to zero, relative to the squared distance
 DAMPINGS = (1.0, 10.0, 100.0)  # tried in turn, times the present damping
-INSIDE = 0.01  # where α = 0 log-SNR is taken this share of the schedule inside
-
-
-@dataclass(frozen=True, eq=False)
-class Family:
-    """The plans that a refinement moves in: DDIM's steps with weights on outputs so far, traced wherever nodes go.
-
-    The numbers, all 0 for `base`: weights of `directions` at every evaluation; logs of the changes of the gaps in
-    log-SNR between inner nodes, if `times`; shifts in log-SNR of what the network is told, if `told`.
-    """
-
-    base: Plan
-    schedule: Schedule
-    directions: Directions
-    told: bool = False
-    times: bool = True
-
-    def __post_init__(self) -> None:
-        plain = trace(DDIM, self.base.nodes, self.schedule, self.base.kind)
-        if not all(np.allclose(getattr(plain, name), getattr(self.base, name)) for name in ("start", "use", "blend")):
-            raise ValueError("a refinement begins with weights on DDIM's own steps: give `weighted` of ipndm, deis-3 …")
-
-    @property
-    def rows(self) -> list[Array]:
-        """For each evaluation the directions of its weights: (m_k, 1 + N)."""
-        return [self.directions(self.base, k) for k in range(self.base.nfe)]
-
-    def acts(self) -> list[int]:
-        """For each number the evaluation after which it first acts; −1: before the first."""
-        n = self.base.nfe
-        weights = [k for k, rows in enumerate(self.rows) for _ in rows]
-        return [*weights, *(range(n - 1) if self.times else ()), *(range(-1, n - 1) if self.told else ())]
-
-    def split(self, numbers: Array) -> tuple[list[Array], Array, Array]:
-        """Weights of each evaluation, changes of the gaps, shifts of what is told."""
-        *weights, rest = np.split(numbers, np.cumsum([len(some) for some in self.rows]))
-        gaps, shifts = np.split(rest, [self.base.nfe - 1 if self.times else 0])
-        return weights, gaps, shifts
-
-    def plan(self, numbers: Array) -> Plan:
-        """The plan of these numbers: (P,)."""
-        mix = self.base.mix.copy()
-        weights, gaps, shifts = self.split(numbers)
-        for k, (some, row) in enumerate(zip(weights, self.rows, strict=True)):
-            mix[k] += some @ row
-        nodes = self._nodes(gaps)
-        traced = trace(DDIM, nodes, self.schedule, self.base.kind)
-        if not self.told:
-            return replace(traced, mix=mix, free=True)
-        shifts = np.array([self._held(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)])
-        told = [self._told(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)]
-        return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
-
-    def _nodes(self, changes: Array) -> tuple[Node, ...]:
-        """The base's nodes with every gap exp(change) times as wide; ends stay, and none is cleaner than t_min."""
-        first, *inner, last = self.base.nodes
-        if not np.any(changes):
-            return self.base.nodes
-        gaps = np.diff([self._level(node) for node in (first, *inner)]) * np.exp(changes)
-        levels = np.minimum(self._level(first) + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr)
-        return (first, *(self.schedule.at(float(level)) for level in levels), last)
-
-    def _told(self, node: Node, shift: float) -> Node:
-        """The node with the time of another log-SNR."""
-        return node._replace(t=self.schedule.at(self._level(node) + shift).t) if shift else node
-
-    def _held(self, node: Node, shift: float) -> float:
-        """The shift as far as the schedule goes."""
-        level, most = self._level(node), self.schedule.node(self.schedule.t_min).logsnr
-        least = self._level(self.schedule.node(self.schedule.t_max))
-        return min(max(float(shift), least - level), most - level) if shift else 0.0
-
-    def _level(self, node: Node) -> float:
-        if node.alpha > 0:
-            return node.logsnr
-        inside = self.schedule.t_max + INSIDE * (self.schedule.t_min - self.schedule.t_max)
-        if isinstance(self.schedule, DiscreteVP):  # between its last two times there is none
-            inside = min(inside, self.schedule.t_max - 1)
-        return self.schedule.node(inside).logsnr
-
-
-def history(plan: Plan, k: int) -> Array:
-    """Directions of an evaluation: its difference to the two outputs before it, and its own scale."""
-    columns = [j for j in (k, k - 1) if j > 0 or (j == 0 and plan.kind == "noise")]
-    rows = np.zeros((len(columns) + 1, 1 + plan.nfe))
-    rows[:, 1 + k] = 1
-    for row, j in zip(rows, columns, strict=False):
-        row[j] = -1
-    return rows
-
-
-def weighted(plan: Plan) -> Plan:
-    """A plan of one evaluation a step with its blends written as weights on DDIM's steps; ValueError for others."""
-    n = plan.nfe
-    if not all(plan.fresh) or np.any(plan.use != np.diag(np.diag(plan.use))):
-        raise ValueError("only solvers that blend outputs in DDIM's step can be refined, such as ipndm or deis-3")
-    return replace(plan, mix=np.concatenate([plan.mix[:, :1], plan.mix[:, 1:] @ plan.blend], axis=1), blend=np.eye(n))
+MEMORY = 0.5  # what the Jacobian of another part of the samples counts, for each round since
+TOLERANCE = 10.0  # medians of the squared distances beyond which a sample has little say
 
 
 class Pupil(NamedTuple):
@@ -199,7 +103,7 @@ class Round:
 
     numbers: Array
     squares: Array  # of the samples that it is fitted on
-    errors: Array  # standard errors of the numbers, from the Jacobian of the round before; nan at first
+    grams: tuple[Array, ...] = ()  # of the parts of the samples, newest first, as they would be at the numbers
     damping: float = 1e-2
 
     @property
@@ -219,32 +123,76 @@ def rounds(
 ) -> Iterator[Round]:
     """Levenberg–Marquardt from a start, round after round, until no step makes the samples end nearer.
 
-    Jacobians are of the parts in turn, which may be all samples or fewer; a step counts for all samples.  A round that
-    finds no step gives the one before again.
+    Jacobians are of the parts in turn, which may be all samples or fewer; those of the parts before count on, with less
+    weight, their residuals moved along their own slopes.  A step counts for all samples.  A round that finds no step
+    gives the one before again.
     """
     now, failed, turn = start, 0, 0
     while failed < len(parts):
-        gram = system(family, now.numbers, parts[turn % len(parts)], tick)
+        fresh = system(family, now.numbers, parts[turn % len(parts)], tick)
         turn += 1
-        ridge = RIDGE * float(now.squares.mean())
-        errors = _errors(gram, now.numbers, ridge)
-        value = float(now.squares.mean()) + ridge * float(now.numbers @ now.numbers)
-        for factor in DAMPINGS:
-            numbers = now.numbers + _step(gram.mean(0), now.numbers, now.damping * factor, ridge)
-            after = tried(family.plan(numbers), pupils, tick)
-            if float(after.mean()) + ridge * float(numbers @ numbers) < value:
-                failed = 0
-                now = Round(numbers, after, errors, max(now.damping * factor / 3, 1e-6))
-                break
-        else:
-            failed += 1
+        now = replace(now, grams=(fresh, *now.grams[: len(parts) - 1]))
+        after = _stepped_on(family, now, pupils, tick)
+        failed = 0 if after is not None else failed + 1
+        now = after or now
         yield now
+
+
+def _stepped_on(family: Family, now: Round, pupils: Sequence[Pupil], tick: Tick) -> Round | None:
+    """The first of the steps, each with more damping, that makes the samples end nearer."""
+    middle, gram = float(np.median(now.squares)), _gram(now)
+    value = loss(now.squares, middle)
+    ridge = RIDGE * value
+    value += ridge * float(now.numbers @ now.numbers)
+    for damping in (now.damping * factor for factor in DAMPINGS):
+        step = _step(gram, now.numbers, damping, ridge)
+        numbers = now.numbers + step
+        after = tried(family.plan(numbers), pupils, tick)
+        if loss(after, middle) + ridge * float(numbers @ numbers) < value:
+            return Round(numbers, after, tuple(_moved(old, step) for old in now.grams), max(damping / 3, 1e-6))
+    return None
+
+
+def loss(squares: Array, middle: float) -> float:
+    """The mean of c·s / (c + s), c = TOLERANCE·middle; infinite if a square is not finite."""
+    if not np.isfinite(squares).all():
+        return math.inf
+    return float((squares * np.sqrt(trust(squares, middle))).mean())
+
+
+def trust(squares: Array, middle: float) -> Array:
+    """The slope of the loss at each sample: near 1, a quarter at TOLERANCE times the middle, near 0 far away."""
+    most = TOLERANCE * max(middle, np.finfo(float).tiny)
+    weights: Array = (most / (most + squares)) ** 2
+    return weights
+
+
+def _trusted(now: Round) -> list[Array]:
+    """The Grams of every sample with its weight."""
+    middle = float(np.median(now.squares))
+    return [trust(gram[:, -1, -1], middle)[:, None, None] * gram for gram in now.grams]
+
+
+def _gram(now: Round) -> Array:
+    """The mean of all parts, older ones with less weight."""
+    ages = [MEMORY**age for age in range(len(now.grams))]
+    sums = sum(age * gram.sum(0) for age, gram in zip(ages, _trusted(now), strict=True))
+    mean: Array = sums / sum(age * len(gram) for age, gram in zip(ages, now.grams, strict=True))
+    return mean
+
+
+def _moved(gram: Array, step: Array) -> Array:
+    """Products of Jacobian and residual after a step: the residual is r − J·step."""
+    change = np.eye(len(step) + 1)
+    change[:-1, -1] = -step
+    moved: Array = change.T @ gram @ change
+    return moved
 
 
 def begun(family: Family, pupils: Sequence[Pupil], tick: Tick) -> Round:
     """The base, before any round."""
     numbers = np.zeros(len(family.acts()))
-    return Round(numbers, tried(family.plan(numbers), pupils, tick), np.full(len(numbers), np.nan))
+    return Round(numbers, tried(family.plan(numbers), pupils, tick))
 
 
 def _step(gram: Array, numbers: Array, damping: float, ridge: float) -> Array:
@@ -256,8 +204,17 @@ def _step(gram: Array, numbers: Array, damping: float, ridge: float) -> Array:
     return step
 
 
-def _errors(gram: Array, numbers: Array, ridge: float) -> Array:
-    """Standard errors of the numbers over the samples."""
-    inverse = np.linalg.pinv(gram[:, :-1, :-1].sum(0) + len(gram) * ridge * np.eye(len(numbers)))
-    scores = gram[:, :-1, -1] - ridge * numbers
-    return sandwich(inverse, scores - scores.mean(0))
+def errors(now: Round, draws: int = 200) -> Array:
+    """Standard errors of the numbers (P,), by a bootstrap over the samples of all parts; nan before the first round.
+
+    Each draw is one step of least squares from where the numbers are, on samples drawn with replacement.
+    """
+    if not now.grams:
+        return np.full(len(now.numbers), np.nan)
+    grams, random = np.concatenate(_trusted(now)), np.random.default_rng(0)
+    ridge = RIDGE * loss(now.squares, float(np.median(now.squares)))
+    n = len(grams)
+    counts = random.multinomial(n, np.full(n, 1 / n), size=draws)
+    steps = [_step(np.tensordot(count, grams, 1) / n, now.numbers, 0.0, ridge) for count in counts]
+    spread: Array = np.std(steps, axis=0, ddof=1)
+    return spread

@@ -17,7 +17,7 @@ class Budget:
     most: float = 10.0
     teacher: int = 60  # evaluations of the teacher; three times the student's, if that is more
     begin: int = 3  # starts that are refined
-    part: int = 24  # samples that a Jacobian takes
+    part: int = 12  # samples that a Jacobian takes
     tried: tuple[str, ...] = TRIED
     grids: tuple[str, ...] = GRIDS
     batch: int = 64

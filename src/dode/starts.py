@@ -19,7 +19,7 @@ from dode.solvers import METHODS
 from dode.solvers.budget import build
 
 TEACHER = "unipc-2"  # with 60 evaluations near enough to exact ends: tests/test_auto.py
-GRIDS = ("trailing", "karras", "logsnr")
+GRIDS = ("trailing", "karras", "logsnr", "logsnr-trailing")
 TRIED = (  # one evaluation a step: blends of outputs in DDIM's step, which can be refined
     *("ddim", "ipndm-2", "ipndm-3", "ipndm", "deis-1", "deis-2"),
     *("dpm-solver++2m", "dpm-solver++3m", "unipc-2", "unipc-3"),
