@@ -18,7 +18,6 @@ import torch
 from records import Records, table
 
 import dode
-from dode.auto import _different
 from dode.calibration import replace_text
 from dode.families import Family, history, weighted
 from dode.formulations import two
@@ -74,7 +73,7 @@ def main() -> None:
     for count in COUNTS:
         looked = [(value(plan, select)[0], label, plan) for label, _, plan in starts(model, count)]
         looked.sort(key=lambda one: one[0])
-        label, plan = _different([(label, plan) for _, label, plan in looked])[0]
+        _, label, plan = looked[0]
         base = value(plan, report)
         for name, (directions, times, told) in VARIANTS.items():
             if f"{name} {count}" in records.entries:

@@ -9,7 +9,7 @@ from problems import SCHEDULES, gaussian_model, mixture, relative
 
 from dode import refinement
 from dode.families import Family, history, weighted
-from dode.refinement import Pupil, _stepped, begun, cost, rounds, squares, system
+from dode.refinement import Pupil, Round, _moved, _stepped, begun, cost, errors, loss, rounds, squares, system, trust
 from dode.sampling import run
 from dode.schedule import DiscreteVP, linear_betas, zero_terminal_snr
 from dode.solvers import METHODS
@@ -113,10 +113,10 @@ def test_planted_numbers_are_found_again(schedule):
     one = pupil(some, 12, planted)
     now = begun(some, [one], lambda count: None)
     before = now.rms
-    assert np.isnan(now.errors).all()
+    assert np.isnan(errors(now)).all()
     now = list(islice(rounds(some, now, [one], [[one]], lambda count: None), 25))[-1]
     assert now.rms < 0.1 * before
-    assert np.isfinite(now.errors).all()
+    assert np.isfinite(errors(now)).all()
 
 
 def test_every_round_brings_the_samples_nearer():
@@ -130,6 +130,55 @@ def test_every_round_brings_the_samples_nearer():
     now = path[-1]
     assert now.rms < path[0].rms / 2
     np.testing.assert_allclose(squares(some.plan(now.numbers), parts, lambda count: None), now.squares, rtol=1e-12)
+
+
+def test_a_jacobian_of_before_is_what_it_would_be_now():
+    """Where ends are linear in the numbers, the products after a step are those of a new Jacobian."""
+    random = np.random.default_rng(0)
+    jacobian, residual, step = random.normal(size=(7, 3)), random.normal(size=7), random.normal(size=3)
+    before, after = (np.column_stack([jacobian, r]) for r in (residual, residual - jacobian @ step))
+    np.testing.assert_allclose(_moved((before.T @ before)[None], step)[0], after.T @ after, rtol=1e-12)
+
+
+def test_the_slope_of_the_loss_is_the_trust():
+    """Up to the 1/n of a mean; a sample far away counts as its logarithm, and nothing infinite passes."""
+    squares = np.array([0.0, 0.5, 1.0, 3.0, 40.0])
+    for i, weight in enumerate(trust(squares, 1.0)):
+        moved = squares.copy()
+        moved[i] += 1e-6
+        assert (loss(moved, 1.0) - loss(squares, 1.0)) * 5e6 == pytest.approx(weight, rel=1e-4)
+    assert loss(np.array([0.0, 1e9]), 1.0) < 10 * refinement.TOLERANCE
+    assert loss(np.full(3, 1e-3), 1.0) == pytest.approx(1e-3, rel=1e-4)
+    assert loss(np.array([0.0, np.inf]), 1.0) == np.inf
+    assert trust(np.zeros(3), 0.0) == pytest.approx(np.ones(3))
+
+
+def test_errors_are_the_spread_of_fits_on_other_samples(monkeypatch):
+    """A straight-line fit of y on x: the bootstrap against the textbook's standard error."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=400)
+    noise = random.normal(size=400)
+    wide = np.stack([x, 0.3 * noise], axis=1)  # Jacobian and residual at the true slope
+    grams = np.einsum("ni,nj->nij", wide, wide)
+    monkeypatch.setattr(refinement, "TOLERANCE", 1e6)  # all samples are trusted
+    now = Round(np.zeros(1), wide[:, 1] ** 2, (grams[:250], grams[250:]))
+    assert errors(now, 2000)[0] == pytest.approx(0.3 / np.sqrt((x**2).sum()), rel=0.1)
+
+
+def test_one_sample_in_another_mode_does_not_rule_the_fit():
+    """The ends of one of twelve samples are elsewhere: the others come as near as without it."""
+    some = family("vp")
+    planted = some.plan(numbers(some, 0.03))
+    one = pupil(some, 12, planted)
+    astray = one._replace(end=torch.cat([one.end[:11], one.end[11:] + 3.0]))
+
+    def reached(fit):
+        now = begun(some, [fit], lambda count: None)
+        *_, now = islice(rounds(some, now, [fit], [[fit]], lambda count: None), 15)
+        return float(np.sqrt(now.squares[:11].mean()))
+
+    start = float(np.sqrt(begun(some, [one], lambda count: None).squares[:11].mean()))
+    assert reached(astray) < 0.1 * start
 
 
 def test_nodes_stay_in_order_and_inside():

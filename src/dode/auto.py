@@ -23,7 +23,7 @@ from dode.refinement import DAMPINGS, Round, begun, cost, errors, loss, rounds, 
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.solvers.ddim import DDIM
 from dode.spending import Budget, Meter
-from dode.starts import TEACHER, Task, loose, nearest, starts, task
+from dode.starts import TEACHER, Start, Task, loose, nearest, starts, task
 from dode.tracing import trace
 
 Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
@@ -72,13 +72,12 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     every = starts(fit.model, nfe, budget.tried, budget.grids, budget.whole)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
-    each = nfe * (few + 2 * len(select.x_T))
-    looked = nearest(every, select, few, budget.batch, meter.tick, lambda: meter.has(each))
-    jury = _jury(looked[0][2], select, budget, meter)
-    candidates = [Candidate(label, plan, jury.error(plan, meter), name) for label, name, plan in looked[:2]]
+    each, most = nfe * (few + 2 * len(select.x_T)), meter.spent + 2 * LOOK * (meter.allowed - meter.spent)
+    looked = nearest(every, select, few, budget.batch, meter.tick, lambda: meter.has(each) and meter.spent < most)
+    looked = _different(looked)
+    jury, candidates = _first(looked[:2], select, budget, meter)
     path: list[tuple[str, float, float]] = []
-    begin = _different([(label, plan) for label, _, plan in looked])[: budget.begin]
-    refined = _trials(fit, begin, budget, meter, path)
+    refined = _trials(fit, looked[: budget.begin], budget, meter, path)
     rounding = budget.whole and fit.model.schedule.integer
     allowed, meter.allowed = meter.allowed, meter.allowed * (MAIN if rounding else 1)
     refined = refined if meter.has(nfe * (len(fit.x_T) + len(select.x_T))) else []
@@ -91,16 +90,21 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
 
 
-def _jury(plan: Plan, select: Task, budget: Budget, meter: Meter) -> Jury:
-    found = tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick)
-    return Jury(select, float(np.median(found)), budget.batch)
+def _first(looked: Sequence[Start], select: Task, budget: Budget, meter: Meter) -> tuple[Jury, list[Candidate]]:
+    """The plain solvers as candidates, and the jury that judges them and all others."""
+    found = [tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick) for _, _, plan in looked]
+    jury = Jury(select, float(np.median(found[0])), budget.batch)
+    return jury, [
+        Candidate(label, plan, math.sqrt(loss(squares, jury.middle)), name)
+        for (label, name, plan), squares in zip(looked, found, strict=True)
+    ]
 
 
-def _different(begin: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
+def _different(looked: Sequence[Start]) -> list[Start]:
     """One start for each kind of outputs and grid, the best."""
-    found: dict[Any, tuple[str, Plan]] = {}
-    for label, plan in begin:
-        found.setdefault((plan.kind, plan.nodes), (label, plan))
+    found: dict[Any, Start] = {}
+    for start in looked:
+        found.setdefault((start[2].kind, start[2].nodes), start)
     return list(found.values())
 
 
@@ -108,13 +112,13 @@ Refined = tuple[str, Family, Round]
 
 
 def _trials(
-    fit: Task, begin: Sequence[tuple[str, Plan]], budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
+    fit: Task, begin: Sequence[Start], budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
 ) -> list[Refined]:
     """Each start refined on a part of the samples, within a half of what may be spent; the nearest first."""
     part = min(len(fit.x_T), budget.part)
     share = (meter.allowed - meter.spent) / 2 / max(1, len(begin))
     found = []
-    for label, plan in begin:
+    for label, _, plan in begin:
         if not meter.has(plan.nfe * part):
             break
         meter.doing = f"refining {label}"

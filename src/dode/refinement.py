@@ -5,7 +5,7 @@ first acts on the move after evaluation k is differentiated by running the evalu
 costs about half of a student's run for each number.
 
 The few samples near a watershed between modes would rule a mean of squares s, so that what is made small is the mean
-of c·s / (c + s), c being TOLERANCE times the median of s (Geman & McClure 1985), by weights that every round renews.
+of c·log(1 + s/c), c being TOLERANCE times the median of s (Cauchy's loss), by weights that every round renews.
 """
 
 import math
@@ -154,17 +154,22 @@ def _stepped_on(family: Family, now: Round, pupils: Sequence[Pupil], tick: Tick)
 
 
 def loss(squares: Array, middle: float) -> float:
-    """The mean of c·s / (c + s), c = TOLERANCE·middle; infinite if a square is not finite."""
+    """The mean of c·log(1 + s/c), c = TOLERANCE·middle; infinite if a square is not finite."""
     if not np.isfinite(squares).all():
         return math.inf
-    return float((squares * np.sqrt(trust(squares, middle))).mean())
+    most = _most(middle)
+    return float((most * np.log1p(squares / most)).mean())
 
 
 def trust(squares: Array, middle: float) -> Array:
-    """The slope of the loss at each sample: near 1, a quarter at TOLERANCE times the middle, near 0 far away."""
-    most = TOLERANCE * max(middle, np.finfo(float).tiny)
-    weights: Array = (most / (most + squares)) ** 2
+    """The slope of the loss at each sample: near 1, a half at TOLERANCE times the middle, near 0 far away."""
+    weights: Array = _most(middle) / (_most(middle) + squares)
     return weights
+
+
+def _most(middle: float) -> float:
+    """c, above 0 even where most samples end exactly where they should."""
+    return TOLERANCE * max(middle, float(np.finfo(float).tiny))
 
 
 def _trusted(now: Round) -> list[Array]:

@@ -20,9 +20,9 @@ from dode.solvers.budget import build
 
 TEACHER = "unipc-2"  # with 60 evaluations near enough to exact ends: tests/test_auto.py
 GRIDS = ("trailing", "karras", "logsnr", "logsnr-trailing")
-TRIED = (  # one evaluation a step: blends of outputs in DDIM's step, which can be refined
-    *("ddim", "ipndm-2", "ipndm-3", "ipndm", "deis-1", "deis-2"),
-    *("dpm-solver++2m", "dpm-solver++3m", "unipc-2", "unipc-3"),
+TRIED = (  # one evaluation a step: blends of outputs in DDIM's step, which can be refined; in the order of trying
+    *("unipc-2", "ipndm-2", "ipndm-3", "dpm-solver++2m", "ipndm"),
+    *("unipc-3", "deis-2", "deis-1", "dpm-solver++3m", "ddim"),
 )
 
 
