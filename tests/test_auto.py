@@ -11,12 +11,13 @@ from problems import SCHEDULES, gaussian, mixture, mixture_model
 import dode
 from dode.auto import tuned
 from dode.diffusers import DODEScheduler
+from dode.evaluate.comparison import Settings, measure, ratio
 from dode.kdiffusion import sample_dode
 from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.solvers import METHODS
 from dode.spending import QUICK, Budget
-from dode.starts import task
+from dode.starts import TRIED, task
 
 SMALL = Budget(samples=24, select=16)
 
@@ -58,10 +59,14 @@ def test_the_teacher_is_near_enough_to_the_exact_solution(name):
 
 @pytest.mark.parametrize("schedule", ["discrete", "flow", "zero-snr", "functions"])
 def test_on_every_schedule_it_is_not_worse(schedule):
+    """Two modes in the plane, where most of the distance is that of few samples which change sides: 1 + 2 s.e."""
     model = mixture_model(schedule)
-    sampler = tuned(model, [4], replace(SMALL, select=64))[4][0]
-    plain = min(distance(dode.sampler(model, name, nfe=4)) for name in ("ddim", "dpm-solver++2m", "unipc-2"))
-    assert distance(sampler) < 1.02 * plain
+    sampler = tuned(model, [4])[4][0]
+    settings = Settings(500, batch=500, rtol=3e-3)
+    exact = model.exact(model.start(range(500), 0), 3e-3, batch=500)
+    rows = [measure(dode.sampler(model, name, nfe=4), exact, settings, None) for name in METHODS if name in TRIED]
+    value, error = ratio(measure(sampler, exact, settings, None), min(rows, key=lambda row: row.rms))
+    assert value <= 1 + 2 * error
     assert np.isfinite(sampler.plan.table).all()
 
 

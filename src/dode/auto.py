@@ -29,6 +29,7 @@ from dode.tracing import trace
 Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
 FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
 MAIN = 0.8  # share of the budget before times are rounded
+PATIENCE = 100.0  # medians of squared distances up to which a judgement is by their mean
 STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
 
 
@@ -54,7 +55,9 @@ class Jury:
 
     def error(self, plan: Plan, meter: Meter) -> float:
         """The root of the refinement's loss, so that a sample that goes to another mode does not choose."""
-        return math.sqrt(loss(tried(plan, self.select.pupils(plan.kind, batch=self.batch), meter.tick), self.middle))
+        return math.sqrt(
+            loss(tried(plan, self.select.pupils(plan.kind, batch=self.batch), meter.tick), self.middle, PATIENCE)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,7 @@ def _first(looked: Sequence[Start], select: Task, budget: Budget, meter: Meter) 
     found = [tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick) for _, _, plan in looked]
     jury = Jury(select, float(np.median(found[0])), budget.batch)
     return jury, [
-        Candidate(label, plan, math.sqrt(loss(squares, jury.middle)), name)
+        Candidate(label, plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), name)
         for (label, name, plan), squares in zip(looked, found, strict=True)
     ]
 

@@ -153,11 +153,11 @@ def _stepped_on(family: Family, now: Round, pupils: Sequence[Pupil], tick: Tick)
     return None
 
 
-def loss(squares: Array, middle: float) -> float:
-    """The mean of c·log(1 + s/c), c = TOLERANCE·middle; infinite if a square is not finite."""
+def loss(squares: Array, middle: float, tolerance: float | None = None) -> float:
+    """The mean of c·log(1 + s/c), c = tolerance·middle; infinite if a square is not finite."""
     if not np.isfinite(squares).all():
         return math.inf
-    most = _most(middle)
+    most = (tolerance or TOLERANCE) / TOLERANCE * _most(middle)
     return float((most * np.log1p(squares / most)).mean())
 
 
