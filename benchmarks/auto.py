@@ -8,7 +8,7 @@
 Learning-free: every solver of the catalogue on every plain grid, and diffusers' own UniPC and DPM-Solver++ multistep;
 the paper: its distilled solvers, 100 samples, C = 10.  The best of each is chosen on select noise, everything is
 measured on the same report noise, at equal evaluations.  "whole": auto on whole times, its weights found again, for
-networks with discrete time; "nearest whole": auto's times rounded, its weights as they were.  Then the Fréchet
+networks with discrete time, without guidance; "nearest whole": auto's times rounded, its weights as they were.  Then the Fréchet
 distances of the best learning-free solver and of auto, to the training images, on the same noise: --fd samples.
 Seconds are those of the search with its teacher, on one thread of a shared machine.
 """
@@ -164,7 +164,8 @@ def main() -> None:
     records = Records(f"auto-{arguments.model}-{arguments.guidance:g}", said | {"model": model.fingerprint})
     choice = Settings(arguments.select, rtol=arguments.rtol, stream="select")
     settings = Settings(arguments.report, rtol=arguments.rtol)
-    last = "whole" if model.schedule.integer else "auto"
+    rounding = model.schedule.integer and arguments.guidance == 1
+    last = "whole" if rounding else "auto"
     todo = [count for count in COUNTS if f"{last} {count}" not in records.entries]
     plans = Path(f"{records.path.with_suffix('')}-plans.json")
     kept = {count: dode.load(plans, model, count) for count in COUNTS if count not in todo}
@@ -186,7 +187,7 @@ def main() -> None:
             if key == "auto":
                 kept[count] = one
                 dode.samplers.save(plans, *kept.values())
-                if model.schedule.integer and one.name == "auto":
+                if rounding and one.name == "auto":
                     near = nearest_whole(one)
                     records.put(f"nearest whole {count}", entry(measure(near, exact, settings, None), near, base, {}))
             records.put(f"{key} {count}", entry(measure(one, exact, settings, None), one, base, extra))

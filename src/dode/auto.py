@@ -75,10 +75,13 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     every = starts(fit.model, nfe, budget.tried, budget.grids, budget.whole)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
-    each, most = nfe * (few + 2 * len(select.x_T)), meter.spent + 2 * LOOK * (meter.allowed - meter.spent)
+    each, most = (
+        nfe * (few + (budget.begin + 1) * len(select.x_T)),
+        meter.spent + 2 * LOOK * (meter.allowed - meter.spent),
+    )
     looked = nearest(every, select, few, budget.batch, meter.tick, lambda: meter.has(each) and meter.spent < most)
     looked = _different(looked)
-    jury, candidates = _first(looked[:2], select, budget, meter)
+    jury, candidates = _first(looked[: budget.begin + 1], select, budget, meter)
     path: list[tuple[str, float, float]] = []
     refined = _trials(fit, looked[: budget.begin], budget, meter, path)
     rounding = budget.whole and fit.model.schedule.integer
