@@ -8,9 +8,9 @@
 Learning-free: every solver of the catalogue on every plain grid, and diffusers' own UniPC and DPM-Solver++ multistep;
 the paper: its distilled solvers, 100 samples, C = 10.  The best of each is chosen on select noise, everything is
 measured on the same report noise, at equal evaluations.  "whole": auto on whole times, its weights found again, for
-networks with discrete time, without guidance; "nearest whole": auto's times rounded, its weights as they were.  Then the Fréchet
-distances of the best learning-free solver and of auto, to the training images, on the same noise: --fd samples.
-Seconds are those of the search with its teacher, on one thread of a shared machine.
+networks with discrete time, without guidance; "nearest whole": auto's times rounded, its weights as they were.  Then
+the Fréchet distances of the best learning-free solver and of auto, to the training images, on the same noise: --fd
+samples.  Seconds are those of the search with its teacher, on one thread of a shared machine.
 """
 
 import argparse
