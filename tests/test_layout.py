@@ -30,10 +30,11 @@ LAYERS = [
     ["nodes"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
-    ["evaluate", "weights", "edm"],
+    ["evaluate", "weights", "edm", "paths", "legend"],
     ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],
+    ["report"],
     ["cli"],
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -6,7 +6,7 @@ Networks with whole times have at most T/3 such steps, so that the nodes inside 
 T/2, where steps are of order 2), and the step to the clean end is DDIM's, as in every sampler.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from dode.conditions import rows
 from dode.grid import grid
 from dode.plan import Plan
-from dode.sampling import Denoise, run, trajectory
+from dode.sampling import Denoise, State, run, trajectory
 from dode.schedule import Node, Schedule
 from dode.solvers.dpm_solver import DPM_SOLVER_PP_3S as FINE
 from dode.solvers.edm import EDM
@@ -72,11 +72,16 @@ def solve(
     parts = [slice(i, i + batch) for i in range(0, len(x_T), batch)]
     solved = []
     for i, part in enumerate(parts):
-        for state in trajectory(fine, _wide(model, rows(cond, part)), x_T[part].to(_dtype(model))):
+        for state in states(model, fine, x_T[part], rows(cond, part)):
             if progress is not None:
                 progress(i * fine.nfe + state.k, len(parts) * fine.nfe)
         solved.append(state.y)
     return torch.cat(solved)
+
+
+def states(model: "Model", fine: Plan, x_T: Tensor, cond: Any) -> Iterator[State]:
+    """The run of a plan of this module, state by state, the first before any evaluation."""
+    yield from trajectory(fine, _wide(model, cond), x_T.to(_dtype(model)))
 
 
 def _dtype(model: "Model") -> torch.dtype:

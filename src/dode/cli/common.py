@@ -143,14 +143,6 @@ def shares(tell: "Progress") -> Callable[[str, float], None]:
     return lambda what, share: tell(round(1000 * share), 1000)
 
 
-def plain_name(name: str) -> str:
-    """The solver that a distilled one is compared with: d-ddim:formulation=sep → ddim."""
-    from dode.solvers.names import FITTED
-
-    name, *options = name.removeprefix("d-").split(":")
-    return ":".join([name, *(option for option in options if option.partition("=")[0] not in FITTED)])
-
-
 def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
     """The table of a comparison; base rows first in each number of evaluations."""
     from rich import box
@@ -158,6 +150,7 @@ def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
     from rich.table import Table
 
     from dode.evaluate.comparison import fd_change, ratio
+    from dode.solvers.names import plain_name
 
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for name in ("solver", "NFE", "RMS ±", "median", "RMS / base ±"):
