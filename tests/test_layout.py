@@ -30,7 +30,7 @@ LAYERS = [
     ["nodes"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
-    ["evaluate", "weights", "edm"],
+    ["metrics", "weights", "edm"],
     ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dode.calibration import replace_bytes
-from dode.evaluate.comparison import Row
+from dode.metrics.comparison import Row
 from dode.samplers import Sampler
 
 COLOURS = ("#0b6e99", "#c7522a", "#5b8c5a", "#7a5195", "#8a6d1d", "#444444")
