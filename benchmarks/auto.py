@@ -21,8 +21,8 @@ from records import Records, table
 import dode
 from dode.auto import tuned
 from dode.calibration import replace_text
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Row, Settings, measure, ratio
+from dode.metrics import reporting
+from dode.metrics.comparison import Row, Settings, measure, ratio
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.spending import QUICK, Budget
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
     parser.add_argument("--guidance", type=float, default=1.0)
-    parser.add_argument("--report", type=int, default=100)
+    parser.add_argument("--paired", type=int, default=100)
     parser.add_argument("--select", type=int, default=32)
     parser.add_argument("--rtol", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
@@ -93,10 +93,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", UserWarning)  # large λ of the paper's solvers
     model = dode.bundled(arguments.model).guided(arguments.guidance)
-    said = {"report": arguments.report, "select": arguments.select, "seed": 0, "rtol": arguments.rtol}
+    said = {"report": arguments.paired, "select": arguments.select, "seed": 0, "rtol": arguments.rtol}
     records = Records(f"auto-{arguments.model}-{arguments.guidance:g}", said | {"model": model.fingerprint})
     choice = Settings(arguments.select, rtol=arguments.rtol, stream="select")
-    settings = Settings(arguments.report, rtol=arguments.rtol)
+    settings = Settings(arguments.paired, rtol=arguments.rtol)
     todo = [count for count in COUNTS if f"auto {count}" not in records.entries]
     if todo:
         selected, exact = (reporting.exact(model, one, silent) for one in (choice, settings))
@@ -111,8 +111,8 @@ def main() -> None:
             one, found = tuned(model, [count], budget)[count]
             extra = {"calls": found.calls / (10 * count), "start": found.best.name, "path": found.rounds}
             records.put(f"{key} {count}", entry(measure(one, exact, settings, None), one, base, extra))
-        written(records, arguments.model, arguments.guidance, arguments.report)
-    written(records, arguments.model, arguments.guidance, arguments.report)
+        written(records, arguments.model, arguments.guidance, arguments.paired)
+    written(records, arguments.model, arguments.guidance, arguments.paired)
 
 
 if __name__ == "__main__":

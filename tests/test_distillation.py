@@ -8,7 +8,7 @@ import torch
 from problems import SCHEDULES, gaussian, gaussian_model, prediction_for
 
 import dode
-from dode.evaluate import distance
+from dode.metrics import distance
 from dode.formulations import FORMULATIONS
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dode.evaluate import Moments, distance, frechet, moments, paired_error, splits, to_uint8
+from dode.metrics import Moments, distance, frechet, moments, paired_error, splits, to_uint8
 
 
 def test_rms_and_median():

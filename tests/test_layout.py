@@ -30,7 +30,7 @@ LAYERS = [
     ["nodes"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
-    ["evaluate", "weights", "edm", "paths", "legend"],
+    ["metrics", "weights", "edm", "paths", "legend"],
     ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],

@@ -9,7 +9,7 @@ from problems import SCHEDULES, gaussian, mixture
 
 import dode
 from dode import reference, schedule
-from dode.evaluate import distance
+from dode.metrics import distance
 from dode.fingerprints import alike, weights_hash
 
 OPTIONS = {"prediction": "noise", "shape": (3,), "dtype": torch.float64}

@@ -12,7 +12,7 @@ import torch
 
 import dode
 from dode import plots
-from dode.evaluate import frechet, moments, to_uint8
+from dode.metrics import frechet, moments, to_uint8
 from dode.model import Model
 from dode.weights import CLASSES, classifier, statistics
 

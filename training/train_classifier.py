@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dode.evaluate import moments, to_uint8
+from dode.metrics import moments, to_uint8
 from dode.nets.classifier import Classifier
 
 BATCH, RATE = 128, 1.5e-3

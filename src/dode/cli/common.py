@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from dode.distilled import Progress
-    from dode.evaluate.comparison import Row
+    from dode.metrics.comparison import Row
     from dode.model import Model
 
 ModelName = Annotated[
@@ -149,7 +149,7 @@ def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dode.evaluate.comparison import fd_change, ratio
+    from dode.metrics.comparison import fd_change, ratio
     from dode.solvers.names import plain_name
 
     table = Table(title=title, box=box.SIMPLE, title_justify="left")

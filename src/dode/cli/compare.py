@@ -13,7 +13,7 @@ def compare(
     solvers: Annotated[
         str, typer.Option(help="Solvers with options: ddim,d-ddim,d-ddim:formulation=sep.")
     ] = "ddim,d-ddim",
-    report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
     fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance; 0 for none.")] = 0,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
@@ -29,13 +29,13 @@ def compare(
     """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
     numbers = common.counts(nfe)
     names = [name.strip() for name in solvers.split(",")]
-    from dode.evaluate import reporting
-    from dode.evaluate.comparison import Settings
+    from dode.metrics import reporting
+    from dode.metrics.comparison import Settings
     from dode.solvers.names import read
 
     for name in names:
         read(name)
-    settings = Settings(report, fd, seed, batch)
+    settings = Settings(paired, fd, seed, batch)
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     with common.progress("teachers and fits") as advance:
         made = reporting.samplers(opened, names, numbers, grid, seed, advance)
@@ -44,4 +44,4 @@ def compare(
     with common.progress("samples to compare") as advance:
         rows = reporting.measured(made, exact, settings, advance)
     rows.sort(key=lambda row: row.nfe)
-    common.print_rows(rows, fd, report, f"{opened.name}, guidance {guidance:g}, seed {seed}")
+    common.print_rows(rows, fd, paired, f"{opened.name}, guidance {guidance:g}, seed {seed}")

@@ -13,7 +13,7 @@ from dode.samplers import Provenance
 
 
 class Measured(Protocol):
-    """What a row of a comparison must say: see `dode.evaluate.comparison.Row`."""
+    """What a row of a comparison must say: see `dode.metrics.comparison.Row`."""
 
     solver: str
     nfe: int

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from dode import paths
-from dode.evaluate.comparison import Row
+from dode.metrics.comparison import Row
 from dode.legend import looks
 from dode.paths import Track
 from dode.plots.curves import lambda_errors

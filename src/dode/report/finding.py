@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dode.evaluate.comparison import Row, fd_change, ratio
+from dode.metrics.comparison import Row, fd_change, ratio
 from dode.solvers.names import plain_name
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import dode
 from dode.calibration import replace_text
-from dode.evaluate.comparison import Row
+from dode.metrics.comparison import Row
 from dode.fingerprints import schedule_name
 from dode.legend import HUES
 from dode.report import finding, table
@@ -70,16 +70,18 @@ def _about(samplers: Sequence[Sampler], exact: Tensor, seed: int, fd: int, comma
     """What was measured, on what, with what."""
     model = samplers[0].model
     guidance = "not known" if model.guidance is None else "1 (none)" if model.guidance == 1 else f"{model.guidance:g}"
+    shape = " × ".join(map(str, model.shape))
     grids = dict.fromkeys("given times" if isinstance(g := one.provenance.grid, tuple) else g for one in samplers)
     fits = dict.fromkeys(
-        f"{made.samples} samples of fit noise, seed {made.seed}, teacher {made.teacher} with {made.teacher_nfe} evaluations"
+        f"{made.samples} samples of fit noise, seed {made.seed}, "
+        f"teacher {made.teacher} with {made.teacher_nfe} evaluations"
         for made in (one.provenance for one in samplers)
         if made.distilled and made.teacher is not None
     )
     return {
         "Model": model.name,
         "Fingerprint": model.fingerprint or "not known",
-        "Network": f"{model.prediction} prediction, {' × '.join(map(str, model.shape))}, {samplers[0].provenance.dtype}",
+        "Network": f"{model.prediction} prediction, {shape}, {samplers[0].provenance.dtype}",
         "Noise schedule": schedule_name(model.schedule),
         "Guidance": guidance,
         "Grids": ", ".join(grids),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.evaluate import to_uint8
+from dode.metrics import to_uint8
 from dode.model import Model
 
 LARGEST = 128  # pixels of a picture's longer side: the page holds hundreds of them

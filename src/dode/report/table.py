@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from dode.evaluate.comparison import Row, fd_change
+from dode.metrics.comparison import Row, fd_change
 from dode.report.finding import Pair, fd_verdict, pairs
 
 MARKS = {"nearer": "▲", "better": "▲", "even": "●", "not worse": "●", "farther": "▼", "worse": "▼"}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dode.analytic import Mixture
-from dode.evaluate.frechet import Moments
+from dode.metrics.frechet import Moments
 from dode.model import Model, from_callable
 from dode.nets.classifier import Classifier
 from dode.nets.loading import classes_in_turn

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dode import samplers as plain
 from dode.distilled import distill
-from dode.evaluate.comparison import Judge, Row, Settings, calls, measure
+from dode.metrics.comparison import Judge, Row, Settings, calls, measure
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.weights import classifier, statistics
@@ -36,9 +36,9 @@ def samplers(
 
 @torch.no_grad()
 def exact(model: Model, settings: Settings, progress: Progress) -> Tensor:
-    """The exact solutions of the report noise (settings.report, *shape), as exact as half precision allows."""
+    """The exact solutions of the report noise (settings.paired, *shape), as exact as half precision allows."""
     rtol = max(settings.rtol, 8 * torch.finfo(model.dtype).eps)
-    x_T = model.start(range(settings.report), settings.seed, settings.stream)
+    x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     return model.exact(x_T, rtol, batch=settings.batch, progress=progress)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.evaluate.distance import distance
-from dode.evaluate.frechet import Features, Moments, frechet, moments, paired_error, splits, to_uint8
+from dode.metrics.distance import distance
+from dode.metrics.frechet import Features, Moments, frechet, moments, paired_error, splits, to_uint8
 from dode.samplers import Sampler
 
 Tick = Callable[[int], None]  # told how many network calls were just made
@@ -17,9 +17,9 @@ Tick = Callable[[int], None]  # told how many network calls were just made
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: distances on `report` samples, Fréchet distance on `fd` samples (0: not at all)."""
+    """What is measured: distances on `paired` samples, Fréchet distance on `fd` samples (0: not at all)."""
 
-    report: int = 64
+    paired: int = 64
     fd: int = 0
     seed: int = 0
     batch: int = 100
@@ -27,8 +27,8 @@ class Settings:
     stream: str = "report"  # or "select", for choices
 
     def __post_init__(self) -> None:
-        if self.report < 2 or self.batch < 1:
-            raise ValueError(f"at least 2 report samples and a batch of 1 are needed; got {self.report}, {self.batch}")
+        if self.paired < 2 or self.batch < 1:
+            raise ValueError(f"at least 2 paired samples and a batch of 1 are needed; got {self.paired}, {self.batch}")
         if self.fd and self.fd < 20:
             raise ValueError(f"a Fréchet distance needs at least 20 samples; got {self.fd}")
 
@@ -63,13 +63,13 @@ def measure(
     sampler: Sampler, exact: Tensor, settings: Settings, judge: Judge | None, tick: Tick = lambda n: None
 ) -> Row:
     """Sample the report noise and compare: rms and median to `exact`, features to the judge's statistics."""
-    n = max(settings.report, settings.fd)
+    n = max(settings.paired, settings.fd)
     model = sampler.model
     x_T, cond = model.start(range(n), settings.seed, settings.stream), model.conditions(range(n))
     began = time.perf_counter()
     images = sampler.sample(noise=x_T, cond=cond, seed=settings.seed, batch=settings.batch, callback=lambda _: tick(1))
     seconds = time.perf_counter() - began
-    gap = distance(images[: settings.report], exact)
+    gap = distance(images[: settings.paired], exact)
     error = float(np.std(gap.each**2, ddof=1) / np.sqrt(len(gap.each)) / (2 * gap.rms)) if gap.rms else 0.0
     row = Row(sampler.name, sampler.nfe, gap.rms, error, gap.median, seconds, images=images, each=gap.each)
     if judge is not None and settings.fd:
@@ -87,7 +87,7 @@ def extracted(features: Features, images: Tensor, batch: int = 500) -> np.ndarra
 
 def calls(samplers: Sequence[Sampler], settings: Settings) -> int:
     """Network calls that measuring these samplers takes: for a progress bar."""
-    batches = -(-max(settings.report, settings.fd) // settings.batch)
+    batches = -(-max(settings.paired, settings.fd) // settings.batch)
     return batches * sum(sampler.nfe for sampler in samplers)
 
 
