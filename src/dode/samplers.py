@@ -212,9 +212,14 @@ def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
     file is damaged or belongs to another model, schedule, guidance or number of evaluations.
     """
     entry = calibration.choose(calibration.read(path), calibration.describe(model), model.guidance, nfe)
-    made = dict(entry["provenance"])
+    return Sampler(model, calibration.plan_from_json(entry["plan"]), provenance_from_json(entry["provenance"]))
+
+
+def provenance_from_json(data: calibration.Json) -> Provenance:
+    """How a plan of a calibration file was made."""
+    made = dict(data)
     for key in ("errors", "ratios", "conditions"):
         made[key] = tuple(tuple(value) if isinstance(value, list) else value for value in made.get(key, ()))
     if isinstance(made["grid"], list):
         made["grid"] = tuple(made["grid"])
-    return Sampler(model, calibration.plan_from_json(entry["plan"]), Provenance(**made))
+    return Provenance(**made)

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, sample
+from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, plot, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +19,7 @@ app.command()(methods.methods)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name
 app.add_typer(convert.convert, name="convert")
+app.add_typer(plot.plot, name="plot")
 
 
 def main() -> None:

@@ -116,14 +116,14 @@ def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None
     return [label] * count
 
 
-def writable(path: Path, suffix: str = "") -> None:
-    """ValueError unless a file of this kind can be put there; asked before long work, not after."""
+def writable(path: Path, *suffixes: str) -> None:
+    """ValueError unless a file of these kinds can be put there; asked before long work, not after."""
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"cannot write {path}: it is a folder, or its folder is read-only")
-    if suffix and path.suffix.lower() != suffix:
-        raise ValueError(f"cannot write {path}: the picture is a PNG, so its name must end with {suffix}")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """dode compare."""
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,9 +28,12 @@ def compare(
     batch: common.Batch = 100,
     device: common.Device = "cpu",
     dtype: common.Dtype = "float32",
+    report: Annotated[Path | None, typer.Option(help="Page of figures and pictures to write, HTML.")] = None,
 ) -> None:
     """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
     numbers = common.counts(nfe)
+    if report is not None:
+        common.writable(report, ".html")
     names = [name.strip() for name in solvers.split(",")]
     from dode.metrics import reporting
     from dode.metrics.comparison import Settings
@@ -45,3 +51,10 @@ def compare(
         rows = reporting.measured(made, exact, settings, advance)
     rows.sort(key=lambda row: row.nfe)
     common.print_rows(rows, fd, paired, f"{opened.name}, guidance {guidance:g}, seed {seed}")
+    if report is not None:
+        from dode.report import write
+
+        command = shlex.join(["dode", *sys.argv[1:]])
+        with common.progress("paths for the report") as advance:
+            write(report, rows, made, exact, seed=seed, fd=fd, command=command, progress=advance)
+        print(f"written: {report}")

@@ -56,6 +56,6 @@ def kind(path: str | Path) -> str:
 def save(figure: Figure, path: str | Path) -> None:
     """The figure as PNG or SVG, whole or not at all, and the same bytes every time."""
     form, buffer = kind(path), BytesIO()
-    with rc_context({"svg.hashsalt": "dode"}):
+    with rc_context({"svg.hashsalt": "dode", "svg.fonttype": "none"}):  # text stays text
         figure.savefig(buffer, format=form, metadata={"Date": None} if form == "svg" else None)
     replace_bytes(path, buffer.getvalue())

@@ -115,7 +115,7 @@ function drawChart(host, spec) {
     plot.append(shape("path", { d, class: "end", transform: `translate(${place.x(point.x)},${place.y(point.y)})` }));
   }
   svg.append(plot);
-  host.querySelector("svg")?.remove();
+  host.querySelector(":scope > svg")?.remove();
   host.prepend(svg);
   return place;
 }

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from dode import paths
-from dode.metrics.comparison import Row
 from dode.legend import looks
+from dode.metrics.comparison import Row
 from dode.paths import Track
 from dode.plots.curves import lambda_errors
 from dode.report.pictures import addresses, drawable

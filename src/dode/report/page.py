@@ -13,9 +13,9 @@ from torch import Tensor
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics.comparison import Row
 from dode.fingerprints import schedule_name
 from dode.legend import HUES
+from dode.metrics.comparison import Row
 from dode.report import finding, table
 from dode.report.content import Json, Progress, gathered
 from dode.samplers import Sampler
@@ -101,7 +101,7 @@ def _filled(rows: Sequence[Row], content: Json, about: dict[str, str], fd: int, 
     return Template((here / "page.html").read_text("utf-8")).substitute(
         title=escape(f"{name}: {head}"),
         name=escape(name),
-        headline=escape(head),
+        headline=table.prose(head),
         details=table.sentences(finding.details(rows)),
         table=table.results(rows, fd),
         settings=table.settings(about),

@@ -37,7 +37,7 @@ function showStop(host, box, chart, index) {
   host.querySelectorAll(".guide, .spot").forEach((old) => old.remove());
   if (index < 0) return;
   const stop = chart.stops[index];
-  const svg = host.querySelector("svg");
+  const svg = host.querySelector(":scope > svg");
   const [top, bottom] = [MARGIN.top, svg.height.baseVal.value - MARGIN.bottom];
   const mark = chart.column
     ? shape("path", { d: `M${stop.x},${top}V${bottom}`, class: "guide" })

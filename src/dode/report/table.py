@@ -1,5 +1,6 @@
 """The parts of the page that are plain HTML: the table of results and the settings."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -60,4 +61,10 @@ def settings(about: Mapping[str, str]) -> str:
 
 def sentences(texts: Sequence[str]) -> str:
     """Each sentence a line of a list."""
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>" if texts else ""
+    return "<ul>" + "".join(f"<li>{prose(text)}</li>" for text in texts) + "</ul>" if texts else ""
+
+
+def prose(text: str) -> str:
+    """Text in which a name like d-ddim:lam=0.5 breaks after a colon, not after its d-."""
+    whole = re.sub(r"\bd-[^\s:]+", r'<span class="name">\g<0></span>', escape(text))
+    return re.sub(r":(?=\w)", ":<wbr>", whole)
