@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dode import samplers as plain
 from dode.distilled import distill
-from dode.metrics.comparison import Judge, Row, Settings, calls, measure
+from dode.metrics.comparison import Row, Settings, calls, measure
+from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.weights import classifier, statistics
