@@ -18,6 +18,7 @@ from dode.schedule import Node
 
 Tick = Callable[[int], None]  # told how many network calls were just made
 METRICS = ("rms", "path", *OF_FEATURES)
+FIGURES = {"fd": 1, "kid": 1, "precision": -1, "recall": -1, "agreement": -1}  # of a row: 1 where less is better
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Settings:
     def count(self) -> int:
         """Samples that are made."""
         return max(self.paired, self.fd)
+
+    @property
+    def of_features(self) -> tuple[str, ...]:
+        """The figures of features that are asked for."""
+        return tuple(name for name in OF_FEATURES if self.wants(name))
 
     def wants(self, metric: str) -> bool:
         """Is this figure asked for, and are there samples for it?"""
@@ -81,6 +87,7 @@ class Row:
     guidance: float | None = 1.0
     seeds: tuple[int, ...] = (0,)
     samples: int = 0  # that the figures of features are of
+    reference: str = ""  # a hash of the statistics that they compare with
 
     @property
     def seed(self) -> int | None:
@@ -112,7 +119,7 @@ def measure(
     path: the exact solution at the plan's nodes, if the distance is wanted there too.
     """
     row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
-    wanted = [name for name in OF_FEATURES if settings.wants(name)]
+    wanted = settings.of_features
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
     path = None if any(sampler.plan.added) else path
     kept, gaps = [], []
@@ -138,8 +145,8 @@ def measure(
             Stop(node.t, float(np.sqrt(np.mean(one**2))), float(np.median(one)))
             for node, one in zip(sampler.plan.nodes, each, strict=True)
         )
-    if figures is not None:
-        row.samples = settings.fd
+    if figures is not None and judge is not None:
+        row.samples, row.reference = settings.fd, judge.mark
         for name, value, parts in figures.found():
             row.parts[name] = parts
             setattr(row, name, value)
@@ -179,6 +186,8 @@ def change(row: Row, base: Row, figure: str) -> tuple[float, float] | None:
 
     figure: fd, kid, precision, recall or agreement.
     """
+    if figure not in FIGURES:
+        raise ValueError(f"figures are {', '.join(FIGURES)}; got {figure!r}")
     mine, other = getattr(row, figure), getattr(base, figure)
     if mine is None or other is None or figure not in row.parts or figure not in base.parts:
         return None
@@ -200,17 +209,12 @@ def ratio(row: Row, base: Row) -> tuple[float, float]:
     return float(np.sqrt(square)), float(spread / (2 * np.sqrt(square)))
 
 
-LESS_IS_BETTER = {"rms": True, "fd": True, "kid": True, "precision": False, "recall": False, "agreement": False}
-
-
 def not_worse(row: Row, base: Row, figure: str = "fd") -> bool:
     """Is the row's figure worse than the base's by at most two standard errors of the paired difference?"""
-    if figure not in LESS_IS_BETTER:
-        raise ValueError(f"figures are {', '.join(LESS_IS_BETTER)}; got {figure!r}")
     if figure == "rms":
         found, spread = ratio(row, base)
         return found - 1 <= 2 * spread
     changed = change(row, base, figure)
     if changed is None:
         raise ValueError(f"both rows need {figure}, measured on the same noise")
-    return (changed[0] if LESS_IS_BETTER[figure] else -changed[0]) <= 2 * changed[1]
+    return FIGURES[figure] * changed[0] <= 2 * changed[1]

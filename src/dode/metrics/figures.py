@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dode.metrics.agreement import agreed, labels_of
@@ -12,7 +13,7 @@ from dode.metrics.features import Features, Moments, extracted, to_uint8
 from dode.metrics.frechet import Running
 from dode.metrics.kernel import kid, kid_splits
 from dode.metrics.manifold import coverage
-from dode.metrics.splits import means
+from dode.metrics.splits import SPLITS, means
 from dode.model import Model
 
 OF_FEATURES = ("fd", "kid", "pr", "agreement")  # pr gives two figures, precision and recall
@@ -26,6 +27,7 @@ class Judge:
     statistics: Moments
     sample: np.ndarray | None = None  # (M, D), features of data: for KID, precision and recall
     classify: Features | None = None  # uint8 images → logits: for class agreement
+    mark: str = ""  # a hash of what is compared with
 
     def check(self, wanted: Sequence[str]) -> None:
         """ValueError if a figure is asked for that this judge cannot give."""
@@ -36,6 +38,11 @@ class Judge:
             )
         if self.classify is None and "agreement" in wanted:
             raise ValueError("class agreement needs a classifier: (uint8 images) -> logits")
+
+
+def probe(judge: Judge, wanted: Sequence[str], model: Model) -> None:
+    """ValueError if the judge cannot give these figures of the model's samples; asked before long work, not after."""
+    Figures(judge, wanted, 2 * SPLITS, model).add(torch.zeros(2, *model.shape).to(model.device, model.dtype), range(2))
 
 
 class Figure(NamedTuple):
@@ -60,6 +67,11 @@ class Figures:
         """Take in the samples of the next numbers."""
         images = to_uint8(samples if self.model.decode is None else self.model.decode(samples))
         found = extracted(self.judge.features, images) if {"fd", "kid", "pr"} & set(self.wanted) else None
+        if found is not None and found.shape[1] != len(self.judge.statistics.mean):
+            raise ValueError(
+                f"the extractor gives {found.shape[1]} features an image, the statistics are of "
+                f"{len(self.judge.statistics.mean)}; both must be of one extractor"
+            )
         if found is not None and self.running is not None:
             self.running.add(found)
         if found is not None and {"kid", "pr"} & set(self.wanted):
