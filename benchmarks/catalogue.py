@@ -20,7 +20,8 @@ from records import RESULTS, Records, table
 import dode
 from dode.calibration import replace_text
 from dode.metrics import reporting
-from dode.metrics.comparison import Judge, Settings, measure
+from dode.metrics.comparison import Settings, measure
+from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.samplers import Sampler
 

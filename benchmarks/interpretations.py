@@ -19,9 +19,9 @@ from records import RESULTS, Records, table
 
 import dode
 from dode.calibration import replace_text
+from dode.methods import Method, Option
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings, measure
-from dode.methods import Method, Option
 from dode.model import Model
 from dode.samplers import Provenance, Sampler
 from dode.schedule import Node

@@ -81,6 +81,7 @@ def test_import_loads_no_more_than_numpy_and_torch():
         "auto",
         "sample",
         "compare",
+        "evaluate",
         "inspect",
         "methods",
         "export",

@@ -44,11 +44,11 @@ def compared():
 @pytest.fixture(scope="module")
 def pages(compared, tmp_path_factory):
     """The report, and the same without Fréchet distances."""
-    rows, samplers, exact = compared
+    rows, samplers, _ = compared
     folder = tmp_path_factory.mktemp("report")
-    report.write(folder / "whole.html", rows, samplers, exact, seed=SEED, fd=20, command="dode compare --nfe '3,5'")
-    bare = [replace(row, fd=None, fd_error=None, parts=None) for row in rows]
-    report.write(folder / "bare.html", bare, samplers, exact, seed=SEED)
+    report.write(folder / "whole.html", rows, samplers, command="dode compare --nfe '3,5'")
+    bare = [replace(row, fd=None, fd_error=None, parts={}, samples=0) for row in rows]
+    report.write(folder / "bare.html", bare, samplers)
     return folder
 
 
@@ -116,11 +116,11 @@ def test_the_slider_changes_the_pictures_to_those_of_the_sampler(page, compared)
         for name in NAMES:
             (one,) = [s for s in samplers if (s.name, s.nfe) == (name, nfe)]
             x_T = one.model.start(range(10), SEED)
-            wanted = to_uint8(one.sample(noise=x_T, cond=one.model.conditions(range(10)))).numpy()[:, 0]
+            wanted = to_uint8(one.sample(noise=x_T)).numpy()[:, 0]
             shown = np.array([decoded(address) for address in pictures(page, name)])
             assert np.abs(shown.astype(int) - wanted).max() <= 1  # other batches differ in the last bits
         shown = np.array([decoded(address) for address in pictures(page, "exact")])
-        assert np.array_equal(shown, to_uint8(exact[:10]).numpy()[:, 0])
+        assert np.abs(shown.astype(int) - to_uint8(exact[:10]).numpy()[:, 0]).max() <= 2  # solved to 2e-3 alone
         slider.send_keys(Keys.ARROW_RIGHT)
 
 
@@ -224,7 +224,8 @@ def test_nothing_is_wider_than_the_page_and_no_labels_overlap(driver, pages, wid
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     overlaps = driver.execute_script("""
         return [...document.querySelectorAll(".chart svg")].flatMap((svg) => {
-          const boxes = [...svg.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+          const texts = [...svg.querySelectorAll("text")];
+          const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
           return boxes.flatMap(([a, p], i) => boxes.slice(i + 1)
             .filter(([, q]) => p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom)
             .map(([b]) => `${a} and ${b}`));
@@ -267,10 +268,10 @@ def test_settings_are_said(pages):
 
 
 def test_names_are_text_whatever_they_hold(compared, driver, tmp_path):
-    rows, samplers, exact = compared
+    rows, samplers, _ = compared
     odd = '</script><script>console.error("run")</script> & "x" $title'
     model = replace(samplers[0].model, name=odd)
-    report.write(tmp_path / "odd.html", rows, [replace(one, model=model) for one in samplers], exact, seed=SEED)
+    report.write(tmp_path / "odd.html", rows, [replace(one, model=model) for one in samplers])
     browser.complaints(driver)
     browser.show(driver, tmp_path / "odd.html")
     assert browser.complaints(driver) == []
@@ -284,7 +285,7 @@ def test_samples_that_are_no_pictures_have_no_wall(driver, tmp_path):
     samplers = [dode.sampler(model, "ddim", nfe=nfe) for nfe in (3, 6)]
     settings = Settings(4)
     exact = reporting.exact(model, settings, silent)
-    report.write(tmp_path / "points.html", reporting.measured(samplers, exact, settings, silent), samplers, exact)
+    report.write(tmp_path / "points.html", reporting.measured(samplers, exact, settings, silent), samplers)
     browser.complaints(driver)
     browser.show(driver, tmp_path / "points.html")
     assert browser.complaints(driver) == []
@@ -294,29 +295,31 @@ def test_samples_that_are_no_pictures_have_no_wall(driver, tmp_path):
 
 
 def test_what_does_not_belong_together_is_refused_and_nothing_written(compared, tmp_path):
-    rows, samplers, exact = compared
+    rows, samplers, _ = compared
     path = tmp_path / "page.html"
+    other = replace(samplers[0], model=replace(samplers[0].model, guidance=2.0))
     for given, says in (
-        ((rows[1:], samplers, exact), "they differ in ddim at 3"),
-        (([rows[0], *rows], samplers, exact), "ddim at 3 is there more than once"),
-        (([], samplers, exact), "there are none"),
-        ((rows, samplers, exact[:, :, :4]), "exact must be at least 2 solutions"),
-        (
-            (rows, [replace(samplers[0], model=replace(samplers[0].model, guidance=2.0)), *samplers[1:]], exact),
-            "one model",
-        ),
+        ((rows[1:], samplers), "the sampler of each of its 11 rows"),
+        ((rows, samplers[::-1]), "in their order"),
+        (([rows[0], *rows], samplers), "ddim at 3 is there more than once"),
+        (([], []), "there are none"),
+        (([replace(rows[0], each=None), *rows[1:]], samplers), "measure ddim at 3 with paired samples"),
+        ((rows, [other, *samplers[1:]]), "one model under one guidance"),
+        (([replace(rows[0], seeds=(9,)), *rows[1:]], samplers), "the same seeds"),
     ):
         with pytest.raises(ValueError, match=says):
             report.write(path, *given)
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        report.write(path, rows, samplers, columns=1)
     with pytest.raises(ValueError, match="does not exist"):
-        report.write(tmp_path / "no" / "page.html", rows, samplers, exact)
+        report.write(tmp_path / "no" / "page.html", rows, samplers)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_that_are_none_are_null(compared, pages, tmp_path, driver):
-    rows, samplers, exact = compared
+    rows, samplers, _ = compared
     endless = [replace(rows[0], rms=math.inf, rms_error=math.nan), *rows[1:]]
-    report.write(tmp_path / "endless.html", endless, samplers, exact, seed=SEED)
+    report.write(tmp_path / "endless.html", endless, samplers)
     data = json.loads(re.search(r'type="application/json">(.*?)</script>', (tmp_path / "endless.html").read_text())[1])
     assert data["rows"][0]["rms"] is None
     browser.complaints(driver)

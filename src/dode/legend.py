@@ -4,6 +4,7 @@ A solver and its first distilled form share hue and marker: the plain one is hol
 and solid.  Every other form has a hue and a marker of its own, so no two lines differ by colour alone.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -56,4 +57,4 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 def is_plain(name: str) -> bool:
     """Is it a solver as it comes, neither distilled nor found by auto?"""
-    return not name.startswith("d-") and name.partition(":")[0] != "auto"
+    return not name.startswith("d-") and re.split("[:@]", name)[0] != "auto"

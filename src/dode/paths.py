@@ -4,7 +4,7 @@ States are divided by √(α² + σ²), which is 1 on variance-preserving schedu
 EDM's schedule noise of σ = 80 does not hide the rest.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from dode import reference
+from dode.grid import grid
 from dode.model import Model
 from dode.samplers import Sampler
-from dode.sampling import State
 from dode.schedule import EDM, Node
 
 Tick = Callable[[int], None]  # told how many network calls were just made
-RTOL = 1e-2  # of the exact path: a hundredth is less than a line's width
-SHOWN = 80  # points of the exact path that are kept
+RTOL = 2e-3  # of the exact path: less than a line's width, and about a grey level
+SHOWN = 48  # steps of the exact path that is drawn
 
 
 class Track(NamedTuple):
@@ -50,19 +50,25 @@ def watched(exact: Tensor) -> tuple[int, int]:
 
 def track(sampler: Sampler, x_T: Tensor, pixels: Sequence[int], seed: int = 0, tick: Tick = lambda n: None) -> Track:
     """The run of a sampler from x_T (n, *shape), under the model's own conditions."""
-    cond = sampler.model.conditions(range(len(x_T)))
-    return _gathered(sampler.plan.nodes, sampler.trajectory(noise=x_T, cond=cond, seed=seed), pixels, tick)
+    states = []
+    for state in sampler.trajectory(noise=x_T, seed=seed):
+        states.append(_seen(sampler.plan.nodes[state.k], state.y, pixels))
+        if state.k:
+            tick(1)
+    return _together(sampler.plan.nodes, states, state.y)
 
 
 @torch.no_grad()
-def exact_track(model: Model, x_T: Tensor, pixels: Sequence[int]) -> Track:
-    """The exact solution from x_T (n, *shape), to a hundredth, at 80 times or fewer."""
+def exact_track(model: Model, x_T: Tensor) -> tuple[Track, tuple[int, int]]:
+    """The exact solution from x_T (n, *shape) at some fifty times, and the two pixels to watch."""
     cond = model.conditions(range(len(x_T)))
-    fine = reference.plan(model, reference.steps(model, x_T, cond, RTOL))
-    whole = _gathered(fine.nodes, reference.states(model, fine, x_T, cond), pixels)
-    opening = np.flatnonzero([*fine.fresh, True])  # states inside a step are of lower order
-    kept = opening[np.unique(np.linspace(0, len(opening) - 1, SHOWN).round().astype(int))]
-    return Track(whole.times[kept], whole.norms[kept], whole.watched[kept], whole.end)
+    whole = model.schedule.t_max - model.schedule.t_end
+    nodes = grid(model.schedule, min(SHOWN, int(whole)) if model.schedule.integer else SHOWN).nodes
+    rtol = reference.tolerance(model, RTOL)
+    states = reference.along(model, model.placed(x_T), cond, rtol, len(x_T), nodes[:-1])
+    pixels = watched(states[-1])
+    seen = [_seen(node, y, pixels) for node, y in zip(nodes, states, strict=True)]
+    return _together(nodes, seen, states[-1]), pixels
 
 
 def calls(samplers: Sequence[Sampler]) -> int:
@@ -75,14 +81,12 @@ def axis(model: Model) -> str:
     return "root" if isinstance(model.schedule, EDM) else "linear"
 
 
-def _gathered(
-    nodes: Sequence[Node], states: Iterable[State], pixels: Sequence[int], tick: Tick = lambda n: None
-) -> Track:
-    norms, seen = [], []
-    for state, node in zip(states, nodes, strict=True):
-        flat = (state.y.double() / np.hypot(node.alpha, node.sigma)).flatten(1)
-        norms.append(float(flat.square().mean().sqrt()))
-        seen.append(flat[:, list(pixels)].cpu().numpy())
-        if state.k:
-            tick(1)
-    return Track(np.array([node.t for node in nodes]), np.array(norms), np.array(seen), state.y)
+def _seen(node: Node, y: Tensor, pixels: Sequence[int]) -> tuple[float, np.ndarray]:
+    """Of one state: its norm and the watched pixels (n, P)."""
+    flat = y.detach().double().flatten(1) / np.hypot(node.alpha, node.sigma)
+    return float(flat.square().mean().sqrt()), flat[:, list(pixels)].cpu().numpy()
+
+
+def _together(nodes: Sequence[Node], seen: Sequence[tuple[float, np.ndarray]], end: Tensor) -> Track:
+    norms, pixels = zip(*seen, strict=True)
+    return Track(np.array([node.t for node in nodes]), np.array(norms), np.array(pixels), end)

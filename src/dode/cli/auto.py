@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli import common, tables
 
 if TYPE_CHECKING:
     from dode.model import Model
@@ -116,7 +116,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, ba
             rivals = [plain.sampler(model, name, nfe=count) for name in ("ddim", "dpm-solver++2m", "unipc-2")]
             rows += reporting.measured([*rivals, one], exact, settings, advance)
             rows[-1].solver = "auto" if one.name == "auto" else f"auto: {one.name}"
-    common.print_rows(rows, 0, paired, f"{model.name}: auto beside solvers as they come, seed {seed}")
+    tables.print_rows(rows, f"{model.name}: auto beside solvers as they come, seed {seed}")
     if plot is not None:
         for row in rows:
             row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli import common, tables
 
 
 def demo(
@@ -39,7 +39,7 @@ def demo(
         exact = reporting.exact(opened, settings, advance)
     with common.progress("3/3 samples to compare") as advance:
         rows = reporting.measured(chosen, exact, settings, advance)
-    common.print_rows(rows, fd, paired, f"{opened.name}: DDIM beside D-DDIM, guidance {guidance:g}, seed {seed}")
+    tables.print_rows(rows, f"{opened.name}: DDIM beside D-DDIM, guidance {guidance:g}, seed {seed}")
     shown = min(10, paired)
     named = [("exact", exact[:shown])]
     named += [(f"{row.solver.upper()}, NFE {row.nfe}", row.images[:shown]) for row in rows if row.images is not None]

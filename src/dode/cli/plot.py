@@ -45,7 +45,7 @@ def fd(
     seed: common.Seed = 0,
 ) -> None:
     """Fréchet distance against network evaluations, a line for each solver."""
-    plotting.curves("frechet", source, output, plotting.Asked(solvers, nfe, 2, fd, guidance, grid, seed))
+    plotting.curves("frechet", source, output, plotting.Asked(solvers, nfe, 0, fd, guidance, grid, seed))
 
 
 @plot.command()

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dode.cli import common
+from dode.cli import common, measuring, tables
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dode.metrics.comparison import Row
+    from dode.metrics.study import Case, Study
     from dode.model import Model
     from dode.plan import Plan
     from dode.samplers import Provenance, Sampler
+    from dode.schedule import Node
 
 FORMATS = (".png", ".svg")
 
@@ -49,7 +49,7 @@ def curves(which: str, source: str, output: Path, asked: Asked) -> None:
     """Errors or Fréchet distances of a file, or measured."""
     common.writable(output, *FORMATS)
     if Path(source).suffix == ".json":
-        rows, title = _rows_of(Path(source)), ""
+        rows, title = _kept(Path(source), asked.guidance)
     else:
         rows, title = _measured(source, asked)
     from dode import plots
@@ -74,7 +74,7 @@ def lambdas(
             raise ValueError(f"{source} holds {there}; asked for NFE {nfe or 'any'}")
     else:
         asked = Asked(solvers, nfe or "5,10,20", 2, 0, guidance, grid, seed)
-        chosen = [one for one in _made(source, asked)[1] if one.provenance.distilled]
+        chosen = [one.sampler for one in _made(source, asked)[1] if one.sampler.provenance.distilled]
         if not chosen:
             raise ValueError(f"plain solvers have no λ; name distilled ones, d-{solvers}")
     from dode import plots
@@ -90,10 +90,12 @@ def runs(name: str, output: Path, asked: Asked, sample: int | None = None) -> No
     from dode import paths, plots
 
     x_T = model.start(range(asked.samples), asked.seed)
-    with common.progress("exact solution and runs"):
-        pixels = paths.watched(_exact(model, asked))
-        exact = paths.exact_track(model, x_T, pixels)
-        tracks = {one.name: paths.track(one, x_T, pixels, asked.seed) for one in made}
+    with common.progress("exact solution and runs") as advance:
+        exact, pixels = paths.exact_track(model, x_T)
+        tracks = {}
+        for i, one in enumerate(made):
+            tracks[one.name] = paths.track(one.sampler, x_T, pixels, asked.seed)
+            advance(i + 1, len(made))
     title = f"{model.name}, NFE {asked.nfe}, {asked.samples} samples, seed {asked.seed}"
     if sample is None:
         plots.norm(tracks, exact, output, paths.axis(model), title)
@@ -107,10 +109,13 @@ def wall(name: str, output: Path, asked: Asked) -> None:
     common.writable(output, *FORMATS)
     model, made = _made(name, asked)
     from dode import plots
+    from dode.metrics import reporting
+    from dode.metrics.comparison import Settings
 
-    x_T, cond = model.start(range(asked.samples), asked.seed), model.conditions(range(asked.samples))
-    rows = [("exact", _exact(model, asked))]
-    rows += [(f"{one.name}, NFE {one.nfe}", one.sample(noise=x_T, cond=cond, seed=asked.seed)) for one in made]
+    x_T = model.start(range(asked.samples), asked.seed)
+    with common.progress("exact solution") as advance:
+        rows = [("exact", reporting.exact(model, Settings(asked.samples, seed=asked.seed), advance))]
+    rows += [(f"{one.name}, NFE {one.sampler.nfe}", one.sampler.sample(noise=x_T, seed=asked.seed)) for one in made]
     if model.decode is not None:
         rows = [(label, model.decode(images)) for label, images in rows]
     if rows[0][1].ndim != 4 or rows[0][1].shape[1] not in (1, 3):
@@ -134,7 +139,8 @@ def tableau(
     else:
         if nfe is None:
             raise ValueError("a tableau of a solver on a model needs --nfe, the number of network evaluations")
-        (one,) = _made(source, Asked(solver, str(nfe), 2, 0, guidance, grid, seed))[1]
+        (case,) = _made(source, Asked(solver, str(nfe), 2, 0, guidance, grid, seed))[1]
+        one = case.sampler
     from dode import plots
 
     plots.tableau(one.plan, output, f"{one.name}, NFE {one.nfe}, {one.plan.kind} outputs")
@@ -149,7 +155,7 @@ def grids(name: str, output: Path, asked: str, nfe: int) -> None:
     from dode.calibration import is_calibration
 
     model = common.open_model(name)
-    named = {}
+    named: dict[str, tuple[Node, ...]] = {}
     for one in (part.strip() for part in asked.split(",")):
         if is_calibration(one):
             named |= {f"{Path(one).name}, NFE {f.nfe}": f.plan.nodes for f in filed(Path(one)) if f.nfe == nfe}
@@ -168,43 +174,42 @@ def filed(path: Path) -> list[Filed]:
     return [Filed(calibration.plan_from_json(e["plan"]), provenance_from_json(e["provenance"])) for e in entries]
 
 
-def _rows_of(path: Path) -> "list[Row]":
-    """The rows of a file of dode compare."""
+def _kept(path: Path, guidance: float) -> "tuple[list[Row], str]":
+    """The rows of a file of dode compare at this guidance, several seeds as one, and a title."""
     from dode.metrics import results
 
-    return list(results.read(path).rows.values())
+    found = results.read(path)
+    rows = [row for row in found.rows.values() if row.guidance in (guidance, None)]
+    if not rows:
+        held = sorted({f"{row.guidance:g}" for row in found.rows.values()}) or ["none yet"]
+        raise ValueError(f"{path} holds rows at guidance {', '.join(held)}; asked for {guidance:g}")
+    return tables.together(rows), f"{found.settings['name']}, guidance {guidance:g}"
 
 
-def _made(name: str, asked: Asked) -> "tuple[Model, list[Sampler]]":
+def _study(asked: Asked) -> "Study":
+    """What is compared, checked before anything long."""
+    from dode.metrics.study import Study
+
+    names, counts = tuple(part.strip() for part in asked.solvers.split(",")), common.counts(asked.nfe)
+    measuring.check(None, None, names)
+    return Study(names, tuple(counts), (asked.guidance,), (asked.seed,), asked.grid)
+
+
+def _made(name: str, asked: Asked) -> "tuple[Model, list[Case]]":
     """The model and a sampler for each solver and number of evaluations."""
-    from dode.metrics import reporting
-    from dode.solvers.names import read
+    from dode.metrics.results import Results
+    from dode.metrics.study import cases
 
-    names, counts = [part.strip() for part in asked.solvers.split(",")], common.counts(asked.nfe)
-    for one in names:
-        read(one)
+    study = _study(asked)
     model = common.open_model(name, asked.guidance)
-    with common.progress("teachers and fits") as advance:
-        return model, reporting.samplers(model, names, counts, asked.grid, asked.seed, advance)
-
-
-def _exact(model: "Model", asked: Asked) -> "Tensor":
-    """The exact solutions of the report noise that was asked for."""
-    from dode.metrics import reporting
-    from dode.metrics.comparison import Settings
-
-    with common.progress("exact solution") as advance:
-        return reporting.exact(model, Settings(asked.samples, seed=asked.seed), advance)
+    return model, cases(model, study, asked.seed, Results(None, {}), common.progress)
 
 
 def _measured(name: str, asked: Asked) -> "tuple[list[Row], str]":
     """Rows measured now, and a title."""
-    from dode.metrics import reporting
-    from dode.metrics.comparison import Settings
-
-    settings = Settings(asked.samples, asked.fd, asked.seed)
-    model, made = _made(name, asked)
-    exact = _exact(model, asked)
-    with common.progress("samples to compare") as advance:
-        rows = reporting.measured(made, exact, settings, advance)
-    return rows, f"{model.name}, guidance {asked.guidance:g}, seed {asked.seed}"
+    study = _study(asked)
+    settings = measuring.settings("fd" if asked.fd else "rms", asked.samples, asked.fd, 100)
+    model = common.open_model(name)
+    judge = measuring.judge(settings, "bundled", None, None, "cpu")
+    found = measuring.run(model, study, settings, judge, {}, None, None)
+    return [row for row, _ in found], f"{model.name}, guidance {asked.guidance:g}, seed {asked.seed}"

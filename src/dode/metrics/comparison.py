@@ -1,23 +1,29 @@
 """Solvers beside each other: equal noise, equal network evaluations, one run."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dode.metrics.distance import distance
-from dode.metrics.frechet import Features, Moments, frechet, moments, paired_error, splits, to_uint8
+from dode.metrics.distance import Distance, distance
+from dode.metrics.figures import OF_FEATURES, Figures, Judge
+from dode.metrics.splits import error, paired_error, parted
 from dode.samplers import Sampler
+from dode.sampling import State
+from dode.schedule import Node
 
 Tick = Callable[[int], None]  # told how many network calls were just made
+METRICS = ("rms", "path", *OF_FEATURES)
+FIGURES = {"fd": 1, "kid": 1, "precision": -1, "recall": -1, "agreement": -1}  # of a row: 1 where less is better
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: distances on `paired` samples, Fréchet distance on `fd` samples (0: not at all)."""
+    """What is measured: distances on `paired` samples (0: none), figures of features on `fd` samples (0: none)."""
 
     paired: int = 64
     fd: int = 0
@@ -25,77 +31,172 @@ class Settings:
     batch: int = 100
     rtol: float = 4e-4  # of the reference
     stream: str = "report"  # or "select", for choices
+    metrics: tuple[str, ...] = ("rms", "fd")  # of METRICS; those that have no samples are left out
 
     def __post_init__(self) -> None:
-        if self.paired < 2 or self.batch < 1:
-            raise ValueError(f"at least 2 paired samples and a batch of 1 are needed; got {self.paired}, {self.batch}")
-        if self.fd and self.fd < 20:
-            raise ValueError(f"a Fréchet distance needs at least 20 samples; got {self.fd}")
+        if self.paired < 0 or self.paired == 1 or self.batch < 1:
+            raise ValueError(
+                f"at least 2 paired samples (or 0) and a batch of 1 are needed; got {self.paired}, {self.batch}"
+            )
+        if self.fd:
+            parted(self.fd)
+        elif not self.paired:
+            raise ValueError("nothing to measure: there are neither paired samples nor samples for features")
+        if unknown := [name for name in self.metrics if name not in METRICS]:
+            raise ValueError(f"metrics are {', '.join(METRICS)}; got {', '.join(unknown)}")
+
+    @property
+    def count(self) -> int:
+        """Samples that are made."""
+        return max(self.paired, self.fd)
+
+    @property
+    def of_features(self) -> tuple[str, ...]:
+        """The figures of features that are asked for."""
+        return tuple(name for name in OF_FEATURES if self.wants(name))
+
+    def wants(self, metric: str) -> bool:
+        """Is this figure asked for, and are there samples for it?"""
+        return metric in self.metrics and bool(self.fd if metric in OF_FEATURES else self.paired)
 
 
 @dataclass
 class Row:
-    """One solver at one number of evaluations; ± are standard errors."""
+    """One solver at one number of evaluations; ± are standard errors, NaN and None are not measured."""
 
     solver: str
     nfe: int
-    rms: float
-    rms_error: float
-    median: float
-    seconds: float
+    rms: float = math.nan
+    rms_error: float = math.nan
+    median: float = math.nan
+    seconds: float = 0.0
     fd: float | None = None
     fd_error: float | None = None
-    images: Tensor | None = field(default=None, repr=False)
-    each: np.ndarray | None = field(default=None, repr=False)
-    parts: np.ndarray | None = field(default=None, repr=False)
+    images: Tensor | None = field(default=None, repr=False)  # of the paired noise
+    each: np.ndarray | None = field(default=None, repr=False)  # (paired,), every sample's own RMS
+    parts: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # ten splits (10,) of each figure
+    kid: float | None = None
+    kid_error: float | None = None
+    precision: float | None = None
+    precision_error: float | None = None
+    recall: float | None = None
+    recall_error: float | None = None
+    agreement: float | None = None
+    agreement_error: float | None = None
+    nodes: tuple["Stop", ...] = ()  # the distance along the way; none for stochastic samplers
+    guidance: float | None = 1.0
+    seeds: tuple[int, ...] = (0,)
+    samples: int = 0  # that the figures of features are of
+    reference: str = ""  # a hash of the statistics that they compare with
+
+    @property
+    def seed(self) -> int | None:
+        """The seed; None if the figures are means over several."""
+        return self.seeds[0] if len(self.seeds) == 1 else None
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A feature extractor and the statistics to compare with."""
+class Stop:
+    """The distance to the exact path at one state of a run."""
 
-    features: Features
-    statistics: Moments
+    t: float
+    rms: float
+    median: float
 
 
 @torch.no_grad()
 def measure(
-    sampler: Sampler, exact: Tensor, settings: Settings, judge: Judge | None, tick: Tick = lambda n: None
+    sampler: Sampler,
+    exact: Tensor | None,
+    settings: Settings,
+    judge: Judge | None,
+    tick: Tick = lambda n: None,
+    path: Mapping[Node, Tensor] | None = None,
 ) -> Row:
-    """Sample the report noise and compare: rms and median to `exact`, features to the judge's statistics."""
-    n = max(settings.paired, settings.fd)
-    model = sampler.model
-    x_T, cond = model.start(range(n), settings.seed, settings.stream), model.conditions(range(n))
-    began = time.perf_counter()
-    images = sampler.sample(noise=x_T, cond=cond, seed=settings.seed, batch=settings.batch, callback=lambda _: tick(1))
-    seconds = time.perf_counter() - began
-    gap = distance(images[: settings.paired], exact)
-    error = float(np.std(gap.each**2, ddof=1) / np.sqrt(len(gap.each)) / (2 * gap.rms)) if gap.rms else 0.0
-    row = Row(sampler.name, sampler.nfe, gap.rms, error, gap.median, seconds, images=images, each=gap.each)
-    if judge is not None and settings.fd:
-        features = extracted(judge.features, images[: settings.fd])
-        row.fd = frechet(moments(features), judge.statistics)
-        row.parts = splits(features, judge.statistics)
-        row.fd_error = float(np.std(row.parts, ddof=1) / np.sqrt(len(row.parts)))
+    """Sample the report noise and compare, batch by batch.
+
+    exact: the end of the exact solution (paired, *shape), None without paired samples; judge: for figures of features;
+    path: the exact solution at the plan's nodes, if the distance is wanted there too.
+    """
+    row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
+    wanted = settings.of_features
+    figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
+    path = None if any(sampler.plan.added) else path
+    kept, gaps = [], []
+    for i in range(0, settings.count, settings.batch):
+        indices = range(i, min(i + settings.batch, settings.count))
+        paired = max(0, min(len(indices), settings.paired - i))
+        states: list[Tensor] = []
+        began = time.perf_counter()
+        images = _sampled(sampler, indices, settings, tick, states if path is not None and paired else None)
+        row.seconds += time.perf_counter() - began
+        kept.append(images[:paired])
+        if path is not None and paired:
+            there = [path[node][i : i + paired] for node in sampler.plan.nodes]
+            gaps.append([distance(y[:paired], x).each for y, x in zip(states, there, strict=True)])
+        if figures is not None and i < settings.fd:
+            figures.add(images[: settings.fd - i], indices)
+    if settings.paired:
+        row.images = torch.cat(kept)
+        _paired(row, row.images, exact)
+    if gaps:
+        each = [np.concatenate([part[k] for part in gaps]) for k in range(len(gaps[0]))]
+        row.nodes = tuple(
+            Stop(node.t, float(np.sqrt(np.mean(one**2))), float(np.median(one)))
+            for node, one in zip(sampler.plan.nodes, each, strict=True)
+        )
+    if figures is not None and judge is not None:
+        row.samples, row.reference = settings.fd, judge.mark
+        for name, value, parts in figures.found():
+            row.parts[name] = parts
+            setattr(row, name, value)
+            setattr(row, f"{name}_error", error(parts))
     return row
 
 
-def extracted(features: Features, images: Tensor, batch: int = 500) -> np.ndarray:
-    """The features of images in [−1, 1]: (N, D)."""
-    return np.concatenate([features(to_uint8(part)).cpu().numpy() for part in images.split(batch)])
+def _sampled(sampler: Sampler, indices: range, settings: Settings, tick: Tick, states: list[Tensor] | None) -> Tensor:
+    """Samples of these numbers; their states are put into the list, if there is one."""
+    x_T = sampler.model.start(indices, settings.seed, settings.stream)
+    if states is not None:
+        states.append(x_T)
+
+    def told(state: State) -> None:
+        tick(1)
+        if states is not None:
+            states.append(state.y)
+
+    return sampler.sample(noise=x_T, seed=settings.seed, batch=settings.batch, callback=told, first=indices[0])
+
+
+def _paired(row: Row, images: Tensor, exact: Tensor | None) -> None:
+    if exact is None:
+        raise ValueError("paired samples need the exact solution to compare with")
+    gap: Distance = distance(images, exact)
+    row.rms, row.median, row.each = gap.rms, gap.median, gap.each
+    row.rms_error = error(gap.each**2) / (2 * gap.rms) if gap.rms else 0.0
 
 
 def calls(samplers: Sequence[Sampler], settings: Settings) -> int:
     """Network calls that measuring these samplers takes: for a progress bar."""
-    batches = -(-max(settings.paired, settings.fd) // settings.batch)
-    return batches * sum(sampler.nfe for sampler in samplers)
+    return -(-settings.count // settings.batch) * sum(sampler.nfe for sampler in samplers)
+
+
+def change(row: Row, base: Row, figure: str) -> tuple[float, float] | None:
+    """(row's figure less the base's, the standard error of that); None where one of them has it not.
+
+    figure: fd, kid, precision, recall or agreement.
+    """
+    if figure not in FIGURES:
+        raise ValueError(f"figures are {', '.join(FIGURES)}; got {figure!r}")
+    mine, other = getattr(row, figure), getattr(base, figure)
+    if mine is None or other is None or figure not in row.parts or figure not in base.parts:
+        return None
+    return mine - other, paired_error(row.parts[figure], base.parts[figure])
 
 
 def fd_change(row: Row, base: Row) -> tuple[float, float] | None:
     """(difference of Fréchet distances, its standard error); not worse means at most two of them above zero."""
-    if row.fd is None or base.fd is None or row.parts is None or base.parts is None:
-        return None
-    return row.fd - base.fd, paired_error(row.parts, base.parts)
+    return change(row, base, "fd")
 
 
 def ratio(row: Row, base: Row) -> tuple[float, float]:
@@ -104,5 +205,16 @@ def ratio(row: Row, base: Row) -> tuple[float, float]:
         raise ValueError("both rows need their samples' distances")
     a, b = row.each**2, base.each**2
     square = a.mean() / b.mean()
-    error = np.std(a - square * b, ddof=1) / np.sqrt(len(a)) / b.mean()
-    return float(np.sqrt(square)), float(error / (2 * np.sqrt(square)))
+    spread = np.std(a - square * b, ddof=1) / np.sqrt(len(a)) / b.mean()
+    return float(np.sqrt(square)), float(spread / (2 * np.sqrt(square)))
+
+
+def not_worse(row: Row, base: Row, figure: str = "fd") -> bool:
+    """Is the row's figure worse than the base's by at most two standard errors of the paired difference?"""
+    if figure == "rms":
+        found, spread = ratio(row, base)
+        return found - 1 <= 2 * spread
+    changed = change(row, base, figure)
+    if changed is None:
+        raise ValueError(f"both rows need {figure}, measured on the same noise")
+    return FIGURES[figure] * changed[0] <= 2 * changed[1]

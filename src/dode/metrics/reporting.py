@@ -1,49 +1,76 @@
-"""From a model and names of solvers to measured rows; what `dode demo`, `dode compare` and the benchmarks share."""
+"""From samplers to measured rows; what `dode.evaluate`, the commands and the benchmarks share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from dode import reference
 from dode import samplers as plain
-from dode.distilled import distill
-from dode.metrics.comparison import Judge, Row, Settings, calls, measure
+from dode.metrics.comparison import Row, Settings, calls, measure
+from dode.metrics.extractors import named
+from dode.metrics.features import Features
+from dode.metrics.figures import Judge
+from dode.metrics.statistics import Statistics
 from dode.model import Model
 from dode.samplers import Sampler
-from dode.weights import classifier, statistics
+from dode.schedule import Node
+from dode.weights import classifier
+from dode.weights import reference as bundled_statistics
 
 Progress = Callable[[int, int], None]
 
 
 def bundled_judge() -> Judge:
-    """The bundled classifier's features against the training images."""
-    return Judge(classifier().features, statistics())
+    """The bundled classifier, against the training images."""
+    return judge(named("bundled"), bundled_statistics(), classifier())
 
 
-def samplers(
-    model: Model, names: Sequence[str], nfe: Sequence[int], grid: str | None, seed: int, progress: Progress
-) -> list[Sampler]:
-    """One sampler for each name and number of evaluations; those with d- are distilled, one teacher's together."""
-    asked = [name for name in names if name.startswith("d-") or name == "auto"]
-    fitted = distill(model, asked, nfe=nfe, grid=grid, seed=seed, progress=progress) if asked else {}
-    return [
-        fitted[name][count] if name in fitted else plain.sampler(model, name, nfe=count, grid=grid)
-        for name in names
-        for count in sorted(set(nfe))
-    ]
+def judge(features: Features, statistics: Statistics, classify: Features | None = None) -> Judge:
+    """An extractor with the statistics to compare with, and a classifier for class agreement."""
+    return Judge(features, statistics.moments, statistics.features, classify, statistics.mark)
 
 
 @torch.no_grad()
 def exact(model: Model, settings: Settings, progress: Progress) -> Tensor:
     """The exact solutions of the report noise (settings.paired, *shape), as exact as half precision allows."""
-    rtol = max(settings.rtol, 8 * torch.finfo(model.dtype).eps)
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
-    return model.exact(x_T, rtol, batch=settings.batch, progress=progress)
+    return model.exact(x_T, reference.tolerance(model, settings.rtol), batch=settings.batch, progress=progress)
+
+
+@torch.no_grad()
+def exact_path(
+    model: Model, samplers: Sequence[Sampler], settings: Settings, progress: Progress
+) -> tuple[Tensor, dict[Node, Tensor]]:
+    """The same, and the exact states at the nodes of every deterministic sampler: each (settings.paired, *shape)."""
+    nodes = list(dict.fromkeys(node for one in samplers if not any(one.plan.added) for node in one.plan.nodes))
+    x_T = model.start(range(settings.paired), settings.seed, settings.stream)
+    cond = model.conditions(range(settings.paired))
+    *states, end = reference.along(
+        model, x_T, cond, reference.tolerance(model, settings.rtol), settings.batch, nodes, progress
+    )
+    return end if model.flow is None else model.flow(x_T, cond), dict(zip(nodes, states, strict=True))
+
+
+def solutions(
+    samplers: Sequence[Sampler], settings: Settings, progress: Progress
+) -> tuple[Tensor | None, dict[Node, Tensor] | None]:
+    """The exact end, and the exact states at the samplers' nodes where they are asked for; None where they are not."""
+    if not settings.paired:
+        return None, None
+    if settings.wants("path"):
+        return exact_path(samplers[0].model, samplers, settings, progress)
+    return exact(samplers[0].model, settings, progress), None
 
 
 def measured(
-    chosen: Sequence[Sampler], solutions: Tensor, settings: Settings, progress: Progress, judge: Judge | None = None
+    chosen: Sequence[Sampler],
+    solutions: Tensor | None,
+    settings: Settings,
+    progress: Progress,
+    judge: Judge | None = None,
+    path: Mapping[Node, Tensor] | None = None,
 ) -> list[Row]:
     """A row for each sampler, all on the same report noise."""
     if judge is None and settings.fd:
@@ -55,7 +82,7 @@ def measured(
         done += count
         progress(done, total)
 
-    return [measure(one, solutions, settings, judge, tick) for one in chosen]
+    return [measure(one, solutions, settings, judge, tick, path) for one in chosen]
 
 
 def with_figures(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dode import paths
 from dode.legend import looks
-from dode.metrics.comparison import Row
+from dode.metrics.comparison import FIGURES, Row
+from dode.model import Model
 from dode.paths import Track
 from dode.plots.curves import lambda_errors
 from dode.report.pictures import addresses, drawable
@@ -20,13 +21,11 @@ Progress = Callable[[int, int], None]
 DIGITS = 5  # of numbers that are only drawn
 
 
-def gathered(
-    rows: Sequence[Row], samplers: Sequence[Sampler], exact: Tensor, seed: int, columns: int, progress: Progress | None
-) -> Json:
+def gathered(rows: Sequence[Row], samplers: Sequence[Sampler], columns: int, progress: Progress | None) -> Json:
     """Everything that is drawn; runs every sampler once more on the first samples of report noise, for its path."""
-    model = samplers[0].model
+    model, seed = samplers[0].model, rows[0].seeds[0]
     x_T = model.start(range(columns), seed)
-    pixels = paths.watched(exact)
+    exact, pixels = paths.exact_track(model, x_T)
     total, done = paths.calls(samplers), 0
 
     def tick(count: int) -> None:
@@ -37,44 +36,31 @@ def gathered(
 
     tracks = [paths.track(one, x_T, pixels, seed, tick) for one in samplers]
     names = list(dict.fromkeys(row.solver for row in rows))
+    keys = [{"method": names.index(row.solver), "nfe": row.nfe} for row in rows]
     return {
         "methods": [{"name": name, **look._asdict()} for name, look in looks(names).items()],
         "counts": sorted({row.nfe for row in rows}),
-        "rows": [_row(row, names) for row in rows],
-        "lambdas": [_lambdas(one, names) for one in samplers if one.provenance.distilled],
+        "figures": [name for name in FIGURES if any(getattr(row, name) is not None for row in rows)],
+        "rows": [key | _row(row) for key, row in zip(keys, rows, strict=True)],
+        "lambdas": [key | _lambdas(one) for key, one in zip(keys, samplers, strict=True) if one.provenance.distilled],
         "time": {"scale": paths.axis(model), "label": _time_label(samplers[0])},
-        "exact": _track(paths.exact_track(model, x_T, pixels)),
-        "tracks": [_key(one, names) | _track(track) for one, track in zip(samplers, tracks, strict=True)],
+        "exact": _track(exact),
+        "tracks": [key | _track(track) for key, track in zip(keys, tracks, strict=True)],
         "pixels": [_place(pixel, model.shape) for pixel in pixels],
-        "wall": _wall(samplers, tracks, exact[:columns], names),
+        "wall": _wall(model, keys, tracks, exact.end),
     }
 
 
-def _key(one: Sampler, names: Sequence[str]) -> Json:
-    """Which line of the page something belongs to."""
-    return {"method": names.index(one.name), "nfe": one.nfe}
+def _row(row: Row) -> Json:
+    """The median, and each figure with its standard error; null where it was not measured."""
+    measured = [name for figure in ("rms", *FIGURES) for name in (figure, f"{figure}_error")]
+    return {name: _finite(getattr(row, name)) for name in ("median", *measured)}
 
 
-def _row(row: Row, names: Sequence[str]) -> Json:
-    return {
-        "method": names.index(row.solver),
-        "nfe": row.nfe,
-        "rms": _finite(row.rms),
-        "rmsError": _finite(row.rms_error),
-        "median": _finite(row.median),
-        "fd": _finite(row.fd),
-        "fdError": _finite(row.fd_error),
-    }
-
-
-def _lambdas(one: Sampler, names: Sequence[str]) -> Json:
+def _lambdas(one: Sampler) -> Json:
     """λ of each evaluation with its standard error, against the time of its node."""
     times = np.array([node.t for node in one.plan.nodes[:-1]])
-    return _key(one, names) | {
-        "t": _short(times),
-        "value": _short(one.plan.lambdas),
-        "error": _short(lambda_errors(one)),
-    }
+    return {"t": _short(times), "value": _short(one.plan.lambdas), "error": _short(lambda_errors(one))}
 
 
 def _track(track: Track) -> Json:
@@ -86,17 +72,16 @@ def _track(track: Track) -> Json:
     }
 
 
-def _wall(samplers: Sequence[Sampler], tracks: Sequence[Track], exact: Tensor, names: Sequence[str]) -> Json | None:
+def _wall(model: Model, keys: Sequence[Json], tracks: Sequence[Track], exact: Tensor) -> Json | None:
     """The pictures of every run on the same noise; None where samples are no pictures."""
-    model = samplers[0].model
     images = drawable(model, exact)
     if images is None:
         return None
     runs = []
-    for one, track in zip(samplers, tracks, strict=True):
+    for key, track in zip(keys, tracks, strict=True):
         made = drawable(model, track.end)
         if made is not None:
-            runs.append(_key(one, names) | {"pictures": addresses(made)})
+            runs.append(key | {"pictures": addresses(made)})
     return {
         "height": images.shape[-2],
         "width": images.shape[-1],

@@ -2,15 +2,25 @@
 const CLEAR = "M-6,0a6,6 0 1 0 12,0a6,6 0 1 0 -12,0"; // a ring, where a path starts
 const CROSS = "M-5,-5L5,5M-5,5L5,-5"; // where the exact one ends
 
+const OF_FEATURES = {
+  fd: ["Fréchet distance", "Of features, to the reference; less is better."],
+  kid: ["Kernel distance (KID)", "Of features, to the reference; less is better."],
+  precision: ["Precision", "Samples among the reference; more is better."],
+  recall: ["Recall", "The reference among samples; more is better."],
+  agreement: ["Class agreement", "Samples that are of the class asked for; more is better."],
+};
+
 function chosen(state, list) {
   return list.filter((one) => one.nfe === state.nfe && state.shown.has(one.method));
 }
+
+const SHARES = new Set(["precision", "recall", "agreement"]); // from 0 to 1
 
 function curve(key, errorKey, label) {
   return (data, state) => {
     const rows = data.rows.filter((row) => row[key] !== null);
     const shown = rows.filter((row) => state.shown.has(row.method));
-    const scale = rows.every((row) => row[key] > 0) ? "log" : "linear";
+    const scale = !SHARES.has(key) && rows.every((row) => row[key] > 0) ? "log" : "linear";
     const methods = data.methods.map((_, i) => i).filter((i) => state.shown.has(i));
     const lines = methods.map((i, place) => ({
       method: data.methods[i],
@@ -115,11 +125,11 @@ function figureList(data) {
   const norms = (one) => one.t.map((t, k) => ({ x: t, y: one.norm[k] }));
   const figures = [
     ["curves", "rms", "Distance to the exact solution", "From the same noise; bars are ± one standard error.",
-      curve("rms", "rmsError", "RMS distance")],
+      curve("rms", "rms_error", "RMS distance")],
   ];
-  if (data.rows.some((row) => row.fd !== null)) {
-    figures.push(["curves", "fd", "Fréchet distance", "Of features, to the training images; bars are ± one standard error.",
-      curve("fd", "fdError", "Fréchet distance")]);
+  for (const name of data.figures) {
+    const [title, caption] = OF_FEATURES[name];
+    figures.push(["curves", name, title, `${caption} Bars are ± one standard error.`, curve(name, `${name}_error`, title)]);
   }
   if (data.lambdas.length) {
     figures.push(["runs", "lambda", "What was fitted: λ along the run",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dode.metrics.comparison import Row, fd_change, ratio
+from dode.metrics.comparison import FIGURES, Row, change, not_worse, ratio
 from dode.solvers.names import plain_name
 
 
@@ -34,15 +34,14 @@ def pairs(rows: Sequence[Row]) -> list[Pair]:
     return found
 
 
-def fd_verdict(row: Row, base: Row) -> str:
-    """Better, worse, or not worse: at most two standard errors above; empty where it was not measured."""
-    change = fd_change(row, base)
-    if change is None:
+def verdict(row: Row, base: Row, figure: str) -> str:
+    """Better, worse, or not worse within two standard errors; empty where the figure was not measured."""
+    found = change(row, base, figure)
+    if found is None:
         return ""
-    difference, error = change
-    if difference < -2 * error:
+    if FIGURES[figure] * found[0] < -2 * found[1]:
         return "better"
-    return "not worse" if difference <= 2 * error else "worse"
+    return "not worse" if not_worse(row, base, figure) else "worse"
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -105,7 +104,7 @@ def _count(what: str, found: Sequence[Pair]) -> str:
 
 def _frechet(found: Sequence[Pair]) -> list[str]:
     """How many Fréchet distances are not worse than the plain solver's."""
-    verdicts = [verdict for p in found if (verdict := fd_verdict(p.row, p.base))]
+    verdicts = [said for p in found if (said := verdict(p.row, p.base, "fd"))]
     if not verdicts:
         return []
     better, fine = verdicts.count("better"), len(verdicts) - verdicts.count("worse")

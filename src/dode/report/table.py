@@ -4,23 +4,27 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from dode.metrics.comparison import Row, fd_change
-from dode.report.finding import Pair, fd_verdict, pairs
+from dode.metrics.comparison import FIGURES, Row, change
+from dode.report.finding import Pair, pairs, verdict
 
 MARKS = {"nearer": "▲", "better": "▲", "even": "●", "not worse": "●", "farther": "▼", "worse": "▼"}
 
 
-def results(rows: Sequence[Row], fd: int) -> str:
+HEADS = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall", "agreement": "agreement"}
+
+
+def results(rows: Sequence[Row]) -> str:
     """The table: one line for each row, by evaluations; the nearest of each group is bold."""
-    measured = any(row.fd is not None for row in rows)
+    figures = [name for name in FIGURES if any(getattr(row, name) is not None for row in rows)]
     heads = ["solver", "NFE", "RMS distance", "median", "RMS / plain", ""]
-    heads += [f"FD (n = {fd})", "FD − plain", ""] if measured else []
+    for name in figures:
+        heads += [HEADS[name], f"{HEADS[name]} − plain", ""]
     found = {(pair.row.solver, pair.row.nfe): pair for pair in pairs(rows)}
     names = list(dict.fromkeys(row.solver for row in rows))
     best = {nfe: min(r.rms for r in rows if r.nfe == nfe) for nfe in {r.nfe for r in rows}}
     lines, last = [], None
     for row in sorted(rows, key=lambda r: r.nfe):
-        cells = _cells(row, found.get((row.solver, row.nfe)), measured, row.rms == best[row.nfe])
+        cells = _cells(row, found.get((row.solver, row.nfe)), figures, row.rms == best[row.nfe])
         opens = ' class="opens"' if row.nfe != last else ""
         solver = f'<th scope="row"><svg class="key" data-method="{names.index(row.solver)}"></svg>'
         lines.append(f"<tr{opens}>{solver}{escape(row.solver)}</th>{''.join(cells)}</tr>")
@@ -29,15 +33,16 @@ def results(rows: Sequence[Row], fd: int) -> str:
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
 
 
-def _cells(row: Row, pair: Pair | None, measured: bool, best: bool) -> list[str]:
+def _cells(row: Row, pair: Pair | None, figures: Sequence[str], best: bool) -> list[str]:
     """A row's numbers; beside its plain solver's where there is one."""
     rms = _with_error(row.rms, row.rms_error)
     texts = [str(row.nfe), f"<b>{rms}</b>" if best else rms, f"{row.median:.3g}"]
     texts += [_with_error(pair.ratio, pair.error), _tag(pair.verdict)] if pair else ["", ""]
-    if measured:
-        texts.append("" if row.fd is None else _with_error(row.fd, row.fd_error))
-        change = fd_change(row, pair.base) if pair else None
-        texts += [_with_error(*change, sign="+"), _tag(fd_verdict(row, pair.base))] if change and pair else ["", ""]
+    for name in figures:
+        value = getattr(row, name)
+        texts.append("" if value is None else _with_error(value, getattr(row, f"{name}_error")))
+        found = change(row, pair.base, name) if pair else None
+        texts += [_with_error(*found, sign="+"), _tag(verdict(row, pair.base, name))] if found and pair else ["", ""]
     return [f"<td>{text}</td>" for text in texts]
 
 

@@ -37,6 +37,6 @@ def read(text: str, **options: Any) -> Name:
 
 
 def plain_name(name: str) -> str:
-    """The solver that a distilled one is compared with: d-ddim:formulation=sep → ddim."""
-    name, *options = name.removeprefix("d-").split(":")
+    """The solver that a distilled one is compared with: d-ddim:formulation=sep, d-ddim@FILE → ddim."""
+    name, *options = name.partition("@")[0].removeprefix("d-").split(":")
     return ":".join([name, *(option for option in options if option.partition("=")[0] not in FITTED)])
