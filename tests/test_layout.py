@@ -88,6 +88,9 @@ def test_import_loads_no_more_than_numpy_and_torch():
         "import",
         "convert",
         "convert edm",
+        "plot",
+        "plot error",
+        "plot tableau",
     ],
 )
 def test_help_is_light(command):

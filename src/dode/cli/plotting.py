@@ -27,6 +27,12 @@ class Asked(NamedTuple):
     grid: str | None
     seed: int
 
+    def checked(self) -> "Asked":
+        """Itself, if it has samples to show."""
+        if self.samples < 2:
+            raise ValueError(f"--samples must be at least 2; got {self.samples}")
+        return self
+
 
 class Filed(NamedTuple):
     """A plan of a calibration file, without its model."""
@@ -86,7 +92,7 @@ def lambdas(
 def runs(name: str, output: Path, asked: Asked, sample: int | None = None) -> None:
     """The size of the state of every run, or the two pixels of one sample."""
     common.writable(output, *FORMATS)
-    model, made = _made(name, asked)
+    model, made = _made(name, asked.checked())
     from dode import paths, plots
 
     x_T = model.start(range(asked.samples), asked.seed)
@@ -107,7 +113,7 @@ def runs(name: str, output: Path, asked: Asked, sample: int | None = None) -> No
 def wall(name: str, output: Path, asked: Asked) -> None:
     """A row of pictures for each sampler, below the exact solution's."""
     common.writable(output, *FORMATS)
-    model, made = _made(name, asked)
+    model, made = _made(name, asked.checked())
     from dode import plots
     from dode.metrics import reporting
     from dode.metrics.comparison import Settings
