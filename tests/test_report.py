@@ -17,7 +17,8 @@ from selenium.webdriver.common.keys import Keys
 import dode
 from dode import report
 from dode.metrics import reporting, to_uint8
-from dode.metrics.comparison import Settings
+from dode.metrics.comparison import FIGURES, Settings
+from dode.metrics.figures import OF_FEATURES
 
 NAMES = ["ddim", "d-ddim", "d-ddim:formulation=fixed:lam=0.5", "edm"]
 COUNTS = [3, 5, 8]
@@ -36,7 +37,7 @@ def compared():
     samplers = [
         fitted[name][nfe] if name in fitted else dode.sampler(model, name, nfe=nfe) for name in NAMES for nfe in COUNTS
     ]
-    settings = Settings(12, fd=20, seed=SEED)
+    settings = Settings(12, fd=40, seed=SEED, metrics=("rms", *OF_FEATURES))
     exact = reporting.exact(model, settings, silent)
     return reporting.measured(samplers, exact, settings, silent), samplers, exact
 
@@ -47,7 +48,8 @@ def pages(compared, tmp_path_factory):
     rows, samplers, _ = compared
     folder = tmp_path_factory.mktemp("report")
     report.write(folder / "whole.html", rows, samplers, command="dode compare --nfe '3,5'")
-    bare = [replace(row, fd=None, fd_error=None, parts={}, samples=0) for row in rows]
+    nothing = {name: None for figure in FIGURES for name in (figure, f"{figure}_error")}
+    bare = [replace(row, parts={}, samples=0, reference="", **nothing) for row in rows]
     report.write(folder / "bare.html", bare, samplers)
     return folder
 
@@ -157,6 +159,15 @@ def test_points_stand_where_their_numbers_say(page, compared):
     assert len(page.find_elements(By.CSS_SELECTOR, "#chart-rms .bar")) == len(rows)
 
 
+def test_every_figure_that_was_measured_has_a_chart_and_columns(page):
+    charts = [one.get_attribute("id") for one in page.find_elements(By.CSS_SELECTOR, "#curves .chart")]
+    assert charts == ["chart-rms", *(f"chart-{name}" for name in FIGURES)]
+    assert all(lines(page, name) == NAMES for name in FIGURES)
+    heads = [one.text for one in page.find_elements(By.CSS_SELECTOR, "thead th")]
+    assert heads[6::3] == ["FD", "KID", "precision", "recall", "agreement"]
+    assert len(page.find_elements(By.CSS_SELECTOR, "tbody i")) >= len(NAMES) * len(COUNTS) * 2  # ± of RMS and FD
+
+
 def test_lambdas_have_bands_where_errors_are_known(page):
     found = page.find_elements(By.CSS_SELECTOR, "#chart-lambda g[data-line]")
     bands = {one.get_attribute("data-line"): len(one.find_elements(By.CSS_SELECTOR, ".band")) for one in found}
@@ -260,7 +271,7 @@ def test_settings_are_said(pages):
     for words in (
         "fashion-mixture",
         "12 samples of report noise, seed 3",
-        "20 samples of report noise",
+        "40 samples of report noise",
         dode.__version__,
     ):
         assert words in text

@@ -38,7 +38,9 @@ def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str
     """One row of images for each name, the same noise in a column."""
     lines, columns = len(named), len(named[0][1])
     height, width = named[0][1].shape[-2:]
-    figure = Figure(figsize=(1.4 + 0.62 * columns, 0.66 * lines * height / width + (0.4 if title else 0.1)), dpi=130)
+    margin = max(1.2, 0.2 + 0.075 * max(len(name) for name, _ in named))  # inches for the longest name
+    width_inches = margin + 0.2 + 0.62 * columns
+    figure = Figure(figsize=(width_inches, 0.66 * lines * height / width + (0.4 if title else 0.1)), dpi=130)
     for i, (name, images) in enumerate(named):
         axes = figure.add_subplot(lines, 1, i + 1)
         axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -50,6 +52,6 @@ def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str
     if title:
         figure.suptitle(title, fontsize=9)
     figure.subplots_adjust(
-        left=1.2 / (1.4 + 0.62 * columns), right=0.995, bottom=0.01, top=0.93 if title else 0.99, hspace=0.05
+        left=margin / width_inches, right=0.995, bottom=0.01, top=0.93 if title else 0.99, hspace=0.05
     )
     save(figure, path)

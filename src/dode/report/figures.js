@@ -24,7 +24,7 @@ function curve(key, errorKey, label) {
     const methods = data.methods.map((_, i) => i).filter((i) => state.shown.has(i));
     const lines = methods.map((i, place) => ({
       method: data.methods[i],
-      shift: (place - (methods.length - 1) / 2) * 3.5, // side by side, so that error bars stay apart
+      shift: (place - (methods.length - 1) / 2) * Math.min(3.5, 28 / methods.length), // so that error bars stay apart
       points: shown.filter((row) => row.method === i).sort((a, b) => a.nfe - b.nfe).map((row) => point(row, key, errorKey)),
     }));
     const values = (shown.length ? shown : rows).flatMap((row) => Object.values(point(row, key, errorKey)).slice(1));
@@ -52,7 +52,8 @@ function column(nfe, shown, data, key, errorKey, place) {
   return {
     x: place.x(nfe), y: MARGIN.top, title: `${nfe} evaluations`,
     rows: rows.map((row) => ({
-      method: data.methods[row.method], text: `${written(row[key])} ± ${written(row[errorKey])}`,
+      method: data.methods[row.method],
+      text: `${written(row[key])} ± ${written(row[errorKey])}` + (key === "rms" ? `, median ${written(row.median)}` : ""),
     })),
   };
 }
