@@ -243,6 +243,11 @@ def test_nothing_is_wider_than_the_page_and_no_labels_overlap(driver, pages, wid
         });
     """)
     assert overlaps == []
+    for chart in driver.find_elements(By.CLASS_NAME, "chart"):
+        chart.send_keys(Keys.ARROW_RIGHT)
+        values = chart.find_elements(By.CSS_SELECTOR, ".readout .value")
+        assert values, chart.get_attribute("id")
+        assert all(one.rect["x"] >= 0 and one.rect["x"] + one.rect["width"] <= width for one in values)
     shown = [one for one in driver.find_elements(By.CSS_SELECTOR, '[data-run="ddim"] .cell') if one.is_displayed()]
     assert len(shown) == (5 if width == 390 else 10)
     assert shown[0].size["width"] >= 40

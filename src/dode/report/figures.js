@@ -3,11 +3,11 @@ const CLEAR = "M-6,0a6,6 0 1 0 12,0a6,6 0 1 0 -12,0"; // a ring, where a path st
 const CROSS = "M-5,-5L5,5M-5,5L5,-5"; // where the exact one ends
 
 const OF_FEATURES = {
-  fd: ["Fréchet distance", "Of features, to the reference; less is better."],
-  kid: ["Kernel distance (KID)", "Of features, to the reference; less is better."],
-  precision: ["Precision", "Samples among the reference; more is better."],
-  recall: ["Recall", "The reference among samples; more is better."],
-  agreement: ["Class agreement", "Samples that are of the class asked for; more is better."],
+  fd: ["Fréchet distance", "Of features: less is better."],
+  kid: ["Kernel distance (KID)", "Of features: less is better."],
+  precision: ["Precision", "Samples like the data: more is better."],
+  recall: ["Recall", "The data that samples cover: more is better."],
+  agreement: ["Class agreement", "Of the class that was asked for: more is better."],
 };
 
 function chosen(state, list) {
@@ -79,17 +79,17 @@ function alongTime(data, label, pointsOf, list, options = {}) {
         x: { scale: data.time.scale, domain: [times[0], times[times.length - 1]], label: data.time.label },
         y: { scale: "linear", domain: spread(options.zero ? [...kept, 0] : kept, "linear"), label },
       },
-      stops: (place) => spots(lines, place, data.time.label), column: false,
+      stops: (place) => spots(lines, place, data.time.label, label), column: false,
     };
   };
 }
 
-function spots(lines, place, label) {
+function spots(lines, place, xLabel, yLabel) {
   return lines.flatMap((line) => (line.method ? line.points : []).map((p) => ({
     x: place.x(p.x), y: place.y(p.y), title: line.method.name,
     rows: [
-      { text: `${label} = ${written(p.x)}` },
-      { text: written(p.y) + (p.error ? ` ± ${written(p.error)}` : "") },
+      { text: `${xLabel} = ${written(p.x)}` },
+      { text: `${yLabel} = ${written(p.y)}` + (p.error ? ` ± ${written(p.error)}` : "") },
     ],
   })));
 }
@@ -111,7 +111,7 @@ function pixelPaths(data, state) {
       x: { scale: "linear", domain: domain("x"), label: label(0) },
       y: { scale: "linear", domain: domain("y"), label: label(1) },
     },
-    stops: (place) => spots(lines, place, label(0)), column: false,
+    stops: (place) => spots(lines, place, label(0), label(1)), column: false,
   };
 }
 
@@ -130,7 +130,7 @@ function figureList(data) {
   ];
   for (const name of data.figures) {
     const [title, caption] = OF_FEATURES[name];
-    figures.push(["curves", name, title, `${caption} Bars are ± one standard error.`, curve(name, `${name}_error`, title)]);
+    figures.push(["curves", name, title, `${caption} Bars: ± one standard error.`, curve(name, `${name}_error`, title)]);
   }
   if (data.lambdas.length) {
     figures.push(["runs", "lambda", "What was fitted: λ along the run",

@@ -57,10 +57,12 @@ function readoutRow({ method, text }) {
   const row = document.createElement("div");
   if (method) {
     const name = document.createElement("span");
+    name.className = "who";
     name.textContent = method.name;
     row.append(drawKey(keyFor(), method), name);
   }
   const value = document.createElement("span");
+  value.className = "value";
   value.textContent = text;
   row.append(value);
   return row;

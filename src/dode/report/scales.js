@@ -27,7 +27,7 @@ function evenTicks(low, high, count) {
   return ticks;
 }
 
-// The coarsest of some sets of leading digits that gives three ticks or more.
+// The coarsest of some sets of leading digits that gives four ticks or more.
 function logTicks(low, high, count) {
   const sets = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9]];
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
@@ -36,7 +36,7 @@ function logTicks(low, high, count) {
     ticks = [];
     for (let power = first; power <= last; power++) ticks.push(...digits.map((digit) => digit * 10 ** power));
     ticks = ticks.filter((v) => v >= low * (1 - 1e-9) && v <= high * (1 + 1e-9));
-    if (ticks.length >= 3) break;
+    if (ticks.length >= 4) break;
   }
   const every = Math.ceil(ticks.length / (2 * count));
   return ticks.filter((_, i) => i % every === 0);
