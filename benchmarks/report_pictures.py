@@ -20,7 +20,7 @@ IMAGES, WORK = ROOT / "docs/images", ROOT / "demo"
 SOLVERS = "ddim,d-ddim,dpm-solver++2m,d-dpm-solver++2m"
 NETWORK = ["fashion-mixture", "--nfe", "5,8,12,20", "--solvers", SOLVERS]
 FILES = ["-o", str(WORK / "report.json"), "--report", str(WORK / "report.html")]
-DESKTOP, WALL, PHONE = (1240, 860), (1040, 640), (390, 844)
+DESKTOP, WALL, PHONE = (1240, 860), (960, 600), (390, 844)
 
 
 def typed(*words: str) -> None:
