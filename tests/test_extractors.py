@@ -125,5 +125,5 @@ def test_torch_fidelity_that_is_not_there_is_one_sentence(monkeypatch):
 
 
 def test_features_of_ones_own_need_statistics_of_ones_own():
-    with pytest.raises(ValueError, match="needs statistics, an .npz file of the same extractor"):
+    with pytest.raises(ValueError, match=r"needs statistics, an \.npz file of the same extractor"):
         judge_of(Projection(), None, None, "cpu")

@@ -217,4 +217,4 @@ def not_worse(row: Row, base: Row, figure: str = "fd") -> bool:
     changed = change(row, base, figure)
     if changed is None:
         raise ValueError(f"both rows need {figure}, measured on the same noise")
-    return FIGURES[figure] * changed[0] <= 2 * changed[1]
+    return bool(FIGURES[figure] * changed[0] <= 2 * changed[1])
