@@ -12,7 +12,8 @@ from problems import mixture_model
 
 import dode
 from dode.metrics import results, study
-from dode.metrics.comparison import Row, Settings, Stop, ratio
+from dode.metrics.comparison import Row, Settings, ratio
+from dode.metrics.distance import Stop
 from dode.metrics.figures import Judge
 from dode.metrics.results import Results, opened, read, row_from_json, row_to_json, write_csv
 from dode.metrics.seeds import pooled
