@@ -67,7 +67,7 @@ class Stub(nn.Module):
         super().__init__()
         if feature_extractor_weights_path is None:
             raise OSError("no route\nto host")
-        self.scale = torch.load(feature_extractor_weights_path, weights_only=True)
+        self.scale = torch.load(feature_extractor_weights_path, weights_only=False)  # as the package does
         self.layers = features_list
 
     @staticmethod
@@ -108,10 +108,12 @@ def test_torch_fidelity_with_weights_by_path(tmp_path):
 
 @pytest.mark.usefixtures("package")
 def test_what_torch_fidelity_lacks_is_one_sentence(tmp_path):
+    (tmp_path / "junk.pt").write_bytes(b"junk")
     for name, says in {
         "torch-fidelity:vgg": "no network 'vgg'; it has inception-v3-compat",
         "torch-fidelity:inception-v3-compat:65": "no layer '65'; it has 64, 2048",
         "torch-fidelity:inception-v3-compat": r"cannot be had from the package's own address \(no route to host\)",
+        f"torch-fidelity:inception-v3-compat:64:{tmp_path}/junk.pt": r"cannot be had from .*junk\.pt \(\w",
         f"torch-fidelity:inception-v3-compat:64:{tmp_path}/w.pt": "no file of weights at",
     }.items():
         with pytest.raises(ValueError, match=says):
