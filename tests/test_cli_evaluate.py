@@ -71,6 +71,18 @@ def test_evaluate_with_features_of_ones_own(folder):
         assert "RMS" not in done.stdout
 
 
+def test_a_classifier_is_chosen_by_name(folder):
+    (folder / "blind.py").write_text("import torch\ndef logits(images):\n    return torch.eye(10)[[3] * len(images)]\n")
+    words = ["--metrics", "agreement", "--fd", "40", "--statistics", "own.npz", "--extractor", "own.py:features"]
+    found = {}
+    for name in ("blind.py:logits", "bundled"):
+        done = dode(folder, *EVALUATE, *words, "--classifier", name)
+        assert done.returncode == 0, done.stderr
+        found[name] = float(re.search(r"agreement +([\d.]+)", done.stdout)[1])
+    assert found["blind.py:logits"] == 0.1  # one class of ten, taken in turn
+    assert found["bundled"] > 0.5
+
+
 def rows(path):
     return {key: row | {"seconds": 0} for key, row in json.loads(path.read_text())["rows"].items()}
 
