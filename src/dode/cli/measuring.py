@@ -35,7 +35,9 @@ Reference = Annotated[
 ]
 Classify = Annotated[
     str | None,
-    typer.Option("--classifier", help="For agreement: MODULE:NAME or FILE.py:NAME; bundled with bundled features."),
+    typer.Option(
+        "--classifier", help="For agreement: bundled, as with bundled features; MODULE:NAME or FILE.py:NAME, to logits."
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -78,9 +80,12 @@ def judge(
     """The judge of figures of features; None where none are asked for."""
     from dode.metrics.evaluation import judge_of
     from dode.metrics.extractors import named
+    from dode.weights import classifier
 
     if not settings.fd:
         return None
+    if classify == "bundled":
+        return judge_of(extractor, statistics, classifier(), device)
     return judge_of(extractor, statistics, None if classify is None else named(classify, device), device)
 
 

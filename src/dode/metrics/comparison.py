@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.metrics.distance import Distance, distance
+from dode.metrics.distance import Stop, Way, distance
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.splits import error, paired_error, parted
 from dode.samplers import Sampler
@@ -83,7 +83,7 @@ class Row:
     recall_error: float | None = None
     agreement: float | None = None
     agreement_error: float | None = None
-    nodes: tuple["Stop", ...] = ()  # the distance along the way; none for stochastic samplers
+    nodes: tuple[Stop, ...] = ()  # the distance along the way; none for stochastic samplers
     guidance: float | None = 1.0
     seeds: tuple[int, ...] = (0,)
     samples: int = 0  # that the figures of features are of
@@ -93,15 +93,6 @@ class Row:
     def seed(self) -> int | None:
         """The seed; None if the figures are means over several."""
         return self.seeds[0] if len(self.seeds) == 1 else None
-
-
-@dataclass(frozen=True)
-class Stop:
-    """The distance to the exact path at one state of a run."""
-
-    t: float
-    rms: float
-    median: float
 
 
 @torch.no_grad()
@@ -118,33 +109,27 @@ def measure(
     exact: the end of the exact solution (paired, *shape), None without paired samples; judge: for figures of features;
     path: the exact solution at the plan's nodes, if the distance is wanted there too.
     """
+    if settings.paired and exact is None:
+        raise ValueError("paired samples need the exact solution to compare with")
     row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
     wanted = settings.of_features
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
-    path = None if any(sampler.plan.added) else path
-    kept, gaps = [], []
+    way = Way(sampler.plan.nodes, path) if path is not None and not any(sampler.plan.added) else None
+    kept = []
     for i in range(0, settings.count, settings.batch):
         indices = range(i, min(i + settings.batch, settings.count))
-        paired = max(0, min(len(indices), settings.paired - i))
-        states: list[Tensor] = []
+        paired = range(i, max(i, min(indices.stop, settings.paired)))
         began = time.perf_counter()
-        images = _sampled(sampler, indices, settings, tick, states if path is not None and paired else None)
+        states = _sampled(sampler, indices, settings, tick, way is not None and len(paired) > 0)
         row.seconds += time.perf_counter() - began
-        kept.append(images[:paired])
-        if path is not None and paired:
-            there = [path[node][i : i + paired] for node in sampler.plan.nodes]
-            gaps.append([distance(y[:paired], x).each for y, x in zip(states, there, strict=True)])
+        kept.append(states[-1][: len(paired)])
+        if way is not None and paired:
+            way.add(states, paired)
         if figures is not None and i < settings.fd:
-            figures.add(images[: settings.fd - i], indices)
-    if settings.paired:
-        row.images = torch.cat(kept)
-        _paired(row, row.images, exact)
-    if gaps:
-        each = [np.concatenate([part[k] for part in gaps]) for k in range(len(gaps[0]))]
-        row.nodes = tuple(
-            Stop(node.t, float(np.sqrt(np.mean(one**2))), float(np.median(one)))
-            for node, one in zip(sampler.plan.nodes, each, strict=True)
-        )
+            figures.add(states[-1][: settings.fd - i], indices)
+    if exact is not None and settings.paired:
+        _paired(row, torch.cat(kept), exact)
+    row.nodes = () if way is None else way.stops()
     if figures is not None and judge is not None:
         row.samples, row.reference = settings.fd, judge.mark
         for name, value, parts in figures.found():
@@ -154,25 +139,23 @@ def measure(
     return row
 
 
-def _sampled(sampler: Sampler, indices: range, settings: Settings, tick: Tick, states: list[Tensor] | None) -> Tensor:
-    """Samples of these numbers; their states are put into the list, if there is one."""
+def _sampled(sampler: Sampler, indices: range, settings: Settings, tick: Tick, every: bool) -> list[Tensor]:
+    """Samples of these numbers as the last of their states: all of them, or the last alone."""
     x_T = sampler.model.start(indices, settings.seed, settings.stream)
-    if states is not None:
-        states.append(x_T)
+    states = [x_T] if every else []
 
     def told(state: State) -> None:
         tick(1)
-        if states is not None:
+        if every:
             states.append(state.y)
 
-    return sampler.sample(noise=x_T, seed=settings.seed, batch=settings.batch, callback=told, first=indices[0])
+    found = sampler.sample(noise=x_T, seed=settings.seed, batch=settings.batch, callback=told, first=indices[0])
+    return states if every else [found]
 
 
-def _paired(row: Row, images: Tensor, exact: Tensor | None) -> None:
-    if exact is None:
-        raise ValueError("paired samples need the exact solution to compare with")
-    gap: Distance = distance(images, exact)
-    row.rms, row.median, row.each = gap.rms, gap.median, gap.each
+def _paired(row: Row, images: Tensor, exact: Tensor) -> None:
+    gap = distance(images, exact)
+    row.images, row.rms, row.median, row.each = images, gap.rms, gap.median, gap.each
     row.rms_error = error(gap.each**2) / (2 * gap.rms) if gap.rms else 0.0
 
 
@@ -217,4 +200,4 @@ def not_worse(row: Row, base: Row, figure: str = "fd") -> bool:
     changed = change(row, base, figure)
     if changed is None:
         raise ValueError(f"both rows need {figure}, measured on the same noise")
-    return FIGURES[figure] * changed[0] <= 2 * changed[1]
+    return bool(FIGURES[figure] * changed[0] <= 2 * changed[1])

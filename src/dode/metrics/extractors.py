@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -55,9 +56,9 @@ def wrapped(function: Any, device: str = "cpu") -> Features:
 def fidelity(network: str, layer: str | None = None, weights: str | None = None, device: str = "cpu") -> Features:
     """A network of the package torch-fidelity (extra: eval): inception-v3-compat, clip-vit-b-32, dinov2-vit-b-14, …
 
-    layer: one of its features, the network's usual one for Fréchet distances if left out; weights: a file, else the
-    package fetches them.  Grey images are repeated in three channels.  Raises ValueError where the package, the
-    network or its weights cannot be had.
+    layer: one of its features, the network's usual one for Fréchet distances if left out; weights: a file that you
+    trust, for the package unpickles it, else the package fetches them.  Grey images are repeated in three channels.
+    Raises ValueError where the package, the network or its weights cannot be had.
     """
     if weights is not None and not Path(weights).is_file():
         raise ValueError(f"no file of weights at {weights}")
@@ -76,9 +77,9 @@ def fidelity(network: str, layer: str | None = None, weights: str | None = None,
         raise ValueError(f"{network} has no layer {layer!r}; it has {', '.join(kind.get_provided_features_list())}")
     try:
         made = kind(network, [layer], feature_extractor_weights_path=weights)
-    except (OSError, RuntimeError, ValueError, NotImplementedError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
         where = weights or "the package's own address"
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
         raise ValueError(f"the weights of {network} cannot be had from {where} ({reason})") from error
     return wrapped(Coloured(made.requires_grad_(False)), device)
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dode.calibration import Json, replace_text
-from dode.metrics.comparison import FIGURES, Row, Stop
+from dode.metrics.comparison import FIGURES, Row
+from dode.metrics.distance import Stop
 
 SCHEMA = 1
 

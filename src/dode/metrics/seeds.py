@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dode.metrics.comparison import FIGURES, Row, Stop
+from dode.metrics.comparison import FIGURES, Row
+from dode.metrics.distance import Stop
 from dode.metrics.splits import error
 
 

@@ -58,13 +58,10 @@ def read(path: str | Path, features: Features | None = None) -> Statistics:
     summed = _moments(found, "mu", "sigma", path)
     if summed is None and kept is not None:
         summed = moments(kept)
+    if summed is None and images is not None:
+        raise ValueError(f"{path} has images, which need an extractor, and no statistics")
     if summed is None:
-        why = (
-            "images, which need an extractor" if images is not None else f"only {', '.join(sorted(found)) or 'nothing'}"
-        )
-        raise ValueError(
-            f"{path} has {why}; statistics are mu and sigma, or feats, or images (arr_0) with an extractor"
-        )
+        raise ValueError(f"{path} has no statistics: neither mu and sigma, nor features (feats), nor images (arr_0)")
     try:
         return Statistics(summed, kept, _moments(found, "mu_s", "sigma_s", path))
     except ValueError as error:
@@ -98,12 +95,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays with names that are known; ValueError for a file that is no .npz, or torn, or holds objects."""
     if not path.is_file():
         raise ValueError(f"no file of statistics at {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file, or only a part of one")
     try:
         with np.load(path, allow_pickle=False) as saved:
-            if not isinstance(saved, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not several with names")
             found = {name: saved[name] for name in KNOWN if name in saved.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as .npz statistics ({reason}); is it whole?") from error
     for name, array in found.items():
