@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-DEV := accelerate diffusers einops hypothesis mypy pytest pytest-xdist ruff transformers
+DEV := accelerate diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers
 
 .PHONY: demo test lint bench clean
 

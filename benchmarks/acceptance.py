@@ -13,8 +13,8 @@ import torch
 from records import Records, table
 
 import dode
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Row, Settings, fd_change, ratio
+from dode.metrics import reporting
+from dode.metrics.comparison import Row, Settings, fd_change, ratio
 from dode.samplers import Sampler
 
 COUNTS = {"fashion": (5, 10, 20), "fashion-edm": (5, 9, 19)}
@@ -45,16 +45,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=COUNTS)
     parser.add_argument("--guidance", type=float, default=1.0)
-    parser.add_argument("--report", type=int, default=100)
+    parser.add_argument("--paired", type=int, default=100)
     parser.add_argument("--fd", type=int, default=5000)
     parser.add_argument("--rtol", type=float, default=4e-4)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model).guided(arguments.guidance)
-    settings = Settings(arguments.report, arguments.fd, 0, 100, arguments.rtol)
+    settings = Settings(arguments.paired, arguments.fd, 0, 100, arguments.rtol)
     name = f"acceptance-{arguments.model}-{arguments.guidance:g}"
-    said = {"report": settings.report, "fd": settings.fd, "seed": 0, "rtol": settings.rtol, "model": model.fingerprint}
+    said = {"report": settings.paired, "fd": settings.fd, "seed": 0, "rtol": settings.rtol, "model": model.fingerprint}
     records = Records(name, said)
     judge = reporting.bundled_judge()
     exact, fitted = None, {}
@@ -79,7 +79,7 @@ def main() -> None:
         own.append(f"{e['fd change']:+.2f} ± {e['fd change error']:.2f}" if compared else "")
         lines.append([solver, evaluations, *own])
     heads = ["solver", "NFE", "RMS ±", "median", "RMS / plain ±", f"FD ± (n={settings.fd})", "FD − plain ±"]
-    head = f"{arguments.model}, guidance {arguments.guidance:g}: {settings.report} report samples, seed 0."
+    head = f"{arguments.model}, guidance {arguments.guidance:g}: {settings.paired} report samples, seed 0."
     records.path.with_suffix(".md").write_text(f"{head}\n\n{table(heads, lines)}")
     print(table(heads, lines))
 

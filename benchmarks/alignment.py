@@ -14,8 +14,8 @@ from acceptance import entry, silent
 from records import Records, table
 
 import dode
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Settings
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings
 
 CASES = {
     "fashion": (("ddim", (5, 10, 25)),),
@@ -26,15 +26,15 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=CASES)
-    parser.add_argument("--report", type=int, default=100)
+    parser.add_argument("--paired", type=int, default=100)
     parser.add_argument("--fd", type=int, default=2000)
     parser.add_argument("--rtol", type=float, default=4e-4)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model)
-    settings = Settings(arguments.report, arguments.fd, 0, 100, arguments.rtol)
-    said = {"report": settings.report, "fd": settings.fd, "seed": 0, "rtol": settings.rtol, "model": model.fingerprint}
+    settings = Settings(arguments.paired, arguments.fd, 0, 100, arguments.rtol)
+    said = {"report": settings.paired, "fd": settings.fd, "seed": 0, "rtol": settings.rtol, "model": model.fingerprint}
     records = Records(f"alignment-{arguments.model}", said)
     judge = reporting.bundled_judge()
     exact = None
@@ -59,7 +59,7 @@ def main() -> None:
         own = [f"{e['rms']:.4f} ± {e['rms error']:.4f}", f"{e['median']:.4f}", f"{e['fd']:.2f} ± {e['fd error']:.2f}"]
         lines.append([name, evaluations, align, *own, f"{e['fd change']:+.2f} ± {e['fd change error']:.2f}"])
     heads = ["solver", "NFE", "align", "RMS ±", "median", f"FD ± (n={settings.fd})", "FD − plain on the default grid ±"]
-    head = f"{arguments.model}: {settings.report} report samples, seed 0; count: the published pairing with its grids."
+    head = f"{arguments.model}: {settings.paired} report samples, seed 0; count: the published pairing with its grids."
     records.path.with_suffix(".md").write_text(f"{head}\n\n{table(heads, lines)}")
     print(table(heads, lines))
 

@@ -31,8 +31,9 @@ from rivals import rivals
 import dode
 from dode.auto import tuned
 from dode.calibration import replace_text
-from dode.evaluate import paired_error, reporting
-from dode.evaluate.comparison import Row, Settings, measure, ratio
+from dode.metrics import reporting
+from dode.metrics.comparison import Row, Settings, measure, ratio
+from dode.metrics.splits import paired_error
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.solvers.ddim import DDIM
@@ -128,9 +129,8 @@ def nearest_whole(one: Sampler) -> Sampler:
 
 def frechet_entry(one: Solver, settings: Settings) -> dict[str, Any]:
     """Fréchet distance and those of ten disjoint parts."""
-    row = measure(one, torch.zeros(settings.report, *one.model.shape), settings, reporting.bundled_judge())
-    assert row.parts is not None
-    return {"fd": row.fd, "fd error": row.fd_error, "parts": [round(float(part), 5) for part in row.parts]}
+    row = measure(one, None, settings, reporting.bundled_judge())
+    return {"fd": row.fd, "fd error": row.fd_error, "parts": [round(float(part), 5) for part in row.parts["fd"]]}
 
 
 def again(model: Model, solver: str, count: int) -> Solver:
@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
     parser.add_argument("--guidance", type=float, default=1.0)
-    parser.add_argument("--report", type=int, default=100)
+    parser.add_argument("--paired", type=int, default=100)
     parser.add_argument("--select", type=int, default=32)
     parser.add_argument("--rtol", type=float, default=1e-3)
     parser.add_argument("--fd", type=int, default=5000)
@@ -155,7 +155,7 @@ def main() -> None:
     warnings.simplefilter("ignore", UserWarning)  # large λ of the paper's solvers
     model = dode.bundled(arguments.model).guided(arguments.guidance)
     said = {
-        "report": arguments.report,
+        "report": arguments.paired,
         "select": arguments.select,
         "seed": 0,
         "rtol": arguments.rtol,
@@ -163,7 +163,7 @@ def main() -> None:
     }
     records = Records(f"auto-{arguments.model}-{arguments.guidance:g}", said | {"model": model.fingerprint})
     choice = Settings(arguments.select, rtol=arguments.rtol, stream="select")
-    settings = Settings(arguments.report, rtol=arguments.rtol)
+    settings = Settings(arguments.paired, rtol=arguments.rtol)
     rounding = model.schedule.integer and arguments.guidance == 1
     last = "whole" if rounding else "auto"
     todo = [count for count in COUNTS if f"{last} {count}" not in records.entries]
@@ -191,14 +191,14 @@ def main() -> None:
                     near = nearest_whole(one)
                     records.put(f"nearest whole {count}", entry(measure(near, exact, settings, None), near, base, {}))
             records.put(f"{key} {count}", entry(measure(one, exact, settings, None), one, base, extra))
-        written(records, arguments.model, arguments.guidance, arguments.report)
-    judged = replace(settings, report=20, fd=arguments.fd)
+        written(records, arguments.model, arguments.guidance, arguments.paired)
+    judged = replace(settings, paired=0, fd=arguments.fd)
     for count in COUNTS if arguments.fd else ():
         free = again(model, records.entries[f"learning-free {count}"]["solver"], count)
         for key, one in (("learning-free", free), ("auto", dode.load(plans, model, count))):
             if f"fd {key} {count}" not in records.entries:
                 records.put(f"fd {key} {count}", frechet_entry(one, judged))
-    written(records, arguments.model, arguments.guidance, arguments.report)
+    written(records, arguments.model, arguments.guidance, arguments.paired)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from records import RESULTS, Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Judge, Settings, measure
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings, measure
+from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.samplers import Sampler
 
@@ -46,7 +47,7 @@ def forms() -> list[str]:
 def reference(model: Model, name: str, settings: Settings) -> torch.Tensor:
     """The exact solutions of the report noise, kept beside the results; others' settings are no use."""
     path = RESULTS / f".exact-{name}.pt"
-    said = [model.fingerprint, settings.report, settings.seed, settings.rtol]
+    said = [model.fingerprint, settings.paired, settings.seed, settings.rtol]
     kept: dict[str, Any] = torch.load(path, weights_only=True) if path.exists() else {"said": None}
     if kept["said"] != said:
         kept = {"said": said, "exact": reporting.exact(model, settings, silent)}
@@ -153,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
     parser.add_argument("--only", default=",".join(map(str, COUNTS)), help="numbers of evaluations")
-    parser.add_argument("--report", type=int, default=128)
+    parser.add_argument("--paired", type=int, default=128)
     parser.add_argument("--fd", type=int, default=1000, help="samples for the Fréchet distance")
     parser.add_argument("--no-fd", action="store_true", help="leave Fréchet distances for a later run")
     parser.add_argument("--tables", action="store_true", help="write the tables of what is known, and stop")
@@ -163,11 +164,11 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", UserWarning)  # large λ are in the records
     model = dode.bundled(arguments.model)
-    settings = Settings(arguments.report, 0, 0, 128, arguments.rtol)
-    said = {"report": arguments.report, "seed": 0, "rtol": arguments.rtol, "model": model.fingerprint}
+    settings = Settings(arguments.paired, 0, 0, 128, arguments.rtol)
+    said = {"report": arguments.paired, "seed": 0, "rtol": arguments.rtol, "model": model.fingerprint}
     records = Records(f"catalogue-{arguments.model}", said)
     if arguments.tables:
-        written(records, arguments.model, arguments.report, arguments.fd)
+        written(records, arguments.model, arguments.paired, arguments.fd)
         return
     exact = reference(model, arguments.model, settings)
     judge = reporting.bundled_judge()
@@ -177,10 +178,10 @@ def main() -> None:
         if counts:
             made = fitted(model, missing(records, counts, not arguments.no_fd), group)
             measured(model, records, exact, made, None, counts, 0)
-            written(records, arguments.model, arguments.report, arguments.fd)
+            written(records, arguments.model, arguments.paired, arguments.fd)
             if not arguments.no_fd:
                 measured(model, records, exact, made, judge, counts, arguments.fd)
-                written(records, arguments.model, arguments.report, arguments.fd)
+                written(records, arguments.model, arguments.paired, arguments.fd)
 
 
 if __name__ == "__main__":

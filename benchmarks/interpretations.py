@@ -19,9 +19,9 @@ from records import RESULTS, Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Settings, measure
 from dode.methods import Method, Option
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings, measure
 from dode.model import Model
 from dode.samplers import Provenance, Sampler
 from dode.schedule import Node
@@ -131,19 +131,19 @@ def written(records: Records, name: str, report: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
-    parser.add_argument("--report", type=int, default=128)
+    parser.add_argument("--paired", type=int, default=128)
     parser.add_argument("--rtol", type=float, default=1.5e-4)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", UserWarning)
     model = dode.bundled(arguments.model)
-    said = {"report": arguments.report, "seed": 0, "rtol": arguments.rtol, "select": SELECT, "model": model.fingerprint}
+    said = {"report": arguments.paired, "seed": 0, "rtol": arguments.rtol, "select": SELECT, "model": model.fingerprint}
     records = Records(f"interpretations-{arguments.model}", said)
-    exact = reference(model, arguments.model, Settings(arguments.report, 0, 0, 128, arguments.rtol))
+    exact = reference(model, arguments.model, Settings(arguments.paired, 0, 0, 128, arguments.rtol))
     constants(model, records)
     exposure(model, records, exact)
-    written(records, arguments.model, arguments.report)
+    written(records, arguments.model, arguments.paired)
 
 
 if __name__ == "__main__":

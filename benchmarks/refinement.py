@@ -61,14 +61,14 @@ def value(plan: Plan, some: Task) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
-    parser.add_argument("--report", type=int, default=64)
+    parser.add_argument("--paired", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model)
     fit, select = (task(model, stream, 32, 60, 0, quiet) for stream in ("fit", "select"))
-    report = task(model, "report", arguments.report, 100 if not model.schedule.integer else 60, 0, quiet)
-    said = {"report": arguments.report, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
+    report = task(model, "report", arguments.paired, 100 if not model.schedule.integer else 60, 0, quiet)
+    said = {"report": arguments.paired, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"refinement-{arguments.model}", said)
     for count in COUNTS:
         looked = [(value(plan, select)[0], label, plan) for label, _, plan in starts(model, count)]
@@ -92,7 +92,7 @@ def main() -> None:
         own = [f"{e['fit']:.4f}", f"{e['rms']:.4f}", f"{e['median']:.4f}", f"{e['rms'] / e['base']:.3f}"]
         lines.append([evaluations, name, str(e["numbers"]), *own])
     heads = ["NFE", "what moves", "numbers", "RMS on fit", "RMS", "median", "RMS / start"]
-    head = f"{arguments.model}: {arguments.report} report samples, seed 0, from the nearest learning-free start."
+    head = f"{arguments.model}: {arguments.paired} report samples, seed 0, from the nearest learning-free start."
     replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}")
 
 

@@ -16,8 +16,8 @@ from records import Records, table
 
 import dode
 from dode.distillation import Batch, fit
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Settings
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings
 from dode.model import Model
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS

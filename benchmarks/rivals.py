@@ -45,13 +45,14 @@ class Rival:
 
     @torch.no_grad()
     def sample(
-        self, *, noise: Tensor, cond: Any, seed: int, batch: int, callback: Callable[[Any], None] | None = None
+        self, *, noise: Tensor, seed: int, batch: int, callback: Callable[[Any], None] | None = None, first: int = 0
     ) -> Tensor:
-        """The ends of noise (n, *shape) at the model's t_max."""
+        """The ends of noise (n, *shape) at the model's t_max; the conditions of the samples from `first` on."""
         ends = []
-        for first in range(0, len(noise), batch):
-            part = slice(first, first + batch)
-            ends.append(self._ends(noise[part], None if cond is None else cond[part], callback))
+        for i in range(0, len(noise), batch):
+            part = noise[i : i + batch]
+            cond = self.model.conditions(range(first + i, first + i + len(part)))
+            ends.append(self._ends(part, cond, callback))
         return torch.cat(ends)
 
     def _ends(self, x_T: Tensor, cond: Any, callback: Callable[[Any], None] | None) -> Tensor:

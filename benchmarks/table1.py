@@ -19,8 +19,8 @@ from records import RESULTS, Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.evaluate import reporting
-from dode.evaluate.comparison import Settings, measure
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings, measure
 from dode.samplers import Sampler
 
 COUNTS = (10, 25, 50)
@@ -41,7 +41,7 @@ def numbers(sampler: Sampler) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
-    parser.add_argument("--report", type=int, default=128)
+    parser.add_argument("--paired", type=int, default=128)
     parser.add_argument("--fd", type=int, default=1000)
     parser.add_argument("--rtol", type=float, default=1.5e-4)
     parser.add_argument("--only", default=",".join(map(str, COUNTS)), help="numbers of evaluations")
@@ -50,12 +50,12 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", UserWarning)  # large λ are what is measured
     model = dode.bundled(arguments.model)
-    said = {"report": arguments.report, "seed": 0, "rtol": arguments.rtol, "rho": 0, "model": model.fingerprint}
+    said = {"report": arguments.paired, "seed": 0, "rtol": arguments.rtol, "rho": 0, "model": model.fingerprint}
     records = Records(f"table1-{arguments.model}", said)
-    exact = reference(model, arguments.model, Settings(arguments.report, 0, 0, 128, arguments.rtol))
+    exact = reference(model, arguments.model, Settings(arguments.paired, 0, 0, 128, arguments.rtol))
     judge = reporting.bundled_judge()
     for count in [int(count) for count in arguments.only.split(",")]:
-        settings = Settings(arguments.report, arguments.fd if count == JUDGED else 0, 0, 128)
+        settings = Settings(arguments.paired, arguments.fd if count == JUDGED else 0, 0, 128)
         for align, grid in (("time", None), ("count", "published")):
             names = [f"d-ddim:formulation={form}" for form in FORMS]
             if all(f"{align} {name} {count}" in records.entries for name in names):
@@ -76,7 +76,7 @@ def main() -> None:
     heads = ["solver", "NFE", "align", "RMS ±", "median", "RMS / ddim", f"FD ± (n={arguments.fd})"]
     heads += ["largest change in mix", "largest ∣row sum − 1∣", "largest condition number"]
     head = (
-        f"{arguments.model}: {arguments.report} report samples, seed 0, rho 0; count: the published pairing and grids."
+        f"{arguments.model}: {arguments.paired} report samples, seed 0, rho 0; count: the published pairing and grids."
     )
     replace_text(RESULTS / f"table1-{arguments.model}.md", f"{head}\n\n{table(heads, lines)}")
     print(table(heads, lines))

@@ -12,8 +12,8 @@ from problems import SCHEDULES, gaussian, mixture, mixture_model
 import dode
 from dode.auto import tuned
 from dode.diffusers import DODEScheduler
-from dode.evaluate.comparison import Settings, measure, ratio
 from dode.kdiffusion import sample_dode
+from dode.metrics.comparison import Settings, measure, ratio
 from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.solvers import METHODS

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dode
-from dode.evaluate import to_uint8
+from dode.metrics import to_uint8
 from dode.weights import BUNDLED, CLASSES, classifier, statistics
 
 

@@ -22,7 +22,7 @@ def dode(folder, *words):
 def folder(tmp_path_factory):
     """A folder with a calibration of the mixture for NFE 3 and 4."""
     made = tmp_path_factory.mktemp("cli")
-    words = ["--solver", "ddim", "--nfe", "3,4", "--samples", "8", "--scale", "4", "--report", "8", "-o", "c.json"]
+    words = ["--solver", "ddim", "--nfe", "3,4", "--samples", "8", "--scale", "4", "--paired", "8", "-o", "c.json"]
     done = dode(made, "distill", "fashion-mixture", *words)
     assert done.returncode == 0, done.stderr
     assert "d-ddim NFE 3: RMS" in done.stdout
@@ -60,7 +60,7 @@ def test_inspect_shows_how_it_was_made(folder):
 
 
 def test_compare_prints_a_row_for_each(folder):
-    words = ["--nfe", "3,5", "--solvers", "ddim,d-ddim,edm", "--report", "8", "--fd", "20"]
+    words = ["--nfe", "3,5", "--solvers", "ddim,d-ddim,edm", "--paired", "8", "--fd", "20"]
     done = dode(folder, "compare", "fashion-mixture", *words)
     assert done.returncode == 0, done.stderr
     lines = [line.split()[:2] for line in done.stdout.splitlines() if re.match(r"\s*\S+\s+\d+\s+\d", line)]
@@ -70,7 +70,7 @@ def test_compare_prints_a_row_for_each(folder):
 
 def test_compare_takes_options_in_names(folder):
     names = "dpm-solver-2:inner=time,d-ddim,d-ddim:formulation=fixed:lam=0.5,ddim"
-    done = dode(folder, "compare", "fashion-mixture", "--nfe", "4", "--solvers", names, "--report", "8")
+    done = dode(folder, "compare", "fashion-mixture", "--nfe", "4", "--solvers", names, "--paired", "8")
     assert done.returncode == 0, done.stderr
     found = {line.split()[0]: line.split() for line in done.stdout.splitlines() if "±" in line and " 4 " in line}
     assert list(found) == names.split(",")
@@ -79,7 +79,7 @@ def test_compare_takes_options_in_names(folder):
 
 def test_options_are_flags_too(folder):
     words = ["--solver", "dpm-solver-2", "--inner", "time", "--formulation", "sep", "--rho", "0.1", "--nfe", "4"]
-    words += ["--samples", "8", "--scale", "3", "--report", "0", "--threshold", "1", "--quantile", "0.9"]
+    words += ["--samples", "8", "--scale", "3", "--paired", "0", "--threshold", "1", "--quantile", "0.9"]
     done = dode(folder, "distill", "fashion-mixture", *words, "-o", "sep.json")
     assert done.returncode == 0, done.stderr
     shown = dode(folder, "inspect", "sep.json").stdout
@@ -104,7 +104,7 @@ def test_methods_lists_the_catalogue(folder):
 
 
 def test_demo_small(folder):
-    words = ["--model", "fashion-mixture", "--nfe", "3", "--samples", "6", "--report", "10", "--fd", "20", "-o", "out"]
+    words = ["--model", "fashion-mixture", "--nfe", "3", "--samples", "6", "--paired", "10", "--fd", "20", "-o", "out"]
     first, second = dode(folder, "demo", *words), dode(folder, "demo", *words)
     assert first.returncode == 0, first.stderr
     assert {p.name for p in (folder / "out").iterdir()} == {"comparison.png", "lambdas.png", "d-ddim.json"}
@@ -180,7 +180,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, words, says):
 
 
 def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
-    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "4", "-o", "a.json"]
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "4", "-o", "a.json"]
     done = dode(tmp_path, *words, "--nfe", "3", "--plot", "a.png")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -207,7 +207,7 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
 
 
 def test_auto_within_seconds_writes_what_it_found(tmp_path):
-    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "0", "-o", "a.json"]
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "-o", "a.json"]
     done = dode(tmp_path, *words, "--nfe", "3,4", "--budget-seconds", "0.01")
     assert done.returncode == 0, done.stderr
     assert [entry["nfe"] for entry in json.loads((tmp_path / "a.json").read_text())["plans"]] == [3, 4]
@@ -217,7 +217,7 @@ def test_auto_within_seconds_writes_what_it_found(tmp_path):
 
 
 def test_auto_takes_nothing_for_its_own_that_was_made_in_another_way(folder, tmp_path):
-    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "0", "--nfe", "3"]
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "--nfe", "3"]
     (tmp_path / "c.json").write_bytes((folder / "c.json").read_bytes())
     done = dode(tmp_path, *words, "-o", "c.json")
     assert done.returncode == 2
@@ -238,7 +238,7 @@ def test_auto_keeps_what_is_there_for_other_guidance(tmp_path):
     model = bundled("fashion-mixture")
     other = replace(sampler(model, "ddim", nfe=3), model=replace(model, guidance=2.0))
     save(tmp_path / "a.json", other)
-    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--report", "0", "--nfe", "3", "-o", "a.json"]
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "--nfe", "3", "-o", "a.json"]
     done = dode(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     entries = json.loads((tmp_path / "a.json").read_text())["plans"]

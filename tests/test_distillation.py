@@ -8,8 +8,8 @@ import torch
 from problems import SCHEDULES, gaussian, gaussian_model, prediction_for
 
 import dode
-from dode.evaluate import distance
 from dode.formulations import FORMULATIONS
+from dode.metrics import distance
 
 
 @pytest.mark.filterwarnings("ignore:.*is large")  # Heun at 5 evaluations, which diverges

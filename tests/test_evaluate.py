@@ -1,57 +1,202 @@
-"""Distances have the values that formulas give where formulas exist."""
+"""`dode.evaluate`: its figures are those of its samples, with errors from splits, samples or seeds."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from features import Projection
+from problems import mixture_model
 
-from dode.evaluate import Moments, distance, frechet, moments, paired_error, splits, to_uint8
-
-
-def test_rms_and_median():
-    reference = torch.zeros(3, 1, 2, 2)
-    samples = torch.tensor([1.0, 2.0, 5.0]).reshape(3, 1, 1, 1).expand(3, 1, 2, 2)
-    found = distance(samples, reference)
-    assert found.rms == pytest.approx(np.sqrt(10))
-    assert found.median == 2
-    with pytest.raises(ValueError, match="differ in shape"):
-        distance(samples, reference[:2])
-
-
-def test_frechet_of_gaussians_that_commute():
-    """Diagonal covariances: Σ (μ₁ − μ₂)² + (s₁ − s₂)²."""
-    a = Moments(np.array([0.0, 1.0]), np.diag([4.0, 9.0]))
-    b = Moments(np.array([1.0, 1.0]), np.diag([1.0, 25.0]))
-    assert frechet(a, b) == pytest.approx(1 + 1 + 4)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-12)
+import dode
+from dode.metrics import coverage, distance, extracted, frechet, kid, moments, splits, to_uint8
+from dode.metrics.comparison import Row, Settings, change, fd_change, measure, not_worse, ratio
+from dode.metrics.evaluation import judge_of
+from dode.metrics.figures import Judge
+from dode.metrics.kernel import kid_splits
+from dode.metrics.reporting import bundled_judge, exact
+from dode.metrics.seeds import pooled
+from dode.metrics.statistics import Statistics, write
+from dode.weights import classifier, reference
 
 
-def test_frechet_of_gaussians_that_do_not_commute():
-    """Against the square root of the product by its eigenvalues."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6)), rng.normal(size=(60, 6)) @ rng.normal(size=(6, 6)) + 1
-    a, b = moments(x), moments(y)
-    cross = np.sqrt(np.linalg.eigvals(a.covariance @ b.covariance).real.clip(min=0)).sum()
-    expected = np.sum((a.mean - b.mean) ** 2) + np.trace(a.covariance + b.covariance) - 2 * cross
-    assert frechet(a, b) == pytest.approx(expected, rel=1e-9)
-    assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-9)
+@pytest.fixture(scope="module")
+def fashion():
+    with torch.no_grad():
+        return dode.sampler(dode.bundled("fashion-mixture"), "ddim", nfe=3)
 
 
-def test_splits_are_ten_disjoint_parts_and_pairing_removes_what_is_common():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(1000, 4))
-    target = Moments(np.zeros(4), np.eye(4))
-    a, b = splits(x, target), splits(x + 0.05, target)
-    assert a[0] == pytest.approx(frechet(moments(x[:100]), target))
-    assert paired_error(a, b) == pytest.approx(np.std(a - b, ddof=1) / np.sqrt(10))
-    assert paired_error(a, a) == 0
-    with pytest.raises(ValueError, match="at least 20"):
-        splits(x[:10], target)
+def test_distances_are_those_of_the_report_noise():
+    sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=5)
+    found = dode.evaluate(sampler, paired=12, seed=3, batch=5)
+    x_T = sampler.model.start(range(12), 3, "report")
+    gap = distance(sampler.sample(noise=x_T), sampler.model.exact(x_T, 4e-4))
+    assert found.rms == pytest.approx(gap.rms, rel=1e-12)
+    assert found.median == pytest.approx(gap.median, rel=1e-12)
+    np.testing.assert_allclose(found.each, gap.each)
+    assert found.rms_error == pytest.approx(np.std(gap.each**2, ddof=1) / np.sqrt(12) / 2 / gap.rms)
+    assert (found.seed, found.seeds, found.nfe, found.solver, found.samples) == (3, (3,), 5, "ddim", 0)
+    assert found.fd is None
+    assert found.nodes == ()
 
 
-def test_to_uint8_rounds_and_clips():
-    assert to_uint8(torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0])).tolist() == [0, 0, 128, 255, 255]
+@pytest.mark.parametrize("method", ["ddim", "edm", "dpm-solver++2s"])
+def test_along_the_path_the_distance_grows_from_zero_to_that_at_the_end(method):
+    sampler = dode.sampler(mixture_model("edm"), method, nfe=5)
+    found = dode.evaluate(sampler, ["rms", "path"], paired=12, batch=5)
+    assert [stop.t for stop in found.nodes] == [node.t for node in sampler.plan.nodes]
+    assert found.nodes[0].rms == pytest.approx(0, abs=1e-12)
+    assert found.nodes[-1].rms == pytest.approx(found.rms, rel=1e-6)
+    assert found.nodes[-1].median == pytest.approx(found.median, rel=1e-6)
+    assert all(stop.rms > 0 for stop in found.nodes[1:])
 
 
-def test_moments_need_samples():
-    with pytest.raises(ValueError, match="N at least 2"):
-        moments(np.zeros((1, 3)))
+def test_a_stochastic_sampler_has_no_path_to_follow():
+    sampler = dode.sampler(mixture_model("edm"), "edm", nfe=9, churn=20.0)
+    found = dode.evaluate(sampler, ["rms", "path"], paired=6)
+    assert found.rms > 0
+    assert found.nodes == ()
+
+
+def test_figures_of_features_are_those_of_the_samples(fashion):
+    wanted = ["fd", "kid", "pr", "agreement"]
+    found = dode.evaluate(fashion, wanted, samples=60, batch=25, seed=1)
+    images = to_uint8(fashion.sample(60, seed=1, batch=25))
+    known, features = reference(), extracted(classifier().features, images)
+    assert found.fd == pytest.approx(frechet(moments(features), known.moments), rel=1e-6)
+    np.testing.assert_allclose(found.parts["fd"], splits(features, known.moments), rtol=1e-6)
+    assert found.kid == pytest.approx(kid(features, known.features).mean, rel=1e-6)
+    np.testing.assert_allclose(found.parts["kid"], kid_splits(features, known.features), rtol=1e-6)
+    among = coverage(features, known.features[:60])  # as many data as samples
+    assert (found.precision, found.recall) == (among.precise.mean(), among.recalled.mean())
+    right = classifier()(images).argmax(1) == torch.arange(60) % 10
+    assert found.agreement == pytest.approx(float(right.double().mean()))
+    assert found.agreement_error == pytest.approx(
+        np.std(right.reshape(10, 6).double().mean(1).numpy(), ddof=1) / 10**0.5
+    )
+    assert found.reference == known.mark
+    assert np.isnan(found.rms)
+    assert 0.2 < found.agreement < 1
+
+
+def test_batches_change_nothing_for_stochastic_samplers_either():
+    sampler = dode.sampler(dode.bundled("fashion-mixture"), "edm", nfe=5, churn=10.0)
+    one, other = (dode.evaluate(sampler, ["fd"], samples=20, batch=batch) for batch in (20, 7))
+    assert one.fd == pytest.approx(other.fd, rel=1e-4)
+    sampler = dode.sampler(mixture_model("edm"), "edm", nfe=5, churn=10.0)
+    whole = sampler.sample(6, seed=2)
+    parts = torch.cat([sampler.sample(n, seed=2, first=first) for n, first in ((2, 0), (4, 2))])
+    torch.testing.assert_close(whole, parts, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="first sample must be at least 0"):
+        sampler.sample(2, first=-1)
+
+
+def test_several_seeds_are_their_mean_with_an_error_over_seeds(fashion):
+    for sampler, name in ((dode.sampler(mixture_model("edm"), "ddim", nfe=3), "rms"), (fashion, "fd")):
+        options = {"paired": 6, "samples": 20, "rtol": 1e-2}
+        rows = [dode.evaluate(sampler, [name], seed=seed, **options) for seed in (0, 1, 2)]
+        found = dode.evaluate(sampler, [name], seed=(0, 1, 2), **options)
+        values = [getattr(row, name) for row in rows]
+        assert getattr(found, name) == pytest.approx(np.mean(values))
+        assert getattr(found, f"{name}_error") == pytest.approx(np.std(values, ddof=1) / 3**0.5)
+        assert found.seed is None
+        if name == "rms":
+            assert found.median == pytest.approx(np.mean([row.median for row in rows]))
+            assert found.each.tolist() == [one for row in rows for one in row.each]
+        else:
+            assert found.parts["fd"].tolist() == [one for row in rows for one in row.parts["fd"]]
+    assert pooled(rows[:1]) is rows[0]
+    with pytest.raises(ValueError, match="different seeds of one solver"):
+        pooled([rows[0], rows[0]])
+
+
+def test_latents_are_decoded_before_they_are_judged(fashion):
+    flipped = replace(fashion, model=replace(fashion.model, decode=lambda x: -x))
+    found = dode.evaluate(flipped, ["fd"], samples=20)
+    features = extracted(classifier().features, to_uint8(-fashion.sample(20)))
+    assert found.fd == pytest.approx(frechet(moments(features), reference().moments), rel=1e-6)
+
+
+def test_an_extractor_of_ones_own_with_statistics_of_its_own(fashion, tmp_path):
+    net = Projection(1024, 4)
+    own = moments(extracted(net, to_uint8(fashion.sample(30, seed=9))))
+    write(tmp_path / "own.npz", Statistics(own))
+    found = dode.evaluate(fashion, ["fd"], samples=20, extractor=net, statistics=tmp_path / "own.npz")
+    assert found.fd == pytest.approx(frechet(moments(extracted(net, to_uint8(fashion.sample(20)))), own), rel=1e-5)
+    options = {"samples": 20, "extractor": net, "statistics": tmp_path / "own.npz"}
+    with pytest.raises(ValueError, match="need features of data"):
+        dode.evaluate(fashion, ["kid"], **options)
+    with pytest.raises(ValueError, match="needs a classifier"):
+        dode.evaluate(fashion, ["agreement"], **options)
+    with pytest.raises(ValueError, match="gives 4 features an image, the statistics are of 64"):
+        dode.evaluate(fashion, ["fd"], **options | {"statistics": reference()})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"metrics": ["fid"]}, "metrics are rms, path, fd, kid, pr, agreement; got fid"),
+        ({"metrics": []}, "got none"),
+        ({"metrics": ["fd"], "samples": 19}, "at least 20 samples; got 19"),
+        ({"metrics": ["fd"], "samples": 0}, "fd need samples"),
+        ({"paired": 1}, "at least 2 paired"),
+        ({"seed": ()}, "at least one seed"),
+        ({"metrics": ["fd"]}, r"sees images \(1, 32, 32\); got \(2, 4\)"),
+    ],
+)
+def test_what_cannot_be_had_is_told_before_any_sample(options, says):
+    sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=5)
+    calls = []
+    with pytest.raises(ValueError, match=says):
+        dode.evaluate(sampler, **{"samples": 20, "progress": lambda *_: calls.append(1)} | options)
+    assert not calls
+
+
+def test_not_worse_is_at_most_two_standard_errors():
+    parts = np.linspace(-1, 1, 10)
+    base = Row("a", 5, fd=10.0, recall=0.5, parts={"fd": parts * 0, "recall": parts * 0})
+    error = np.std(parts, ddof=1) / 10**0.5
+    for gap, expected in ((-9.0, True), (1.99 * error, True), (2.01 * error, False)):
+        row = Row("b", 5, fd=10.0 + gap, recall=0.5 - gap, parts={"fd": parts, "recall": -parts})
+        assert fd_change(row, base) == pytest.approx((gap, error))
+        assert not_worse(row, base) == expected
+        assert not_worse(row, base, "recall") == expected  # where more is better
+    assert change(row, base, "kid") is None
+    with pytest.raises(ValueError, match="both rows need kid"):
+        not_worse(row, base, "kid")
+    with pytest.raises(ValueError, match="figures are fd"):
+        change(row, base, "images")
+
+
+def test_the_ratio_of_distances_is_paired():
+    """Twice every distance is a ratio of two without error; independent ones have that of the delta method."""
+    each = np.abs(np.random.default_rng(0).normal(size=50)) + 0.5
+    base = Row("a", 5, each=each)
+    assert ratio(Row("b", 5, each=2 * each), base) == pytest.approx((2.0, 0.0), abs=1e-12)
+    assert not not_worse(Row("b", 5, each=1.001 * each), base, "rms")
+    assert not_worse(Row("b", 5, each=each[::-1].copy()), base, "rms")
+    with pytest.raises(ValueError, match="need their samples' distances"):
+        ratio(Row("b", 5), base)
+
+
+def test_without_paired_samples_nothing_is_solved(fashion):
+    row = measure(fashion, None, Settings(0, 20), bundled_judge())
+    assert row.images is None
+    assert row.samples == 20
+    with pytest.raises(ValueError, match="need the exact solution"):
+        measure(fashion, None, Settings(4), None)
+    with pytest.raises(ValueError, match="nothing to measure"):
+        Settings(0)
+
+
+def test_images_of_the_paired_noise_are_kept(fashion):
+    settings = Settings(4, 20)
+    row = measure(fashion, exact(fashion.model, settings, lambda done, total: None), settings, bundled_judge())
+    torch.testing.assert_close(row.images, fashion.sample(4), rtol=1e-4, atol=1e-4)
+
+
+def test_a_judge_by_hand_has_what_it_was_given():
+    made = judge_of("bundled", None, None, "cpu")
+    assert isinstance(made, Judge)
+    assert made.mark == reference().mark
+    assert Judge(made.features, made.statistics).sample is None

@@ -31,10 +31,11 @@ LAYERS = [
     ["nodes"],
     ["scheduler", "pipelines"],
     ["pipeline_model"],
-    ["evaluate", "weights", "edm"],
+    ["metrics", "weights", "edm", "paths", "legend"],
     ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],
+    ["report"],
     ["cli"],
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
@@ -81,12 +82,16 @@ def test_import_loads_no_more_than_numpy_and_torch():
         "auto",
         "sample",
         "compare",
+        "evaluate",
         "inspect",
         "methods",
         "export",
         "import",
         "convert",
         "convert edm",
+        "plot",
+        "plot error",
+        "plot tableau",
     ],
 )
 def test_help_is_light(command):

@@ -9,8 +9,8 @@ from problems import SCHEDULES, gaussian, mixture
 
 import dode
 from dode import reference, schedule
-from dode.evaluate import distance
 from dode.fingerprints import alike, weights_hash
+from dode.metrics import distance
 
 OPTIONS = {"prediction": "noise", "shape": (3,), "dtype": torch.float64}
 

@@ -108,7 +108,7 @@ def test_the_command_line_opens_pipelines(tmp_path):
         return subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
 
     how = ["--prompt", "ab", "--prompt", "cd", "--guidance", "3"]
-    few = ["--nfe", "3,4", "--samples", "4", "--scale", "3", "--report", "0", "-o", "c.json"]
+    few = ["--nfe", "3,4", "--samples", "4", "--scale", "3", "--paired", "0", "-o", "c.json"]
     done = dode("distill", "pipe", *how, *few)
     assert done.returncode == 0, done.stderr
     done = dode("sample", "pipe", *how, "--calibration", "c.json", "--nfe", "4", "-n", "2", "-o", "s.png")

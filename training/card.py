@@ -12,7 +12,8 @@ import torch
 
 import dode
 from dode import plots
-from dode.evaluate import frechet, moments, to_uint8
+from dode.metrics import extracted, frechet, moments, to_uint8
+from dode.metrics.agreement import agreed
 from dode.model import Model
 from dode.weights import CLASSES, classifier, statistics
 
@@ -31,7 +32,8 @@ time_embedding.linear_1 are zero), from 4e-4 and with min(SNR, 20)/SNR.""",
     "fashion-mixture": """An exact model, nothing trained: 40 Gaussians of rank 16 (four a class, by k-means and PCA)
 plus isotropic noise; the data prediction is the posterior mean in closed form. On EDM's schedule.""",
     "classifier": """Three strided convolutions with GroupNorm, 64 features, 10 classes; flips as augmentation, 6
-epochs. Its features serve the Fréchet distance (statistics of the training images in classifier-fashion.npz).""",
+epochs. Its features serve the Fréchet distance, KID, precision and recall (classifier-fashion.npz: statistics of the
+training images, features of 5,000 of them).""",
 }
 
 
@@ -39,9 +41,8 @@ def figures(model: Model, guidance: float, samples: int) -> tuple[torch.Tensor, 
     """Exact solutions on report noise, the share classified as their label, and their Fréchet distance."""
     guided = model.guided(guidance)
     images = guided.exact(guided.start(range(samples), seed=0), rtol=5e-3, batch=100)
-    guesses = classifier()(to_uint8(images)).argmax(1)
-    agreement = float((guesses == torch.arange(samples) % len(CLASSES)).float().mean())
-    features = classifier().features(to_uint8(images)).numpy()
+    agreement = float(agreed(classifier()(to_uint8(images)), guided.conditions(range(samples))).mean())
+    features = extracted(classifier().features, to_uint8(images))
     return images, agreement, frechet(moments(features), statistics())
 
 

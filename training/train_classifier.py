@@ -1,6 +1,6 @@
 """Train the bundled classifier: python training/train_classifier.py.  A few minutes; continues after a kill.
 
-Besides the weights it writes the mean and covariance of its features on the 60,000 training images.
+Besides the weights it writes what training/reference.py writes for the bundled ones.
 """
 
 import argparse
@@ -8,14 +8,14 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from data import fashion
+from reference import save
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dode.evaluate import moments, to_uint8
+from dode.metrics import to_uint8
 from dode.nets.classifier import Classifier
 
 BATCH, RATE = 128, 1.5e-3
@@ -78,11 +78,7 @@ def main() -> None:
     images, labels = fashion("t10k")
     figures = {"seconds": seconds, "test accuracy": accuracy(net, to_uint8(images), labels)}
     net.eval()
-    images, _ = fashion("train")
-    with torch.no_grad():
-        features = torch.cat([net.features(part) for part in to_uint8(images).split(500)])
-    mean, covariance = moments(features.numpy())
-    np.savez_compressed(arguments.folder / "classifier-fashion.npz", mu=mean, sigma=covariance)
+    save(net, arguments.folder / "classifier-fashion.npz")
     save_file({k: v.half() for k, v in net.state_dict().items()}, arguments.folder / "classifier.safetensors")
     (arguments.folder / "classifier.json").write_text(json.dumps(figures))
     print(figures)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         grid,
         kdiffusion,
         lists,
+        metrics,
         plan,
         prediction,
         recipes,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dode.edm import from_edm
     from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
+    from dode.metrics.evaluation import evaluate
     from dode.model import Model, from_callable
     from dode.pipeline_model import from_diffusers
     from dode.plan import Plan
@@ -44,6 +46,7 @@ _HOMES = {
     "Sampler": "samplers",
     "bundled": "weights",
     "distill": "distilled",
+    "evaluate": "metrics.evaluation",
     "from_azula": "azula",
     "from_callable": "model",
     "from_diffusers": "pipeline_model",
@@ -57,14 +60,16 @@ _MODULES = (
     "analytic",
     "distillation",
     "edm",
-    "evaluate",
     "grid",
     "hub",
     "kdiffusion",
     "lists",
+    "metrics",
     "plan",
+    "plots",
     "prediction",
     "recipes",
+    "report",
     "sampling",
     "schedule",
     "solvers",
@@ -82,6 +87,7 @@ __all__ = [
     "distill",
     "distillation",
     "edm",
+    "evaluate",
     "from_azula",
     "from_callable",
     "from_diffusers",
@@ -91,6 +97,7 @@ __all__ = [
     "kdiffusion",
     "lists",
     "load",
+    "metrics",
     "plan",
     "prediction",
     "recipes",

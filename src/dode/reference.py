@@ -6,7 +6,7 @@ Networks with whole times have at most T/3 such steps, so that the nodes inside 
 T/2, where steps are of order 2), and the step to the clean end is DDIM's, as in every sampler.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,20 +63,87 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     )
 
 
+def tolerance(model: "Model", rtol: float) -> float:
+    """The rtol to ask for: as exact as half precision allows."""
+    return max(rtol, 8 * torch.finfo(model.dtype).eps)
+
+
 @torch.no_grad()
 def solve(
     model: "Model", x_T: Tensor, cond: Any, rtol: float, batch: int, progress: Callable[[int, int], None] | None = None
 ) -> Tensor:
-    """The solution for every sample: (n, *shape) like x_T.  progress(network calls done, in all), after the pilot."""
+    """The solution for every sample: (n, *shape) like x_T; progress as for `along`."""
+    return along(model, x_T, cond, rtol, batch, (), progress)[-1]
+
+
+@torch.no_grad()
+def along(
+    model: "Model",
+    x_T: Tensor,
+    cond: Any,
+    rtol: float,
+    batch: int,
+    nodes: Sequence[Node],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Tensor]:
+    """The exact states at these nodes, and last the solution; each (n, *shape), and no network call more for them.
+
+    Between two nodes of the fine solver the path is a cubic, from its states and outputs at both.  progress(network
+    calls done, in all), after the pilot.
+    """
     fine = plan(model, steps(model, x_T, cond, rtol))
+    if early := [node for node in nodes if node.logsnr < fine.nodes[0].logsnr]:
+        raise ValueError(f"the exact path begins at t = {fine.nodes[0].t:g}; it has no state at t = {early[0].t:g}")
     parts = [slice(i, i + batch) for i in range(0, len(x_T), batch)]
-    solved = []
+    found: list[list[Tensor]] = [[] for _ in range(len(nodes) + 1)]
     for i, part in enumerate(parts):
-        for state in trajectory(fine, _wide(model, rows(cond, part)), x_T[part].to(_dtype(model))):
+        points: list[Point] = []
+        for k, point in _points(fine, _wide(model, rows(cond, part)), x_T[part].to(_dtype(model))):
             if progress is not None:
-                progress(i * fine.nfe + state.k, len(parts) * fine.nfe)
-        solved.append(state.y)
-    return torch.cat(solved)
+                progress(i * fine.nfe + k, len(parts) * fine.nfe)
+            points = [*points[-1:], point]
+            for j, node in enumerate(nodes):
+                if not found[j][i:] and len(points) == 2 and node.logsnr <= point[0].logsnr:
+                    found[j].append(_between(points[0], points[1], node))
+        found[-1].append(point[1])
+    return [torch.cat(one) for one in found]
+
+
+Point = tuple[Node, Tensor, Tensor | None]  # of the path: where, the state, the output (none at the end)
+
+
+def _points(fine: Plan, denoise: Denoise, x_T: Tensor) -> Iterator[tuple[int, Point]]:
+    """The starts of the fine solver's steps, and its end, each with the number of calls made."""
+    seen: list[Tensor] = []
+
+    def watched(x: Tensor, node: Node) -> Tensor:
+        seen[:] = [denoise(x, node)]
+        return seen[0]
+
+    before: tuple[Node, Tensor] | None = None
+    for state in trajectory(fine, watched, x_T):
+        if before is not None:
+            yield state.k, (*before, seen[0])
+        before = (fine.nodes[state.k], state.y) if state.k < fine.nfe and fine.fresh[state.k] else None
+    yield fine.nfe, (fine.nodes[-1], state.y, None)
+
+
+def _between(a: Point, b: Point, node: Node) -> Tensor:
+    """The state at a node between two points.  In data outputs, x/σ over α/σ has the slope x̂₀.
+
+    To the end, where there is no slope and σ may be 0, it is DDIM's straight line.
+    """
+    (s, x, d), (t, y, e) = a, b
+    if d is None:
+        raise ValueError("the path ends here")
+    step = node.alpha - s.alpha * node.sigma / s.sigma  # σ·(α/σ − α_s/σ_s)
+    if e is None:
+        return y if node == t else x * (node.sigma / s.sigma) + step * d
+    width = t.alpha / t.sigma - s.alpha / s.sigma
+    w = step / node.sigma / width
+    cubic = (1 + 2 * w) * (1 - w) ** 2 * x / s.sigma + w**2 * (3 - 2 * w) * y / t.sigma
+    slopes = w * (1 - w) ** 2 * width * d - w**2 * (1 - w) * width * e
+    return node.sigma * (cubic + slopes)
 
 
 def _dtype(model: "Model") -> torch.dtype:

@@ -92,21 +92,23 @@ class Sampler:
         cond: Any = None,
         batch: int = 64,
         callback: Callback | None = None,
+        first: int = 0,
     ) -> Tensor:
         """Samples (n, *shape) in the model's range.
 
         Give n and a seed, or noise: x_T (n, *shape), that is σ_T times standard normal. cond: one row a sample.
         Results are bitwise equal for equal batch, and within 1e-5 otherwise.  callback(state) after every evaluation.
-        A stochastic sampler draws the noise of its states from the seed, with noise= too.
+        A stochastic sampler draws the noise of its states from the seed, with noise= too.  first: the number of the
+        first sample, to make many in several calls: noise and the model's own conditions go by it.
         """
         if batch < 1:
             raise ValueError(f"batch must be at least 1; got {batch}")
-        x_T, cond = self._begin(n, seed, noise, cond)
+        x_T, cond = self._begin(n, seed, noise, cond, first)
         parts = []
         for i in range(0, len(x_T), batch):
             part = slice(i, i + batch)
             denoise = self.model.denoiser(self.plan.kind, rows(cond, part))
-            draw = self._draws(range(len(x_T))[part], seed)
+            draw = self._draws(range(first, first + len(x_T))[part], seed)
             if callback is None:
                 parts.append(run(self.plan, denoise, x_T[part], draw))
                 continue
@@ -144,14 +146,16 @@ class Sampler:
         """Fresh noise for the states of these samples."""
         return lambda state: noises.noise(indices, self.model.shape, seed, "added", state)
 
-    def _begin(self, n: int | None, seed: int, noise: Tensor | None, cond: Any) -> tuple[Tensor, Any]:
+    def _begin(self, n: int | None, seed: int, noise: Tensor | None, cond: Any, first: int = 0) -> tuple[Tensor, Any]:
         if (n is None) == (noise is None):
             raise ValueError("give either the number of samples or noise=x_T")
         if n is not None and n < 1:
             raise ValueError(f"the number of samples must be at least 1; got {n}")
-        x_T = self.model.start(range(n or 0), seed) if noise is None else noise
+        if first < 0:
+            raise ValueError(f"the number of the first sample must be at least 0; got {first}")
+        x_T = self.model.start(range(first, first + (n or 0)), seed) if noise is None else noise
         x_T = self.model.placed(x_T)
-        return x_T, self.model.conditions(range(len(x_T)), cond)
+        return x_T, self.model.conditions(range(first, first + len(x_T)), cond)
 
 
 def sampler(
@@ -211,10 +215,20 @@ def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
     nfe may be left out if the file holds one. Raises ValueError, with what was calibrated and what was asked, if the
     file is damaged or belongs to another model, schedule, guidance or number of evaluations.
     """
-    entry = calibration.choose(calibration.read(path), calibration.describe(model), model.guidance, nfe)
-    made = dict(entry["provenance"])
+    return from_content(calibration.read(path), model, nfe)
+
+
+def from_content(content: calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
+    """The sampler of what `content` gave, for this model; as `load` without the file."""
+    entry = calibration.choose(content, calibration.describe(model), model.guidance, nfe)
+    return Sampler(model, calibration.plan_from_json(entry["plan"]), provenance_from_json(entry["provenance"]))
+
+
+def provenance_from_json(data: calibration.Json) -> Provenance:
+    """How a plan of a calibration file was made."""
+    made = dict(data)
     for key in ("errors", "ratios", "conditions"):
         made[key] = tuple(tuple(value) if isinstance(value, list) else value for value in made.get(key, ()))
     if isinstance(made["grid"], list):
         made["grid"] = tuple(made["grid"])
-    return Sampler(model, calibration.plan_from_json(entry["plan"]), Provenance(**made))
+    return Provenance(**made)

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, sample
+from dode.cli import auto, compare, convert, demo, distill, evaluate, export, import_, inspect, methods, plot, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -15,10 +15,12 @@ app = typer.Typer(
 )
 for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
     app.command()(command)
+app.command()(evaluate.evaluate)
 app.command()(methods.methods)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name
 app.add_typer(convert.convert, name="convert")
+app.add_typer(plot.plot, name="plot")
 
 
 def main() -> None:

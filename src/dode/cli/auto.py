@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli import common, tables
 
 if TYPE_CHECKING:
     from dode.model import Model
@@ -26,7 +26,7 @@ def auto(
         bool, typer.Option(help="The network may be told other times than its states'; other tools cannot follow that.")
     ] = True,
     whole: Annotated[bool, typer.Option("--whole", help="Whole times only, the weights found again for them.")] = False,
-    report: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
     plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
@@ -41,8 +41,8 @@ def auto(
     common.writable(output)
     if plot is not None:
         common.writable(plot, ".png")
-    if report == 1 or report < 0:
-        raise ValueError(f"--report must be 0 or at least 2; got {report}")
+    if paired == 1 or paired < 0:
+        raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
     from dataclasses import replace
 
     from dode import samplers
@@ -65,8 +65,8 @@ def auto(
                 made[one.nfe] = one
                 samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
     print(f"written: {output}")
-    if report:
-        _show({count: made[count] for count in numbers}, opened, report, seed, batch, plot)
+    if paired:
+        _show({count: made[count] for count in numbers}, opened, paired, seed, batch, plot)
 
 
 def _known(path: Path, model: "Model") -> "list[Sampler]":
@@ -100,14 +100,14 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
         raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
 
 
-def _show(made: "dict[int, Sampler]", model: "Model", report: int, seed: int, batch: int, plot: Path | None) -> None:
+def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, batch: int, plot: Path | None) -> None:
     """The table and the plot: beside each sampler DDIM, and the solver that the search began with."""
     from dode import plots
     from dode import samplers as plain
-    from dode.evaluate import reporting
-    from dode.evaluate.comparison import Settings
+    from dode.metrics import reporting
+    from dode.metrics.comparison import Settings
 
-    settings = Settings(report, seed=seed, batch=batch)
+    settings = Settings(paired, seed=seed, batch=batch)
     rows = []
     with common.progress("exact solution") as advance:
         exact = reporting.exact(model, settings, advance)
@@ -116,7 +116,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", report: int, seed: int, ba
             rivals = [plain.sampler(model, name, nfe=count) for name in ("ddim", "dpm-solver++2m", "unipc-2")]
             rows += reporting.measured([*rivals, one], exact, settings, advance)
             rows[-1].solver = "auto" if one.name == "auto" else f"auto: {one.name}"
-    common.print_rows(rows, 0, report, f"{model.name}: auto beside solvers as they come, seed {seed}")
+    tables.print_rows(rows, f"{model.name}: auto beside solvers as they come, seed {seed}")
     if plot is not None:
         for row in rows:
             row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose

@@ -11,7 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from dode.distilled import Progress
-    from dode.evaluate.comparison import Row
     from dode.model import Model
 
 ModelName = Annotated[
@@ -44,13 +43,26 @@ Grid = Annotated[
 
 def counts(text: str) -> list[int]:
     """'5,10,20' → [5, 10, 20]."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ValueError(f"--nfe takes whole numbers like 5,10,20; got {text!r}") from error
+    numbers = whole(text, "--nfe")
     if any(n < 1 for n in numbers):
         raise ValueError(f"--nfe must be at least 1; got {text}")
-    return sorted(set(numbers))
+    return sorted(numbers)
+
+
+def whole(text: str, option: str) -> list[int]:
+    """'0,1,2' → [0, 1, 2], each once."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise ValueError(f"{option} takes whole numbers like 5,10,20; got {text!r}") from error
+
+
+def scales(text: str) -> list[float]:
+    """'1,3' → [1.0, 3.0], each once."""
+    try:
+        return list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError as error:
+        raise ValueError(f"--guidance takes numbers like 1,3; got {text!r}") from error
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -116,14 +128,14 @@ def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None
     return [label] * count
 
 
-def writable(path: Path, suffix: str = "") -> None:
-    """ValueError unless a file of this kind can be put there; asked before long work, not after."""
+def writable(path: Path, *suffixes: str) -> None:
+    """ValueError unless a file of these kinds can be put there; asked before long work, not after."""
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"cannot write {path}: it is a folder, or its folder is read-only")
-    if suffix and path.suffix.lower() != suffix:
-        raise ValueError(f"cannot write {path}: the picture is a PNG, so its name must end with {suffix}")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
 
 
 @contextmanager
@@ -141,46 +153,3 @@ def progress(what: str) -> Iterator["Progress"]:
 def shares(tell: "Progress") -> Callable[[str, float], None]:
     """A bar for work that tells what it does and the share that is done."""
     return lambda what, share: tell(round(1000 * share), 1000)
-
-
-def plain_name(name: str) -> str:
-    """The solver that a distilled one is compared with: d-ddim:formulation=sep → ddim."""
-    from dode.solvers.names import FITTED
-
-    name, *options = name.removeprefix("d-").split(":")
-    return ":".join([name, *(option for option in options if option.partition("=")[0] not in FITTED)])
-
-
-def print_rows(rows: Sequence["Row"], fd: int, report: int, title: str) -> None:
-    """The table of a comparison; base rows first in each number of evaluations."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from dode.evaluate.comparison import fd_change, ratio
-
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    for name in ("solver", "NFE", "RMS ±", "median", "RMS / base ±"):
-        table.add_column(name, justify="left" if name == "solver" else "right")
-    if fd:
-        table.add_column(f"FD ± (n={fd})", justify="right")
-        table.add_column("FD − base ±", justify="right")
-    table.add_column("seconds", justify="right")
-    bases = {(row.solver, row.nfe): row for row in rows}
-    for row in rows:
-        base = bases.get((plain_name(row.solver), row.nfe))
-        cells = [row.solver, str(row.nfe), f"{row.rms:.4f} ± {row.rms_error:.4f}", f"{row.median:.4f}"]
-        compared = base is not None and base is not row
-        cells.append("{:.3f} ± {:.3f}".format(*ratio(row, base)) if compared and base is not None else "")
-        if fd:
-            cells.append(f"{row.fd:.2f} ± {row.fd_error:.2f}")
-            change = fd_change(row, base) if compared and base is not None else None
-            cells.append("{:+.2f} ± {:.2f}".format(*change) if change else "")
-        table.add_row(*cells, f"{row.seconds:.1f}")
-    wide = Console(width=max(Console().width, 110))
-    wide.print(table)
-    wide.print(f"RMS and median: distance to the exact solution from the same noise, {report} samples of report noise.")
-    if any("eta=" in row.solver or "churn=" in row.solver for row in rows):
-        wide.print("Stochastic solvers leave the exact solution on purpose: judge them by their FD, not by a distance.")
-    if fd:
-        wide.print("FD: Fréchet distance in the bundled classifier's features; ± from ten disjoint splits.")

@@ -1,47 +1,88 @@
 """dode compare."""
 
-from typing import Annotated
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli import common, measuring, tables
+
+if TYPE_CHECKING:
+    from dode.metrics.comparison import Row
+    from dode.samplers import Sampler
 
 
 def compare(
     model: common.ModelName,
     nfe: Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")] = "5,10,20",
     solvers: Annotated[
-        str, typer.Option(help="Solvers with options: ddim,d-ddim,d-ddim:formulation=sep.")
+        str,
+        typer.Option(help="Solvers with options, and calibration files: ddim,d-ddim,d-ddim:formulation=sep,auto.json."),
     ] = "ddim,d-ddim",
-    report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
-    fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance; 0 for none.")] = 0,
+    metrics: measuring.Metrics = None,
+    paired: measuring.Paired = 32,
+    fd: measuring.Samples = 0,
+    extractor: measuring.Extractor = "bundled",
+    statistics: measuring.Reference = None,
+    classifier: measuring.Classify = None,
+    output: measuring.Output = None,
+    csv: measuring.Csv = None,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
-    guidance: common.Guidance = 1.0,
+    guidance: measuring.Scales = "1",
     prompt: common.Prompt = None,
     negative_prompt: common.Negative = "",
     grid: common.Grid = None,
-    seed: common.Seed = 0,
+    seed: measuring.Seeds = "0",
     batch: common.Batch = 100,
     device: common.Device = "cpu",
     dtype: common.Dtype = "float32",
+    report: Annotated[Path | None, typer.Option(help="Page of figures and pictures to write, HTML.")] = None,
 ) -> None:
     """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
-    numbers = common.counts(nfe)
-    names = [name.strip() for name in solvers.split(",")]
-    from dode.evaluate import reporting
-    from dode.evaluate.comparison import Settings
-    from dode.solvers.names import read
+    numbers, seeds, scales = common.counts(nfe), common.whole(seed, "--seed"), common.scales(guidance)
+    names = tuple(dict.fromkeys(name.strip() for name in solvers.split(",")))
+    measuring.check(output, csv, names)
+    if report is not None:
+        common.writable(report, ".html")
+        if not paired or len(scales) > 1:
+            raise ValueError(
+                "a report shows distances at one guidance scale: give --paired at least 2 and one --guidance"
+            )
+    from dode.metrics.study import Study
 
-    for name in names:
-        read(name)
-    settings = Settings(report, fd, seed, batch)
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
-    with common.progress("teachers and fits") as advance:
-        made = reporting.samplers(opened, names, numbers, grid, seed, advance)
-    with common.progress("exact solution") as advance:
-        exact = reporting.exact(opened, settings, advance)
-    with common.progress("samples to compare") as advance:
-        rows = reporting.measured(made, exact, settings, advance)
-    rows.sort(key=lambda row: row.nfe)
-    common.print_rows(rows, fd, report, f"{opened.name}, guidance {guidance:g}, seed {seed}")
+    study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
+    settings = measuring.settings(metrics, paired, fd, batch)
+    opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    judge = measuring.judge(settings, extractor, statistics, classifier, device)
+    more = {
+        "extractor": extractor,
+        "classifier": classifier,
+        "grid": grid,
+        "prompts": prompt,
+        "negative": negative_prompt,
+    }
+    said = measuring.described(opened, settings, judge, more)
+    found = measuring.run(opened, study, settings, judge, said, output, csv)
+    rows = sorted((row for row, _ in found), key=lambda row: (row.guidance, row.nfe))
+    tables.print_rows(
+        rows, f"{opened.name}, guidance {guidance}, seed {seed}", tables.features_of(extractor, statistics)
+    )
+    if report is not None:
+        _report(report, found)
+
+
+def _report(path: Path, found: "list[tuple[Row, Sampler]]") -> None:
+    """The page; of several seeds it shows the runs of the first."""
+    from dode.report import write
+
+    first: dict[tuple[str, int], Sampler] = {}
+    for row, sampler in found:
+        first.setdefault((row.solver, row.nfe), sampler)
+    rows = tables.together([row for row, _ in found])
+    command = shlex.join(["dode", *sys.argv[1:]])
+    with common.progress("paths for the report") as advance:
+        write(path, rows, [first[row.solver, row.nfe] for row in rows], command=command, progress=advance)
+    print(f"written: {path}")

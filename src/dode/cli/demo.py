@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli import common, tables
 
 
 def demo(
@@ -14,7 +14,7 @@ def demo(
     ),
     model: Annotated[str, typer.Option(help="fashion, fashion-edm or fashion-mixture.")] = "fashion",
     nfe: Annotated[str, typer.Option(help="Network evaluations.")] = "5,10,20",
-    report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
     fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance.")] = 500,
     samples: Annotated[int, typer.Option(help="Samples to fit on.")] = 100,
     guidance: common.Guidance = 1.0,
@@ -24,10 +24,10 @@ def demo(
     numbers = common.counts(nfe)
     import dode
     from dode import plots
-    from dode.evaluate import reporting
-    from dode.evaluate.comparison import Settings
+    from dode.metrics import reporting
+    from dode.metrics.comparison import Settings
 
-    settings = Settings(report, fd, seed)
+    settings = Settings(paired, fd, seed)
     if output.exists() and not output.is_dir():
         raise ValueError(f"cannot use {output} as the folder: it is a file")
     opened = common.open_model(model, guidance)
@@ -39,8 +39,8 @@ def demo(
         exact = reporting.exact(opened, settings, advance)
     with common.progress("3/3 samples to compare") as advance:
         rows = reporting.measured(chosen, exact, settings, advance)
-    common.print_rows(rows, fd, report, f"{opened.name}: DDIM beside D-DDIM, guidance {guidance:g}, seed {seed}")
-    shown = min(10, report)
+    tables.print_rows(rows, f"{opened.name}: DDIM beside D-DDIM, guidance {guidance:g}, seed {seed}")
+    shown = min(10, paired)
     named = [("exact", exact[:shown])]
     named += [(f"{row.solver.upper()}, NFE {row.nfe}", row.images[:shown]) for row in rows if row.images is not None]
     plots.comparison(named, output / "comparison.png", f"{opened.name}: the same noise in a column")

@@ -33,7 +33,7 @@ def distill(
     churn: Annotated[float | None, typer.Option(help="Refused above 0, as eta.")] = None,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
-    report: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
@@ -48,11 +48,11 @@ def distill(
     """Distil a solver: one teacher run, one least-squares fit, one calibration file."""
     numbers = common.counts(nfe)
     common.writable(output)
-    if report < 0 or report == 1:
-        raise ValueError(f"--report must be 0 or at least 2; got {report}")
+    if paired < 0 or paired == 1:
+        raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
     import dode
     from dode.course import RHO
-    from dode.evaluate import reporting
+    from dode.metrics import reporting
     from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
@@ -78,9 +78,9 @@ def distill(
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
-    if report:
-        with common.progress(f"figures on {report} samples") as advance:
-            made = reporting.with_figures(made, report, seed, batch, label, advance)
+    if paired:
+        with common.progress(f"figures on {paired} samples") as advance:
+            made = reporting.with_figures(made, paired, seed, batch, label, advance)
     dode.save(output, *made.values())
     for count, one in made.items():
         figures = one.provenance.report

@@ -5,6 +5,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+SHAPE = (1, 32, 32)
+
 
 class Classifier(nn.Module):
     """uint8 or [0, 255] images (N, 1, 32, 32) → logits (N, 10); `features` gives the 64 numbers before them."""
@@ -20,7 +22,9 @@ class Classifier(nn.Module):
         self.head = nn.Linear(64, 10)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 64), not negative."""
+        """(N, 64), not negative; ValueError for images of another shape."""
+        if tuple(images.shape[1:]) != SHAPE:
+            raise ValueError(f"the bundled classifier sees images {SHAPE}; got {tuple(images.shape[1:])}")
         h = images.to(self.head.weight.dtype) / 127.5 - 1
         for conv, norm, mix in zip(self.convs, self.norms, self.mixes, strict=True):
             h = relu(norm(conv(h)))

@@ -34,3 +34,9 @@ def read(text: str, **options: Any) -> Name:
     distilled = name.startswith("d-")
     fitted = {key: found.pop(key) for key in FITTED if key in found} if distilled else {}
     return Name(text, method(name.removeprefix("d-"), **found), distilled, fitted)
+
+
+def plain_name(name: str) -> str:
+    """The solver that a distilled one is compared with: d-ddim:formulation=sep, d-ddim@FILE → ddim."""
+    name, *options = name.partition("@")[0].removeprefix("d-").split(":")
+    return ":".join([name, *(option for option in options if option.partition("=")[0] not in FITTED)])

@@ -5,13 +5,13 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib.resources import as_file, files
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dode.analytic import Mixture
-from dode.evaluate.frechet import Moments
+from dode.metrics.features import Moments
+from dode.metrics.statistics import Statistics, read
 from dode.model import Model, from_callable
 from dode.nets.classifier import Classifier
 from dode.nets.loading import classes_in_turn
@@ -115,5 +115,10 @@ def classifier() -> Classifier:
 
 def statistics() -> Moments:
     """Moments of the classifier's features on the 60,000 training images."""
-    with as_file(files("dode.weights") / "classifier-fashion.npz") as path, np.load(path) as saved:
-        return Moments(saved["mu"], saved["sigma"])
+    return reference().moments
+
+
+def reference() -> Statistics:
+    """The same, with the features of 5,000 of these images, for KID, precision and recall."""
+    with as_file(files("dode.weights") / "classifier-fashion.npz") as path:
+        return read(path)

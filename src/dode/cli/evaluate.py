@@ -1,0 +1,63 @@
+"""dode evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dode.cli import common, measuring, tables
+
+
+def evaluate(
+    model: common.ModelName,
+    calibration: Annotated[Path | None, typer.Option(help="Calibration file of dode distill or dode auto.")] = None,
+    solver: Annotated[str | None, typer.Option(help="A solver instead, plain or distilled now: ddim, d-ddim.")] = None,
+    nfe: Annotated[str | None, typer.Option(help="Network evaluations; without it all that the file holds.")] = None,
+    metrics: measuring.Metrics = None,
+    paired: measuring.Paired = 64,
+    fd: measuring.Samples = 0,
+    extractor: measuring.Extractor = "bundled",
+    statistics: measuring.Reference = None,
+    classifier: measuring.Classify = None,
+    output: measuring.Output = None,
+    csv: measuring.Csv = None,
+    threshold: common.Threshold = None,
+    quantile: common.Quantile = None,
+    guidance: measuring.Scales = "1",
+    prompt: common.Prompt = None,
+    negative_prompt: common.Negative = "",
+    grid: common.Grid = None,
+    seed: measuring.Seeds = "0",
+    batch: common.Batch = 100,
+    device: common.Device = "cpu",
+    dtype: common.Dtype = "float32",
+) -> None:
+    """Measure one sampler: distance to the exact solution, and figures of features."""
+    if (calibration is None) == (solver is None):
+        raise ValueError("give either --calibration FILE or --solver NAME")
+    if calibration is not None and calibration.suffix != ".json":
+        raise ValueError(f"a calibration file's name ends with .json; got {calibration}")
+    if calibration is not None and grid is not None:
+        raise ValueError("a calibration brings its own grid; give no --grid with it")
+    if solver is not None and nfe is None:
+        raise ValueError("--solver needs --nfe, the number of network evaluations")
+    name = str(calibration) if solver is None else solver
+    numbers, seeds = None if nfe is None else tuple(common.counts(nfe)), common.whole(seed, "--seed")
+    scales = common.scales(guidance)
+    measuring.check(output, csv, [name])
+    from dode.metrics.study import Study
+
+    study = Study((name,), numbers, tuple(scales), tuple(seeds), grid)
+    settings = measuring.settings(metrics, paired, fd, batch)
+    opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    judge = measuring.judge(settings, extractor, statistics, classifier, device)
+    more = {
+        "extractor": extractor,
+        "classifier": classifier,
+        "grid": grid,
+        "prompts": prompt,
+        "negative": negative_prompt,
+    }
+    said = measuring.described(opened, settings, judge, more)
+    rows = [row for row, _ in measuring.run(opened, study, settings, judge, said, output, csv)]
+    tables.print_figures(rows, tables.features_of(extractor, statistics))

@@ -1,0 +1,122 @@
+"""What `dode compare` and `dode evaluate` share: options of measuring, and the run that can be stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dode.cli import common
+
+if TYPE_CHECKING:
+    from dode.metrics.comparison import Row, Settings
+    from dode.metrics.figures import Judge
+    from dode.metrics.study import Study
+    from dode.model import Model
+    from dode.samplers import Sampler
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        help="rms, path, fd, kid, pr (precision and recall), agreement (of classes); rms if left out, and fd with --fd."
+    ),
+]
+Paired = Annotated[int, typer.Option(help="Samples of report noise for the distances.")]
+Samples = Annotated[int, typer.Option("--fd", help="Samples for fd, kid, pr and agreement; 0 for none.")]
+Extractor = Annotated[
+    str,
+    typer.Option(
+        help="Features: bundled; MODULE:NAME or FILE.py:NAME, a function or module of yours; "
+        "torch-fidelity:NETWORK[:LAYER[:WEIGHTS]]."
+    ),
+]
+Reference = Annotated[
+    Path | None, typer.Option("--statistics", help="Reference of these features, .npz; the bundled one's if left out.")
+]
+Classify = Annotated[
+    str | None,
+    typer.Option(
+        "--classifier", help="For agreement: bundled, as with bundled features; MODULE:NAME or FILE.py:NAME, to logits."
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Results, JSON, written after every row; goes on with what is there."),
+]
+Csv = Annotated[Path | None, typer.Option("--csv", help="The rows as a table for other programs.")]
+Seeds = Annotated[str, typer.Option("--seed", help="Seed of fits and of report noise; several, 0,1,2, give means.")]
+Scales = Annotated[str, typer.Option("--guidance", help="Classifier-free guidance scales, 1,3; 1 is none.")]
+
+
+def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None:
+    """ValueError for files that cannot be written and solvers that do not exist; asked before long work, not after."""
+    from dode.metrics.study import is_file
+    from dode.solvers.names import read
+
+    for path in (output, table):
+        if path is not None:
+            common.writable(path)
+    for name in names:
+        if name != "auto" and not is_file(name):
+            read(name)
+
+
+def settings(metrics: str | None, paired: int, fd: int, batch: int) -> "Settings":
+    """What is measured, from the options."""
+    from dode.metrics.evaluation import settings_of
+    from dode.metrics.figures import OF_FEATURES
+
+    wanted = ["rms", "fd"] if fd else ["rms"]
+    if metrics is not None:
+        wanted = [name.strip() for name in metrics.split(",")]
+    if not fd and (lacking := [name for name in wanted if name in OF_FEATURES]):
+        raise ValueError(f"{', '.join(lacking)} needs samples: give --fd, 5000 say")
+    return settings_of(wanted, paired, fd, 0, batch, 4e-4)
+
+
+def judge(
+    settings: "Settings", extractor: str, statistics: Path | None, classify: str | None, device: str
+) -> "Judge | None":
+    """The judge of figures of features; None where none are asked for."""
+    from dode.metrics.evaluation import judge_of
+    from dode.metrics.extractors import named
+    from dode.weights import classifier
+
+    if not settings.fd:
+        return None
+    if classify == "bundled":
+        return judge_of(extractor, statistics, classifier(), device)
+    return judge_of(extractor, statistics, None if classify is None else named(classify, device), device)
+
+
+def described(model: "Model", settings: "Settings", judge: "Judge | None", more: dict[str, Any]) -> dict[str, Any]:
+    """What all rows of one file of results have in common."""
+    from dode import calibration
+    from dode.samplers import dtype_name
+
+    said = {key: value for key, value in calibration.describe(model).items() if key != "noise"}
+    said |= {"dtype": dtype_name(model), "metrics": sorted(settings.metrics), "paired": settings.paired}
+    said |= {"fd": settings.fd, "rtol": settings.rtol, "reference": None if judge is None else judge.mark}
+    return said | more
+
+
+def run(
+    model: "Model",
+    study: "Study",
+    settings: "Settings",
+    judge: "Judge | None",
+    said: dict[str, Any],
+    output: Path | None,
+    table: Path | None,
+) -> "list[tuple[Row, Sampler]]":
+    """The rows of the study with their samplers, through the file of results if there is one; the CSV at the end."""
+    from dode.metrics import results
+    from dode.metrics.study import run as study_rows
+
+    found = study_rows(model, study, settings, judge, results.opened(output, said), common.progress)
+    if table is not None:
+        results.write_csv(table, [row for row, _ in found])
+    for path in (output, table):
+        if path is not None:
+            print(f"written: {path}")
+    return found

@@ -1,0 +1,153 @@
+"""Tables of measured rows, as the commands print them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dode.metrics.comparison import Row
+
+Column = tuple[str, Callable[["Row", "Row | None"], str]]  # head, cell of a row and of its plain solver's
+
+
+def print_rows(rows: Sequence["Row"], title: str, reference: str = "the bundled classifier's features") -> None:
+    """The table of a comparison, beside each distilled solver its plain one; several seeds as one row."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dode.solvers.names import plain_name
+
+    rows = together(rows)
+    columns = [*_named(rows), *_distances(rows), *_figures(rows), ("seconds", lambda row, _: f"{row.seconds:.1f}")]
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for head, _ in columns:
+        table.add_column(head, justify="left" if head == "solver" else "right", no_wrap=True)
+    plain = {(row.solver, row.nfe, row.guidance): row for row in rows}
+    for row in rows:
+        base = plain.get((plain_name(row.solver), row.nfe, row.guidance))
+        table.add_row(*(cell(row, None if base is row else base) for _, cell in columns))
+    Console(width=max(Console().width, 60 + 16 * len(columns))).print(table)
+    for line in _notes(rows, reference):
+        print(line)
+    if any(row.samples for row in rows):
+        print("Differences to the plain solver are paired; * is worse by more than two standard errors.")
+
+
+def together(rows: Sequence["Row"]) -> list["Row"]:
+    """The rows of several seeds as means, in the order in which they first come."""
+    from dode.metrics.seeds import pooled
+
+    groups: dict[tuple[str, int, float | None], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.solver, row.nfe, row.guidance), []).append(row)
+    return [pooled(group) for group in groups.values()]
+
+
+def _named(rows: Sequence["Row"]) -> list[Column]:
+    found: list[Column] = [("solver", lambda row, _: row.solver), ("NFE", lambda row, _: str(row.nfe))]
+    if len({row.guidance for row in rows}) > 1:
+        found.append(("guidance", lambda row, _: "" if row.guidance is None else f"{row.guidance:g}"))
+    return found
+
+
+def _distances(rows: Sequence["Row"]) -> list[Column]:
+    from dode.metrics.comparison import ratio
+
+    if all(math.isnan(row.rms) for row in rows):
+        return []
+    return [
+        ("RMS ±", lambda row, _: f"{row.rms:.4f} ± {row.rms_error:.4f}"),
+        ("median", lambda row, _: f"{row.median:.4f}"),
+        ("RMS / base ±", lambda row, base: "" if base is None else "{:.3f} ± {:.3f}".format(*ratio(row, base))),
+    ]
+
+
+SHOWN = {  # figure: head, format
+    "fd": ("FD", ".2f"),
+    "kid": ("KID", ".4g"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "agreement": ("agreement", ".3f"),
+}
+
+
+def _figures(rows: Sequence["Row"]) -> list[Column]:
+    """Each figure that was measured, and its difference to the plain solver's."""
+    found: list[Column] = []
+    for name, (head, form) in SHOWN.items():
+        if all(getattr(row, name) is None for row in rows):
+            continue
+        found.append((f"{head} ±", _cell(name, form)))
+        found.append(("− base ±", _change(name, form)))
+    return found
+
+
+def _cell(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
+    def cell(row: "Row", base: "Row | None") -> str:
+        value, error = getattr(row, name), getattr(row, f"{name}_error")
+        return "" if value is None else f"{value:{form}} ± {error:{form}}"
+
+    return cell
+
+
+def _change(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
+    """The difference, with * where it is worse by more than two standard errors."""
+    from dode.metrics.comparison import change, not_worse
+
+    def cell(row: "Row", base: "Row | None") -> str:
+        found = None if base is None else change(row, base, name)
+        if found is None or base is None:
+            return ""
+        mark = "" if not_worse(row, base, name) else " *"
+        return f"{found[0]:+{form}} ± {found[1]:{form}}{mark}"
+
+    return cell
+
+
+def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
+    """What the columns are, and of how many samples."""
+    found = []
+    seeds = max(len(row.seeds) for row in rows)
+    each = f", each of {seeds} seeds; ± over the seeds" if seeds > 1 else ""
+    paired = max(0 if row.each is None else len(row.each) // len(row.seeds) for row in rows)
+    if paired:
+        found.append(
+            f"RMS and median: distance to the exact solution from the same noise, {paired} report samples{each}."
+        )
+    if any("eta=" in row.solver or "churn=" in row.solver for row in rows):
+        found.append(
+            "Stochastic solvers leave the exact solution on purpose: judge them by their FD, not by a distance."
+        )
+    samples = max(row.samples for row in rows)
+    if samples:
+        names = [head for name, (head, _) in SHOWN.items() if any(getattr(row, name) is not None for row in rows)]
+        errors = each or "; ± from ten disjoint splits"
+        marks = ", ".join(sorted({row.reference for row in rows if row.reference}))
+        found.append(f"{', '.join(names)}: {samples} samples{errors}; in {reference} (reference {marks}).")
+    return found
+
+
+def features_of(extractor: str, statistics: "Path | None") -> str:
+    """What the figures of features are in, for the notes under a table."""
+    said = "the bundled classifier's features" if extractor == "bundled" else f"features of {extractor}"
+    return said if statistics is None else f"{said} against {statistics}"
+
+
+def print_figures(rows: Sequence["Row"], reference: str) -> None:
+    """Each row's figures, one a line; several seeds as one row."""
+    rows = together(rows)
+    for row in rows:
+        scale = "" if row.guidance is None else f", guidance {row.guidance:g}"
+        print(f"{row.solver}, NFE {row.nfe}{scale}, seed {', '.join(map(str, row.seeds))}: {row.seconds:.1f} s")
+        if not math.isnan(row.rms):
+            print(f"  {'RMS':<10} {row.rms:.4f} ± {row.rms_error:.4f}, median {row.median:.4f}")
+        for name, (head, form) in SHOWN.items():
+            if getattr(row, name) is not None:
+                print(f"  {head:<10} {_cell(name, form)(row, None)}")
+        for stop in row.nodes:
+            print(f"  at t = {stop.t:<9.6g} RMS {stop.rms:.4f}, median {stop.median:.4f}")
+    for line in _notes(rows, reference):
+        print(line)

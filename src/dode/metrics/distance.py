@@ -1,0 +1,56 @@
+"""The paired distance: samples against the exact solution from the same noise, at the end and along the way."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from dode.schedule import Node
+
+
+class Distance(NamedTuple):
+    """Of n samples; in the units of the data."""
+
+    rms: float  # root of the mean square over samples and pixels
+    median: float  # over samples, of each sample's own RMS
+    each: np.ndarray  # (n,), each sample's own RMS
+
+
+def distance(samples: Tensor, reference: Tensor) -> Distance:
+    """RMS and median of samples (n, …) to the reference (n, …) from the same noise."""
+    if samples.shape != reference.shape:
+        raise ValueError(f"samples {tuple(samples.shape)} and reference {tuple(reference.shape)} differ in shape")
+    each = (samples.double() - reference.double()).flatten(1).square().mean(1).sqrt().cpu().numpy()
+    return Distance(float(np.sqrt(np.mean(each**2))), float(np.median(each)), each)
+
+
+class Stop(NamedTuple):
+    """The distance to the exact path at one state of a run."""
+
+    t: float
+    rms: float
+    median: float
+
+
+class Way:
+    """The distance at every state of a run, gathered batch by batch."""
+
+    def __init__(self, nodes: Sequence[Node], path: Mapping[Node, Tensor]) -> None:
+        """Nodes of the states; path: the exact states (n, *shape) at each of them."""
+        self.nodes, self.path = nodes, path
+        self.each: list[list[np.ndarray]] = [[] for _ in nodes]
+
+    def add(self, states: Sequence[Tensor], indices: range) -> None:
+        """Take in every state of the next samples, those of these numbers first."""
+        for found, node, state in zip(self.each, self.nodes, states, strict=True):
+            exact = self.path[node][indices.start : indices.stop]
+            found.append(distance(state[: len(indices)], exact).each)
+
+    def stops(self) -> tuple[Stop, ...]:
+        """Of all samples."""
+        whole = [np.concatenate(one) for one in self.each]
+        return tuple(
+            Stop(node.t, float(np.sqrt(np.mean(one**2))), float(np.median(one)))
+            for node, one in zip(self.nodes, whole, strict=True)
+        )

@@ -1,0 +1,113 @@
+"""From samplers to measured rows; what `dode.evaluate`, the commands and the benchmarks share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dode import reference
+from dode import samplers as plain
+from dode.metrics.comparison import Row, Settings, calls, measure
+from dode.metrics.extractors import named
+from dode.metrics.features import Features
+from dode.metrics.figures import Judge
+from dode.metrics.statistics import Statistics
+from dode.model import Model
+from dode.samplers import Sampler
+from dode.schedule import Node
+from dode.weights import classifier
+from dode.weights import reference as bundled_statistics
+
+Progress = Callable[[int, int], None]
+
+
+def bundled_judge() -> Judge:
+    """The bundled classifier, against the training images."""
+    return judge(named("bundled"), bundled_statistics(), classifier())
+
+
+def judge(features: Features, statistics: Statistics, classify: Features | None = None) -> Judge:
+    """An extractor with the statistics to compare with, and a classifier for class agreement."""
+    return Judge(features, statistics.moments, statistics.features, classify, statistics.mark)
+
+
+@torch.no_grad()
+def exact(model: Model, settings: Settings, progress: Progress) -> Tensor:
+    """The exact solutions of the report noise (settings.paired, *shape), as exact as half precision allows."""
+    x_T = model.start(range(settings.paired), settings.seed, settings.stream)
+    return model.exact(x_T, reference.tolerance(model, settings.rtol), batch=settings.batch, progress=progress)
+
+
+@torch.no_grad()
+def exact_path(
+    model: Model, samplers: Sequence[Sampler], settings: Settings, progress: Progress
+) -> tuple[Tensor, dict[Node, Tensor]]:
+    """The same, and the exact states at the nodes of every deterministic sampler: each (settings.paired, *shape)."""
+    nodes = list(dict.fromkeys(node for one in samplers if not any(one.plan.added) for node in one.plan.nodes))
+    x_T = model.start(range(settings.paired), settings.seed, settings.stream)
+    cond = model.conditions(range(settings.paired))
+    *states, end = reference.along(
+        model, x_T, cond, reference.tolerance(model, settings.rtol), settings.batch, nodes, progress
+    )
+    return end if model.flow is None else model.flow(x_T, cond), dict(zip(nodes, states, strict=True))
+
+
+def solutions(
+    samplers: Sequence[Sampler], settings: Settings, progress: Progress
+) -> tuple[Tensor | None, dict[Node, Tensor] | None]:
+    """The exact end, and the exact states at the samplers' nodes where they are asked for; None where they are not."""
+    if not settings.paired:
+        return None, None
+    if settings.wants("path"):
+        return exact_path(samplers[0].model, samplers, settings, progress)
+    return exact(samplers[0].model, settings, progress), None
+
+
+def measured(
+    chosen: Sequence[Sampler],
+    solutions: Tensor | None,
+    settings: Settings,
+    progress: Progress,
+    judge: Judge | None = None,
+    path: Mapping[Node, Tensor] | None = None,
+) -> list[Row]:
+    """A row for each sampler, all on the same report noise."""
+    if judge is None and settings.fd:
+        judge = bundled_judge()
+    done, total = 0, calls(chosen, settings)
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return [measure(one, solutions, settings, judge, tick, path) for one in chosen]
+
+
+def with_figures(
+    made: dict[int, Sampler], report: int, seed: int, batch: int, label: int | None, progress: Progress
+) -> dict[int, Sampler]:
+    """The samplers with their distances on report noise, and the plain solver's beside, in their provenance."""
+    model = next(iter(made.values())).model
+    if label is not None:
+        model = replace(model, cond=lambda indices: [label] * len(indices))
+    settings = Settings(report, seed=seed, batch=batch)
+    chosen = []
+    for one in made.values():
+        base = plain.sampler(
+            model,
+            one.provenance.method,
+            nfe=one.nfe,
+            grid=one.provenance.grid,
+            end=one.provenance.end,
+            **one.provenance.options,
+        )
+        chosen += [replace(one, model=model), base]
+    rows = measured(chosen, exact(model, settings, progress), settings, progress)
+    figures = {}
+    for (count, one), mine, base_row in zip(made.items(), rows[::2], rows[1::2], strict=True):
+        said = {"n": report, "seed": seed, "rms": mine.rms, "rms error": mine.rms_error, "median": mine.median}
+        said |= {"plain rms": base_row.rms, "plain median": base_row.median}
+        figures[count] = replace(one, provenance=replace(one.provenance, report=said))
+    return figures
