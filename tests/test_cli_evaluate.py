@@ -71,6 +71,22 @@ def test_evaluate_with_features_of_ones_own(folder):
         assert "RMS" not in done.stdout
 
 
+def test_many_figures_fit_a_screen_and_differ_from_the_plain_solvers(folder):
+    words = ["--nfe", "3", "--solvers", "ddim,d-ddim", "--metrics", "rms,fd,kid,pr,agreement", "--paired", "4"]
+    done = dode(folder, "compare", "fashion-mixture", *words, "--fd", "40", "--csv", "m.csv")
+    assert done.returncode == 0, done.stderr
+    tables = done.stdout[: done.stdout.index("RMS and median: ")]
+    assert max(len(line.rstrip()) for line in tables.splitlines()) <= 100
+    assert re.findall(r"(RMS|FD|KID|precision|recall|agreement) ±", tables) == [
+        "RMS", "FD", "KID", "precision", "recall", "agreement",
+    ]  # fmt: skip
+    base, fitted = csv.DictReader((folder / "m.csv").read_text().splitlines())
+    shown = dict(re.findall(r"d-ddim +3 +([\d.]+) ± [\d.]+ +([+-][\d.]+) ± ", tables))
+    for name, digits in (("fd", 2), ("precision", 3), ("agreement", 3)):  # the first figure of each table
+        values = [float(row[name]) for row in (fitted, base)]
+        assert shown[f"{values[0]:.{digits}f}"] == f"{values[0] - values[1]:+.{digits}f}"
+
+
 def test_a_classifier_is_chosen_by_name(folder):
     (folder / "blind.py").write_text("import torch\ndef logits(images):\n    return torch.eye(10)[[3] * len(images)]\n")
     words = ["--metrics", "agreement", "--fd", "40", "--statistics", "own.npz", "--extractor", "own.py:features"]

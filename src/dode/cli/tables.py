@@ -13,27 +13,42 @@ Column = tuple[str, Callable[["Row", "Row | None"], str]]  # head, cell of a row
 
 
 def print_rows(rows: Sequence["Row"], title: str, reference: str = "the bundled classifier's features") -> None:
-    """The table of a comparison, beside each distilled solver its plain one; several seeds as one row."""
+    """The table of a comparison, beside each distilled solver its plain one; several seeds as one row.
+
+    Many figures are told in several tables, so that each fits a screen.
+    """
+    rows = together(rows)
+    first, figures = [*_named(rows), *_distances(rows)], _figures(rows)
+    seconds: Column = ("seconds", lambda row, _: f"{row.seconds:.1f}")
+    if len(figures) <= 2:
+        _print(rows, title, [*first, *figures, seconds])
+    else:
+        _print(rows, title, [*first, seconds])
+        for i in range(0, len(figures), 4):
+            _print(rows, "", [*_named(rows), *figures[i : i + 4]])
+    for line in _notes(rows, reference):
+        print(line)
+    if any(row.samples for row in rows):
+        print("Differences to the plain solver are paired; * is worse by more than two standard errors.")
+
+
+def _print(rows: Sequence["Row"], title: str, columns: Sequence[Column]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from dode.solvers.names import plain_name
 
-    rows = together(rows)
-    columns = [*_named(rows), *_distances(rows), *_figures(rows), ("seconds", lambda row, _: f"{row.seconds:.1f}")]
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    table = Table(title=title or None, box=box.SIMPLE, title_justify="left")
     for head, _ in columns:
-        table.add_column(head, justify="left" if head == "solver" else "right", no_wrap=True)
+        table.add_column(
+            head, justify="left" if head == "solver" else "right", no_wrap=head != "solver", overflow="fold"
+        )
     plain = {(row.solver, row.nfe, row.guidance): row for row in rows}
     for row in rows:
         base = plain.get((plain_name(row.solver), row.nfe, row.guidance))
         table.add_row(*(cell(row, None if base is row else base) for _, cell in columns))
-    Console(width=max(Console().width, 60 + 16 * len(columns))).print(table)
-    for line in _notes(rows, reference):
-        print(line)
-    if any(row.samples for row in rows):
-        print("Differences to the plain solver are paired; * is worse by more than two standard errors.")
+    Console(width=max(Console().width, 130)).print(table)
 
 
 def together(rows: Sequence["Row"]) -> list["Row"]:
