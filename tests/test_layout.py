@@ -34,6 +34,7 @@ LAYERS = [
     ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],
+    ["reproduce"],
     ["cli"],
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
@@ -80,6 +81,7 @@ def test_import_loads_no_more_than_numpy_and_torch():
         "auto",
         "sample",
         "compare",
+        "reproduce",
         "inspect",
         "methods",
         "export",

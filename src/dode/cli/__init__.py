@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, sample
+from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, reproduce, sample
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
     app.command()(command)
+app.command()(reproduce.reproduce)
 app.command()(methods.methods)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name
