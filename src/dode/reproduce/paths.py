@@ -141,6 +141,7 @@ def result_pixels(lab: Lab, entries: Entries) -> Result:
         each = [entries[str(seed)][label] for seed in lab.size.seeds]
         path = np.mean([e["mean"] for e in each], axis=0)
         plane.plot(path[:, 0], path[:, 1], "-" if i == 0 else "o-", ms=3, lw=1.3, label=label, color=drawing.COLOURS[i])
+        plane.plot(*path[0], "*", ms=9, color="#444444", label=None if i else "start")
         if i:
             gaps = np.sqrt(np.mean([np.square(e["gap"]) for e in each], axis=0))
             apart.plot(each[0]["shared"], gaps, "o-", ms=3, label=label, color=drawing.COLOURS[i])

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+FULLY_JUDGED, MOST_JUDGED = 10, 25
+
 
 @dataclass(frozen=True)
 class Size:
@@ -40,8 +42,10 @@ class Size:
         return asdict(self)
 
     def judged(self, nfe: int, fd: int) -> int:
-        """Samples of a Fréchet distance: as many evaluations in every column, but never under a quarter of `fd`."""
-        return max(20, fd // 4, min(fd, 10 * fd // nfe))
+        """Samples of a Fréchet distance: a quarter above 10 evaluations, none above 25, where all are alike by it."""
+        if nfe > MOST_JUDGED:
+            return 0
+        return fd if nfe <= FULLY_JUDGED else max(20, fd // 4)
 
 
 FULL = Size(
@@ -53,16 +57,16 @@ FULL = Size(
     pictures=(3, 5, 10, 25),
     fd=1000,
     curve_fd=250,
-    curve_most=25,
+    curve_most=10,
     report=64,
     report_many=16,
     rtol=3e-4,
     samples=100,
-    samples_scale=50,
+    samples_scale=25,
     samples_many=10,
     scales=(5, 10, 20, 30),
     batches=(5, 10, 50, 100),
-    search=1000,
+    search=500,
     fine=11,
     path=334,
     steps=1000,
@@ -75,7 +79,7 @@ FULL = Size(
 QUICK = Size(
     name="quick",
     seeds=(0,),
-    counts=(10,),
+    counts=(10, 25),
     curve=(2, 5, 10),
     few=(3, 5),
     pictures=(3, 5),
