@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dode.reproduce.lab import Lab
     from dode.reproduce.sizes import Size
 
-Name = Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or all.")]
+Name = Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}; several as table1,fig3; or all.")]
 
 
 def reproduce(

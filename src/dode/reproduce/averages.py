@@ -92,14 +92,14 @@ def listed(words: Sequence[str], none: str = "none") -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-HEADS = ["FD ±", "FD − plain ±", "RMS ±", "median", "RMS / plain ±"]
+HEADS = ["FD ±", "FD: n a seed", "FD − plain ±", "RMS ±", "median", "RMS / plain ±"]
 
 
 def cells(entries: Sequence[Entry], bases: Sequence[Entry]) -> list[str]:
     """What HEADS says of one solver; of the base itself without a comparison."""
     compared = entries is not bases
     judged = "fd" in entries[0]
-    found = [shown(mean(entries, "fd")) if judged else ""]
+    found = [shown(mean(entries, "fd")) if judged else "", str(entries[0]["fd n"]) if judged else ""]
     found.append(shown(change(entries, bases), sign=True) if judged and compared and "fd" in bases[0] else "")
     found += [shown(mean(entries, "rms"), 4), f"{middle(entries):.4f}"]
     found.append(shown(ratio(entries, bases), 3) if compared else "")

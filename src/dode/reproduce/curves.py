@@ -87,7 +87,12 @@ def result(lab: Lab, entries: Entries) -> Result:
             base = bases[name][nfe] if name in bases else found["ddim"][nfe]
             lines.append([name, str(nfe), *cells(row, base)])
     lines.sort(key=lambda line: (line[0].removeprefix("d-"), int(line[1]), line[0].startswith("d-")))
-    return Result(table(["solver", "NFE", *averages.HEADS], lines), _finding(found), _figure(found))
+    text = table(["solver", "NFE", *averages.HEADS], lines)
+    size = lab.size
+    if any(nfe > size.curve_most for mine in found.values() for nfe in mine):
+        text += f"\nAbove {size.curve_most} evaluations: |B| = {size.samples_many}, distances on {size.report_many} "
+        text += "samples a seed, no Fréchet distance.\n"
+    return Result(text, _finding(found), _figure(found))
 
 
 def _figure(found: Curves) -> drawing.Figure:

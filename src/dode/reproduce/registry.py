@@ -41,10 +41,13 @@ ITEMS = {item.name: item for item in MADE}
 
 
 def chosen(name: str) -> list[Item]:
-    """The item of this name, or all; ValueError with what is near."""
+    """The item of this name, several as "table1,fig3", or all; ValueError with what is near."""
     if name == "all":
         return list(MADE)
-    if name not in ITEMS:
-        near = get_close_matches(name, [*NAMES, "all"], cutoff=0.4) or [*NAMES, "all"]
-        raise ValueError(f"unknown item {name!r}; did you mean {' or '.join(near)}?")
-    return [ITEMS[name]]
+    found = []
+    for part in name.split(","):
+        if part not in ITEMS:
+            near = get_close_matches(part, [*NAMES, "all"], cutoff=0.4) or [*NAMES, "all"]
+            raise ValueError(f"unknown item {part!r}; did you mean {' or '.join(near)}?")
+        found.append(ITEMS[part])
+    return found

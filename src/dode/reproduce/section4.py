@@ -89,7 +89,7 @@ def result(lab: Lab, entries: Entries) -> Result:
         for name in [*plain_names(nfe), *distilled_names()]:
             bases = over_seeds(lab, entries, f"{base_of(name)} {nfe}")
             mine = bases if name in BASES else over_seeds(lab, entries, f"{name} {nfe}")
-            lines.append([name, str(nfe), *cells(mine, bases)[2:]])
+            lines.append([name, str(nfe), *cells(mine, bases)[3:]])
     text = table(["solver", "NFE", "RMS ±", "median", "RMS / plain ±"], lines)
     text += "\nHeavy-ball momentum β on select noise, RMS; 0 is DDIM.\n\n"
     balls = [[str(nfe), *(f"{entries[f'beta={b:g} {nfe} select']['rms']:.4f}" for b in BETAS)] for nfe in lab.size.few]

@@ -72,7 +72,7 @@ def _usual(lab: Lab) -> int:
 
 
 def _finding_a(lab: Lab, entries: Entries) -> str:
-    said = []
+    said = [f"Fitted on {lab.size.samples_scale} samples."]
     for nfe in lab.size.counts:
         found = {c: over_seeds(lab, entries, f"{c} {nfe}") for c in lab.size.scales}
         falls = all(mean(found[b], "rms").value <= mean(found[a], "rms").value for a, b in pairwise(found))
