@@ -121,7 +121,8 @@ def result_norm(lab: Lab, entries: Entries) -> Result:
     goal, lines, said = dict(zip(share, aim, strict=True)), [], []
     for i, label in enumerate(known):
         where, values = _norm(lab, entries, label)
-        drawing.line(axes, where, values, label, "-" if i == 0 else "--" if "," in label else "o-", i)
+        style, colour = "-" if i == 0 else "--" if "," in label else "o-", known.index(label.split(",")[0])
+        drawing.line(axes, where, values, label, style, colour)
         gaps = [abs(v.value - goal[s].value) for s, v in zip(where, values, strict=True) if s in goal]
         end = values[-1]
         lines.append([label, f"{values[0].value:.4f}", f"{end.value:.4f} ± {end.error:.4f}", f"{max(gaps):.4f}"])
