@@ -35,7 +35,7 @@ LAYERS = [
     ["recipes", "fashion_pipeline"],
     ["diffusers"],
     ["plots"],
-    ["report"],
+    ["report", "reproduce"],
     ["cli"],
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
@@ -83,6 +83,7 @@ def test_import_loads_no_more_than_numpy_and_torch():
         "sample",
         "compare",
         "evaluate",
+        "reproduce",
         "inspect",
         "methods",
         "export",

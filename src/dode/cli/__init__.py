@@ -5,7 +5,21 @@ import warnings
 
 import typer
 
-from dode.cli import auto, compare, convert, demo, distill, evaluate, export, import_, inspect, methods, plot, sample
+from dode.cli import (
+    auto,
+    compare,
+    convert,
+    demo,
+    distill,
+    evaluate,
+    export,
+    import_,
+    inspect,
+    methods,
+    plot,
+    reproduce,
+    sample,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -16,6 +30,7 @@ app = typer.Typer(
 for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
     app.command()(command)
 app.command()(evaluate.evaluate)
+app.command()(reproduce.reproduce)
 app.command()(methods.methods)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name

@@ -1,0 +1,153 @@
+"""What the items share: a model, how much to measure, and what has been made already.
+
+Everything that is kept depends on nothing but its key, so a run that was killed and begins again finds the same.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from dode import distilled, samplers
+from dode.formulations import FORMULATIONS
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings, measure
+from dode.metrics.figures import Judge
+from dode.model import Model
+from dode.prediction import Kind
+from dode.reproduce.sizes import Size
+from dode.samplers import Provenance, Sampler
+from dode.solvers import METHODS
+from dode.solvers.budget import build
+
+PARTS = 10  # of the samples: errors of differences and ratios come from disjoint parts, as in `metrics.splits`
+BATCH = 100
+Entry = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """One entry of an item."""
+
+    key: str
+    evaluations: int  # of the network, about
+    make: Callable[[], Entry]
+
+
+@dataclass(frozen=True, eq=False)
+class Lab:
+    """A model to try things on; judge: the features of its Fréchet distance, None where there are none."""
+
+    model: Model
+    size: Size
+    judge: Judge | None
+    kept: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What was made under this key, made now if it was not."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+
+def exact(lab: Lab, seed: int, stream: str = "report") -> Tensor:
+    """The exact solutions of the first `report` samples of a noise: (report, *shape)."""
+    settings = Settings(lab.size.report, 0, seed, BATCH, lab.size.rtol, stream)
+    found: Tensor = lab.once(("exact", seed, stream), lambda: reporting.exact(lab.model, settings, lambda *_: None))
+    return found
+
+
+def plain(lab: Lab, name: str, nfe: int, grid: str | None = None) -> Sampler:
+    """The plain solver."""
+    made: Sampler = lab.once(("plain", name, nfe, grid), lambda: samplers.sampler(lab.model, name, nfe=nfe, grid=grid))
+    return made
+
+
+def constant(lab: Lab, form: str, lam: float, nfe: int) -> Sampler:
+    """DDIM with one λ at every evaluation: formulation fixed or la, which need no teacher once λ is given."""
+    made: Sampler = lab.once(("constant", form, lam, nfe), lambda: _constant(lab.model, form, lam, nfe))
+    return made
+
+
+def _constant(model: Model, form: str, lam: float, nfe: int) -> Sampler:
+    kind: Kind | None = "data" if form == "la" else None  # lookahead is written for x̂₀
+    plan, made = build(METHODS["ddim"], nfe, model.schedule, model.prediction, kind=kind)
+    make = FORMULATIONS[form].constant
+    assert make is not None, f"{form} has one constant"
+    return Sampler(model, make(plan, lam), Provenance("ddim", True, made.name, formulation=form, lam=lam))
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How solvers are distilled; the defaults are the paper's, without a ridge."""
+
+    seed: int
+    samples: int
+    scale: int = 10
+    align: str = "time"
+    rho: float = 0.0
+
+
+def fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Sampler]:
+    """Distilled solvers at one number of evaluations from one teacher run.
+
+    The run has the nodes of all of them, so what is kept belongs to all these names together.
+    """
+    found: list[Sampler] = lab.once(("fitted", *names, nfe, how), lambda: _fitted(lab, names, nfe, how))
+    return found
+
+
+def _fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Sampler]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="evaluation .* lambda", category=UserWarning)  # tables show it
+        made = distilled.distill(
+            lab.model,
+            list(names),
+            nfe=nfe,
+            seed=how.seed,
+            samples=how.samples,
+            scale=how.scale,
+            align=how.align,
+            rho=how.rho,
+            batch=BATCH,
+        )
+    return [made[name][nfe] for name in names]
+
+
+def teaching(lab: Lab, nfe: int, how: Fitting, students: int = 1) -> int:
+    """Evaluations of a teacher and its students."""
+    whole = int(lab.model.schedule.t_max - lab.model.schedule.t_end) if lab.model.schedule.integer else how.scale * nfe
+    return how.samples * (min(how.scale * nfe, whole) + students * nfe)
+
+
+def cost(lab: Lab, nfe: int, fd: int, report: int | None = None) -> int:
+    """Evaluations of a measurement."""
+    return nfe * max(report or lab.size.report, judged(lab, nfe, fd))
+
+
+def judged(lab: Lab, nfe: int, fd: int) -> int:
+    """Samples of the Fréchet distance; 0 without a judge."""
+    return lab.size.judged(nfe, fd) if lab.judge and fd else 0
+
+
+def measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str = "report", report: int | None = None) -> Entry:
+    """Distance to the exact solution and Fréchet distance on the noise of a seed, with parts for paired errors.
+
+    fd: its samples at ten evaluations or fewer, 0 for none; report: samples of the distance, the size's own by default.
+    """
+    n = report or lab.size.report
+    made: Entry = lab.once((one, seed, fd, stream, n), lambda: _measured(lab, one, seed, fd, stream, n))
+    return dict(made)
+
+
+def _measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str, report: int) -> Entry:
+    settings = Settings(report, judged(lab, one.nfe, fd), seed, BATCH, lab.size.rtol, stream)
+    row = measure(one, exact(lab, seed, stream)[:report], settings, lab.judge if settings.fd else None)
+    assert row.each is not None, "measure keeps each sample's distance"
+    squares = [float(part.mean()) for part in np.array_split(row.each**2, min(PARTS, len(row.each)))]
+    entry: Entry = {"rms": row.rms, "rms error": row.rms_error, "median": row.median, "square parts": squares}
+    if "fd" in row.parts:
+        entry |= {"fd": row.fd, "fd error": row.fd_error, "fd parts": row.parts["fd"].tolist(), "fd n": settings.fd}
+    return entry

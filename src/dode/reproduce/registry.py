@@ -1,0 +1,53 @@
+"""All items by name."""
+
+from difflib import get_close_matches
+
+from dode.reproduce import (
+    NAMES,
+    curves,
+    paths,
+    pictures,
+    searches,
+    section2,
+    section4,
+    table1,
+    table2,
+    table3,
+    trilemma,
+)
+from dode.reproduce.item import Item
+
+MADE = (
+    table1.ITEM,
+    table2.TABLE2A,
+    table2.TABLE2B,
+    table3.ITEM,
+    paths.FIG1,
+    curves.FIG2A,
+    searches.FIG2B,
+    searches.FIG2C,
+    curves.FIG3,
+    curves.FIG4,
+    paths.FIG5,
+    pictures.FIG6,
+    pictures.FIG7,
+    pictures.FIG8,
+    pictures.FIG9,
+    section2.ITEM,
+    section4.ITEM,
+    trilemma.ITEM,
+)
+ITEMS = {item.name: item for item in MADE}
+
+
+def chosen(name: str) -> list[Item]:
+    """The item of this name, several as "table1,fig3", or all; ValueError with what is near."""
+    if name == "all":
+        return list(MADE)
+    found = []
+    for part in name.split(","):
+        if part not in ITEMS:
+            near = get_close_matches(part, [*NAMES, "all"], cutoff=0.4) or [*NAMES, "all"]
+            raise ValueError(f"unknown item {part!r}; did you mean {' or '.join(near)}?")
+        found.append(ITEMS[part])
+    return found

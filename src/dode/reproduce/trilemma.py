@@ -1,0 +1,121 @@
+"""Section 1's trilemma: quality (Fréchet distance), diversity (recall) and time, at ten evaluations and at many."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from dode.metrics.features import extracted, moments, to_uint8
+from dode.metrics.frechet import frechet, splits
+from dode.metrics.manifold import coverage
+from dode.metrics.splits import error
+from dode.reproduce import images
+from dode.reproduce.averages import Figure, joined, listed, shown
+from dode.reproduce.curves import found_by_auto, searching
+from dode.reproduce.item import Item, Result
+from dode.reproduce.lab import BATCH, Entry, Fitting, Lab, Task, fitted, plain, teaching
+from dode.reproduce.records import Entries, table
+from dode.samplers import Sampler
+
+MANY = 50  # evaluations of the slow sampler
+
+
+def recall(features: np.ndarray, reference: np.ndarray) -> float:
+    """The share of the data (M, D) among the samples (N, D)."""
+    return float(coverage(features, reference).recalled.mean())
+
+
+def makers(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Every row: evaluations of a sample, and of its preparation.  Students of network distillation join here."""
+    nfe, how = lab.size.counts[0], Fitting(0, lab.size.samples)
+    return {
+        "ddim, slow": (MANY, 0),
+        "ddim": (nfe, 0),
+        "d-ddim": (nfe, teaching(lab, nfe, how)),
+        "auto": (nfe, searching(lab, nfe)),
+    }
+
+
+def made(lab: Lab, name: str, nfe: int, seed: int) -> Sampler:
+    if name == "auto":
+        return found_by_auto(lab, nfe)
+    if name == "d-ddim":
+        return fitted(lab, ["d-ddim"], nfe, Fitting(seed, lab.size.samples))[0]
+    return plain(lab, "ddim", nfe)
+
+
+def tasks(lab: Lab) -> Iterator[Task]:
+    if lab.judge is None:
+        raise ValueError(f"the trilemma needs features, which dode has for its bundled networks; got {lab.model.name}")
+    for seed in lab.size.seeds:
+        for name, (nfe, before) in makers(lab).items():
+            yield Task(
+                f"{name} {seed}",
+                nfe * lab.size.trilemma + before * (name != "auto" or seed == lab.size.seeds[0]),
+                partial(_row, lab, name, nfe, seed),
+            )
+
+
+def _row(lab: Lab, name: str, nfe: int, seed: int) -> Entry:
+    assert lab.judge is not None, "tasks asks for it"
+    began = time.perf_counter()
+    one = made(lab, name, nfe, seed)
+    ready = time.perf_counter()
+    n = lab.size.trilemma
+    sampled = one.sample(noise=lab.model.start(range(n), seed), cond=lab.model.conditions(range(n)), batch=BATCH)
+    seconds = time.perf_counter() - ready
+    features = extracted(lab.judge.features, to_uint8(sampled))
+    parts = splits(features, lab.judge.statistics)
+    shown_images, _, words = lab.once(("real", n), lambda: images.shown(lab, n))
+    real = extracted(lab.judge.features, to_uint8(shown_images))
+    shares = np.array([recall(part, real) for part in np.array_split(features, 2)])
+    return {
+        "nfe": nfe,
+        "fd": frechet(moments(features), lab.judge.statistics),
+        "fd error": error(parts),
+        "recall": recall(features, real),
+        "recall error": float(abs(shares[0] - shares[1]) / 2),
+        "n": n,
+        "images": words,
+        "seconds": seconds,
+        "seconds before": ready - began,
+    }
+
+
+Row = tuple[Figure, Figure, float]  # quality, recall, seconds
+
+
+def result(lab: Lab, entries: Entries) -> Result:
+    found: dict[str, Row] = {}
+    lines = []
+    for name in makers(lab):
+        each = [entries[f"{name} {seed}"] for seed in lab.size.seeds]
+        fd, share = (joined([Figure(e[what], e[f"{what} error"]) for e in each]) for what in ("fd", "recall"))
+        times = [float(np.mean([e[what] for e in each])) for what in ("seconds", "seconds before")]
+        found[name] = (fd, share, times[0])
+        said = [shown(fd), shown(share, 3), f"{times[0]:.2f}", f"{times[1]:.2f}"]
+        lines.append([name, str(each[0]["nfe"]), *said])
+    n, words = each[0]["n"], each[0]["images"]
+    best = {what: min(found, key=lambda name: key(found[name])) for what, key in KEYS.items()}
+    text = f"Of {n} samples, recall against {words}: " + listed(
+        [f"the best {what} has {name}" for what, name in best.items()]
+    )
+    fast = [name for name in found if name != "ddim, slow"]
+    better = min(fast, key=lambda name: found[name][0].value)
+    heads = ["sampler", "NFE", f"FD ± (n={n})", "recall (k = 3) ±", "seconds", "seconds to prepare"]
+    slow = found["ddim, slow"]
+    text += (
+        f". {better} reaches {shown(found[better][0])} FD in {found[better][2] / slow[2]:.2f} of the slow sampler's "
+    )
+    return Result(table(heads, lines), f"{text}time, which has {shown(slow[0])}.")
+
+
+KEYS: dict[str, Callable[[Row], float]] = {
+    "quality": lambda row: row[0].value,
+    "recall": lambda row: -row[1].value,
+    "time": lambda row: row[2],
+}
+
+
+ITEM = Item("trilemma", ("fashion", "fashion-edm"), tasks, result)
