@@ -25,6 +25,7 @@ LAYERS = [
     ["starts"],
     ["spending"],
     ["auto"],
+    ["interpolation"],
     ["distilled", "nets", "levels", "scheduler_config", "pickled"],
     ["kdiffusion", "scheduling", "rebuilt", "edm_pickle"],
     ["comfyui", "azula", "watching", "hub"],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dode.azula import from_azula
     from dode.distilled import distill
     from dode.edm import from_edm
+    from dode.interpolation import interpolate
     from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
     from dode.metrics.evaluation import evaluate
@@ -52,6 +53,7 @@ _HOMES = {
     "from_diffusers": "pipeline_model",
     "from_kdiffusion": "kdiffusion",
     "from_edm": "edm",
+    "interpolate": "interpolation",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",
@@ -94,6 +96,7 @@ __all__ = [
     "from_edm",
     "from_kdiffusion",
     "grid",
+    "interpolate",
     "kdiffusion",
     "lists",
     "load",

@@ -106,6 +106,11 @@ def _first(looked: Sequence[Start], select: Task, budget: Budget, meter: Meter) 
     ]
 
 
+def convened(plan: Plan, select: Task, batch: int, meter: Meter) -> Jury:
+    """The jury for rivals of a plain solver."""
+    return Jury(select, float(np.median(tried(plan, select.pupils(plan.kind, batch=batch), meter.tick))), batch)
+
+
 def _different(looked: Sequence[Start]) -> list[Start]:
     """One start for each kind of outputs and grid, the best."""
     found: dict[Any, Start] = {}

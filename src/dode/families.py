@@ -1,11 +1,13 @@
 """Plans that differ in numbers: weights on outputs so far, a scale, times, and what the network is told of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dode.formulations import Directions
 from dode.plan import Array, Plan
+from dode.prediction import Kind
 from dode.schedule import DiscreteVP, Node, Schedule
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
@@ -55,40 +57,48 @@ class Family:
         weights, gaps, shifts = self.split(numbers)
         for k, (some, row) in enumerate(zip(weights, self.rows, strict=True)):
             mix[k] += some @ row
-        nodes = self._nodes(gaps)
-        traced = trace(DDIM, nodes, self.schedule, self.base.kind)
-        if not self.told:
-            return replace(traced, mix=mix, free=True)
-        shifts = np.array([self._held(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)])
-        told = [self._told(node, shift) for node, shift in zip(nodes[:-1], shifts, strict=True)]
-        return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
+        return composed(self._nodes(gaps), self.schedule, self.base.kind, mix, shifts if self.told else None)
 
     def _nodes(self, changes: Array) -> tuple[Node, ...]:
         """The base's nodes with every gap exp(change) times as wide; ends stay, and none is cleaner than t_min."""
         first, *inner, last = self.base.nodes
         if not np.any(changes):
             return self.base.nodes
-        gaps = np.diff([self._level(node) for node in (first, *inner)]) * np.exp(changes)
-        levels = np.minimum(self._level(first) + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr)
+        gaps = np.diff([level(node, self.schedule) for node in (first, *inner)]) * np.exp(changes)
+        levels = np.minimum(
+            level(first, self.schedule) + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr
+        )
         return (first, *(self.schedule.at(float(level)) for level in levels), last)
 
-    def _told(self, node: Node, shift: float) -> Node:
-        """The node with the time of another log-SNR."""
-        return node._replace(t=self.schedule.at(self._level(node) + shift).t) if shift else node
 
-    def _held(self, node: Node, shift: float) -> float:
-        """The shift as far as the schedule goes."""
-        level, most = self._level(node), self.schedule.node(self.schedule.t_min).logsnr
-        least = self._level(self.schedule.node(self.schedule.t_max))
-        return min(max(float(shift), least - level), most - level) if shift else 0.0
+def composed(nodes: Sequence[Node], schedule: Schedule, kind: Kind, mix: Array, shifts: Array | None) -> Plan:
+    """DDIM's steps along these nodes with weights; shifts: of what the network is told (N,), in log-SNR."""
+    traced = trace(DDIM, nodes, schedule, kind)
+    if shifts is None:
+        return replace(traced, mix=mix, free=True)
+    shifts = np.array([_held(node, shift, schedule) for node, shift in zip(nodes[:-1], shifts, strict=True)])
+    told = [
+        node._replace(t=schedule.at(level(node, schedule) + shift).t) if shift else node
+        for node, shift in zip(nodes[:-1], shifts, strict=True)
+    ]
+    return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
 
-    def _level(self, node: Node) -> float:
-        if node.alpha > 0:
-            return node.logsnr
-        inside = self.schedule.t_max + INSIDE * (self.schedule.t_min - self.schedule.t_max)
-        if isinstance(self.schedule, DiscreteVP):  # between its last two times there is none
-            inside = min(inside, self.schedule.t_max - 1)
-        return self.schedule.node(inside).logsnr
+
+def _held(node: Node, shift: float, schedule: Schedule) -> float:
+    """The shift as far as the schedule goes."""
+    here, most = level(node, schedule), schedule.node(schedule.t_min).logsnr
+    least = level(schedule.node(schedule.t_max), schedule)
+    return min(max(float(shift), least - here), most - here) if shift else 0.0
+
+
+def level(node: Node, schedule: Schedule) -> float:
+    """The node's log-SNR; at α = 0 one a little inside the schedule."""
+    if node.alpha > 0:
+        return node.logsnr
+    inside = schedule.t_max + INSIDE * (schedule.t_min - schedule.t_max)
+    if isinstance(schedule, DiscreteVP):  # between its last two times there is none
+        inside = min(inside, schedule.t_max - 1)
+    return schedule.node(inside).logsnr
 
 
 def history(plan: Plan, k: int) -> Array:

@@ -1,7 +1,7 @@
 """A model with a plan: what a user samples with."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,12 @@ def content(*samplers: Sampler) -> calibration.Json:
         entries.append(entry | {"provenance": asdict(one.provenance)})
     described = [calibration.describe(one.model) for one in samplers]
     return calibration.compose(described[0], entries, described)
+
+
+def every(path: str | Path, model: Model) -> list[Sampler]:
+    """All samplers of a file, under their own guidance scales."""
+    made = [(entry["nfe"], entry["guidance"]) for entry in calibration.read(path)["plans"]]
+    return [load(path, model if guidance is None else replace(model, guidance=guidance), nfe) for nfe, guidance in made]
 
 
 def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:

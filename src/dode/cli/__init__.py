@@ -15,6 +15,7 @@ from dode.cli import (
     export,
     import_,
     inspect,
+    interpolate,
     methods,
     plot,
     reproduce,
@@ -31,6 +32,7 @@ for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.co
     app.command()(command)
 app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
+app.command()(interpolate.interpolate)
 app.command()(methods.methods)
 app.command()(export.export)
 app.command("import")(import_.import_)  # no function can have that name

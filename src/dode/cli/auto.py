@@ -69,19 +69,11 @@ def auto(
         _show({count: made[count] for count in numbers}, opened, paired, seed, batch, plot)
 
 
-def _known(path: Path, model: "Model") -> "list[Sampler]":
+def _known(path: Path, opened: "Model") -> "list[Sampler]":
     """What is in the file already, for other guidance too."""
-    from dataclasses import replace
+    from dode import samplers
 
-    from dode import calibration, samplers
-
-    if not path.exists():
-        return []
-    made = [(entry["nfe"], entry["guidance"]) for entry in calibration.read(path)["plans"]]
-    return [
-        samplers.load(path, model if guidance is None else replace(model, guidance=guidance), nfe)
-        for nfe, guidance in made
-    ]
+    return samplers.every(path, opened) if path.exists() else []
 
 
 def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> None:
