@@ -8,6 +8,7 @@ a network with guidance, at scale 2 from scales 1 and 3 beside the plain solver 
 """
 
 import argparse
+import json
 
 import torch
 from acceptance import silent
@@ -24,7 +25,9 @@ from dode.samplers import Sampler
 BETWEEN = {5: (4, 6), 6: (5, 8), 8: (6, 10)}
 
 
-def judged(records: Records, key: str, found: list[Sampler], model: Model, nfe: int, others: dict[str, Sampler]) -> None:
+def judged(
+    records: Records, key: str, found: list[Sampler], model: Model, nfe: int, others: dict[str, Sampler]
+) -> None:
     """An entry: the interpolated plan and others on the same report noise, or why there is none."""
     if key in records.entries:
         return
@@ -32,8 +35,8 @@ def judged(records: Records, key: str, found: list[Sampler], model: Model, nfe: 
     exact = reporting.exact(model, settings, silent)
     try:
         rows = {"interpolated": measure(dode.interpolate(found, model, nfe), exact, settings, None)}
-    except ValueError as error:
-        rows, why = {}, str(error)
+    except ValueError as refusal:
+        rows, why = {}, str(refusal)
     else:
         why = ""
     rows |= {name: measure(one, exact, settings, None) for name, one in others.items()}
@@ -65,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     name, model = arguments.model, dode.bundled(arguments.model)
     records = Records(f"interpolation-{name}", {"report": 100, "seed": 0, "model": model.fingerprint})
-    entries = Records.read(RESULTS / f"auto-{name}-1.json")["entries"]
+    entries = json.loads((RESULTS / f"auto-{name}-1.json").read_text())["entries"]
     plans = {nfe: dode.load(RESULTS / f"auto-{name}-1-plans.json", model, nfe) for nfe in (4, 5, 6, 8, 10)}
     for nfe, sides in BETWEEN.items():
         free = again(model, entries[f"learning-free {nfe}"]["solver"], nfe)

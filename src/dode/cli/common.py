@@ -37,7 +37,9 @@ Quantile = Annotated[float | None, typer.Option(help="With --threshold: dynamic 
 End = Annotated[str, typer.Option(help="Where sampling ends: data, or t_min, the cleanest time of the network.")]
 Grid = Annotated[
     str | None,
-    typer.Option(help="trailing, leading, linspace, logsnr, karras, published, a list or file of dode import."),
+    typer.Option(
+        help="trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a list or file of dode import."
+    ),
 ]
 
 
