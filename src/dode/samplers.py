@@ -170,8 +170,8 @@ def sampler(
     """The plain solver with this many network evaluations; `dode.distill` gives the distilled one.
 
     method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
-    keywords, inner="time".  grid: trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a list that others published
-    (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".  docs/solvers.md has the
+    keywords, inner="time".  grid: trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a list that
+    others published (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".  docs/solvers.md has the
     options of every solver.
     """
     if method.startswith("d-"):
