@@ -171,8 +171,8 @@ def sampler(
 
     method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
     keywords, inner="time".  grid: trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a list that
-    others published (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".  docs/solvers.md has the
-    options of every solver.
+    others published (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".
+    docs/solvers.md has the options of every solver.
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
