@@ -173,7 +173,7 @@ def test_a_stochastic_plan_needs_its_noise():
 def test_what_is_stochastic_is_not_distilled(text):
     model = gaussian_model("edm")
     with pytest.raises(
-        ValueError, match=r"is stochastic: .* sample with it as it is, or distil it without eta or churn"
+        ValueError, match=r"is stochastic: .* sample with it as it is, or distil it without eta, fresh or churn"
     ):
         dode.distill(model, text, nfe=5, samples=4)
     with pytest.raises(ValueError, match=r"ddim:eta=1 is stochastic and cannot teach"):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data import fashion
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from dode.baselines.data import fashion
 from dode.evaluate import moments, to_uint8
 from dode.nets.classifier import Classifier
 

@@ -167,12 +167,14 @@ def sampler(
 
     method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
     keywords, inner="time".  grid: trailing, leading, linspace, logsnr, karras, published, a list that others published
-    (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".  docs/solvers.md has the
-    options of every solver.
+    (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; a student of `dode train` brings its own.  end:
+    "data" or "t_min".  docs/solvers.md has the options of every solver.
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
     chosen = read(method, **options).method
+    if grid is None and model.trained is not None:
+        grid = model.trained.nodes(model.name, nfe)
     plan, made = build(chosen, nfe, model.schedule, model.prediction, grid, end)
     provenance = Provenance(chosen.name, False, where_made(made), end, dict(chosen.chosen), dtype=dtype_name(model))
     return Sampler(model, plan, provenance)

@@ -7,9 +7,11 @@ teacher (algorithm 3); the pseudo-Huber distance is Song & Dhariwal's (2024).
 import torch
 from torch import Tensor, nn
 
-from dode.baselines.pieces import Call, Pieces, pieces, run, wide
+from dode.baselines.pieces import Pieces, pieces, run, wide
+from dode.denoiser import Network
 from dode.grid import grid
 from dode.nets.preconditioning import edm
+from dode.nets.wrappers import Preconditioned
 from dode.schedule import EDM
 from dode.solvers import METHODS
 
@@ -38,6 +40,11 @@ class Consistency(nn.Module):
         return end
 
 
+def from_preconditioned(net: Preconditioned, least: float) -> Consistency:
+    """A consistency network that begins with a teacher's weights."""
+    return Consistency(net.net, net.sigma_data, least)
+
+
 def levels(schedule: EDM, count: int) -> Pieces:
     """A discretisation of `count` noise levels, even in sigma^(1/7): piece n is a Heun step from level n to n + 1."""
     if count < 2:
@@ -50,22 +57,27 @@ def huber(error: Tensor) -> Tensor:
     """Sqrt(|e|^2 + c^2) - c of each sample, over the root of its size: (B, ...) -> (B,)."""
     flat = error.flatten(1)
     c = HUBER * flat.shape[1] ** 0.5
-    return ((flat.square().sum(1) + c**2).sqrt() - c) / flat.shape[1] ** 0.5
+    distance: Tensor = ((flat.square().sum(1) + c**2).sqrt() - c) / flat.shape[1] ** 0.5
+    return distance
 
 
-def loss(heun: Pieces, student: Call, slow: Call, teacher: Call, x: Tensor, which: Tensor, label: Tensor) -> Tensor:
+def loss(
+    heun: Pieces, student: Network, slow: Network, teacher: Network, x: Tensor, which: Tensor, label: Tensor
+) -> Tensor:
     """Distillation: the student at x agrees with the slow network one Heun step of the teacher further on."""
     with torch.no_grad():
         nearer = run(heun, teacher, x, which, label)
         wanted = slow(nearer, heun.times[which, -1], label)
-    return huber(student(x, heun.times[which, 0], label) - wanted).mean()
+    mean: Tensor = huber(student(x, heun.times[which, 0], label) - wanted).mean()
+    return mean
 
 
 def loss_from_data(
-    heun: Pieces, student: Call, slow: Call, x0: Tensor, noise: Tensor, which: Tensor, label: Tensor
+    heun: Pieces, student: Network, slow: Network, x0: Tensor, noise: Tensor, which: Tensor, label: Tensor
 ) -> Tensor:
     """Training without a teacher: the nearer state is the same data with the same noise at the next level."""
     far, near = heun.times[which, 0], heun.times[which, -1]
     with torch.no_grad():
         wanted = slow(x0 + wide(near, x0) * noise, near, label)
-    return huber(student(x0 + wide(far, x0) * noise, far, label) - wanted).mean()
+    mean: Tensor = huber(student(x0 + wide(far, x0) * noise, far, label) - wanted).mean()
+    return mean

@@ -16,18 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dode.baselines.pieces import Call
+from dode.denoiser import Network
 
 WARMUP, CLIP, AVERAGE = 100, 1.0, 0.999
+NETS = ("teacher", "student", "slow", "average")
+COUNTS = ("stage", "step", "steps", "calls", "seconds", "curve", "smooth")
 
 
 @dataclass(frozen=True, eq=False)
 class Trio:
     """The networks of a step."""
 
-    student: Call
-    slow: Call  # a slow average of the student, the target of consistency losses
-    teacher: Call
+    student: Network
+    slow: Network  # a slow average of the student, the target of consistency losses
+    teacher: Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class Stage:
     share: float  # of the budget
     begin: Callable[[nn.Module], nn.Module]  # the student at first, from the stage's teacher
     loss: Callable[[Trio, np.random.Generator, float], Tensor]  # the float is the part of the stage that is done
+    calls: int  # of networks, forward, for one sample each, in a step
     rate: float = 5e-4
     slow: float = 0.95  # decay of Trio.slow
 
@@ -68,6 +71,7 @@ class Run:
     stage: int = 0
     step: int = 0  # in this stage
     steps: int = 0  # in all
+    calls: int = 0  # of networks, in all
     seconds: float = 0.0  # of training, without what a kill lost
     curve: list[list[float]] = field(default_factory=list)  # [step in all, smoothed loss]
     smooth: float | None = None
@@ -93,7 +97,7 @@ def part(stages: list[Stage], run: Run, budget: Budget) -> float:
     return min(1.0, max(0.0, (done - before / total) / (share / total)))
 
 
-def half(module: nn.Module, bfloat16: bool) -> Call:
+def half(module: nn.Module, bfloat16: bool) -> Network:
     """The network in bfloat16 where that does no harm, or as it is."""
 
     def call(x: Tensor, t: Tensor, label: Tensor) -> Tensor:
@@ -117,11 +121,12 @@ def advance(stage: Stage, run: Run, done: float, seed: int, bfloat16: bool) -> f
         group["lr"] = stage.rate * min(1.0, (run.step + 1) / WARMUP) * (1 - done)
     run.optimiser.zero_grad()
     loss = stage.loss(trio, generator(seed, run.stage, run.step), done)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(run.student.parameters(), CLIP)
     run.optimiser.step()
     run.step += 1
     run.steps += 1
+    run.calls += stage.calls
     follow(run.slow, run.student, stage.slow)
     follow(run.average, run.student, min(AVERAGE, run.step / (run.step + 10)))
     value = loss.item()
@@ -139,8 +144,8 @@ def follow(slow: nn.Module, fast: nn.Module, decay: float) -> None:
 
 def save(path: Path, run: Run, about: dict[str, Any]) -> None:
     """A checkpoint, whole or not at all; `about` says what the run is, and must be the same when it goes on."""
-    nets = {name: getattr(run, name).state_dict() for name in ("teacher", "student", "slow", "average")}
-    counts = {name: getattr(run, name) for name in ("stage", "step", "steps", "seconds", "curve", "smooth")}
+    nets = {name: getattr(run, name).state_dict() for name in NETS}
+    counts = {name: getattr(run, name) for name in COUNTS}
     beside = path.with_suffix(".tmp")
     torch.save({"about": about, "optimiser": run.optimiser.state_dict(), **nets, **counts}, beside)
     beside.replace(path)
@@ -156,10 +161,10 @@ def restore(path: Path, stages: list[Stage], teacher: nn.Module, about: dict[str
     run = begin(stages, 0, teacher)
     for number in range(1, saved["stage"] + 1):
         run = begin(stages, number, run.average)  # networks of the right form; their weights follow
-    for name in ("teacher", "student", "slow", "average"):
+    for name in NETS:
         getattr(run, name).load_state_dict(saved[name])
     run.optimiser.load_state_dict(saved["optimiser"])
-    for name in ("stage", "step", "steps", "seconds", "curve", "smooth"):
+    for name in COUNTS:
         setattr(run, name, saved[name])
     return run
 
@@ -197,7 +202,12 @@ def train(
                 save(path, run, about)
                 return run
             following = begin(stages, run.stage + 1, run.average)
-            following.steps, following.seconds, following.curve = run.steps, run.seconds, run.curve
+            following.steps, following.calls, following.seconds, following.curve = (
+                run.steps,
+                run.calls,
+                run.seconds,
+                run.curve,
+            )
             run = following
             continue
         value = advance(stages[run.stage], run, done, seed, bfloat16)

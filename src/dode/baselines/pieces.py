@@ -4,18 +4,18 @@ A training batch mixes noise levels, while a plan stands at one node a time.  Th
 a method of the catalogue, so that no solver is written a second time here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dode.denoiser import Network
 from dode.methods import Method
 from dode.prediction import Kind
 from dode.schedule import Node, Schedule
 from dode.tracing import trace
-
-Call = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x (B, ...), t (B,), label (B,)) -> output
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,13 @@ def wide(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def run(made: Pieces, call: Call, x: Tensor, which: Tensor, label: Tensor) -> Tensor:
-    """The states at the ends of the pieces: x (B, ...), which (B,) numbers of plans, label (B,) -> (B, ...)."""
+def run(made: Pieces, call: Network, x: Tensor, which: Tensor, cond: Any) -> Tensor:
+    """The states at the ends of the pieces: x (B, ...), which (B,) plans, cond a row each -> (B, ...)."""
     begun = y = x
     seen: list[Tensor] = []
     for k, opens in enumerate(made.fresh):
         begun = y if opens else begun
-        seen.append(call(y, made.times[which, k], label))
+        seen.append(call(y, made.times[which, k], cond))
         y = wide(made.start[which, k], x) * begun
         for j, output in enumerate(seen):
             y = y + wide(made.table[which, k, j], x) * output

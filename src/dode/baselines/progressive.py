@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dode.baselines.pieces import Call, Pieces, pieces, run, wide
+from dode.baselines.pieces import Pieces, pieces, run, wide
+from dode.denoiser import Network
 from dode.grid import grid
 from dode.prediction import Kind
 from dode.schedule import EDM, Node, Schedule
@@ -59,28 +60,33 @@ def halving(schedule: Schedule, kind: Kind, fine: Sequence[Node]) -> Halving:
     """The stage whose teacher stands on these nodes."""
     coarse = tuple(fine[::2])
     starts = range(len(coarse) - 1)
-    one = pieces(METHODS["ddim"], [coarse[j : j + 2] for j in starts], schedule, kind)
+    one = single(schedule, kind, coarse)
     two = pieces(METHODS["ddim"], [fine[2 * j : 2 * j + 3] for j in starts], schedule, kind)
     return Halving(coarse, one, two, kind)
 
 
-def target(stage: Halving, teacher: Call, x: Tensor, which: Tensor, label: Tensor) -> Tensor:
+def single(schedule: Schedule, kind: Kind, nodes: Sequence[Node]) -> Pieces:
+    """Each DDIM step between neighbours."""
+    return pieces(METHODS["ddim"], [nodes[j : j + 2] for j in range(len(nodes) - 1)], schedule, kind)
+
+
+def target(stage: Halving, teacher: Network, x: Tensor, which: Tensor, label: Tensor) -> Tensor:
     """What the student must answer at x for one DDIM step to reach the teacher's two: appendix G of the paper."""
     end = run(stage.two, teacher, x, which, label)
     kept, moved = stage.one.start[which, 0], stage.one.table[which, 0, 0]
     return (end - wide(kept, x) * x) / wide(moved, x)
 
 
-def weight(stage: Halving, which: Tensor) -> Tensor:
+def weight(at: Pieces, kind: Kind, which: Tensor) -> Tensor:
     """Truncated SNR, max(alpha^2 / sigma^2, 1), of the error in the data (section 4); in v that is 1 / (1 + SNR)."""
-    snr = (stage.one.alphas[which, 0] / stage.one.sigmas[which, 0]) ** 2
-    return snr.clamp(min=1) / (1 if stage.kind == "data" else 1 + snr)
+    snr = (at.alphas[which, 0] / at.sigmas[which, 0]) ** 2
+    return snr.clamp(min=1) / (1 if kind == "data" else 1 + snr)
 
 
-def loss(stage: Halving, student: Call, teacher: Call, x: Tensor, which: Tensor, label: Tensor) -> Tensor:
+def loss(stage: Halving, student: Network, teacher: Network, x: Tensor, which: Tensor, label: Tensor) -> Tensor:
     """Weighted mean square of the student's error; x (B, ...) stands at the student's nodes number `which`."""
     with torch.no_grad():
         wanted = target(stage, teacher, x, which, label)
     error = student(x, stage.one.times[which, 0], label) - wanted
-    mean: Tensor = (wide(weight(stage, which), x) * error**2).mean()
+    mean: Tensor = (wide(weight(stage.one, stage.kind, which), x) * error**2).mean()
     return mean

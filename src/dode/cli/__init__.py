@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, sample
+from dode.cli import auto, compare, convert, demo, distill, export, import_, inspect, methods, sample, train
 
 app = typer.Typer(
     add_completion=False,
@@ -17,6 +17,7 @@ for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.co
     app.command()(command)
 app.command()(methods.methods)
 app.command()(export.export)
+app.command()(train.train)
 app.command("import")(import_.import_)  # no function can have that name
 app.add_typer(convert.convert, name="convert")
 

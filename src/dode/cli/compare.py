@@ -9,10 +9,13 @@ from dode.cli import common
 
 def compare(
     model: common.ModelName,
-    nfe: Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")] = "5,10,20",
+    nfe: Annotated[
+        str | None, typer.Option(help="Network evaluations: 5,10,20, which is usual; a student has its own.")
+    ] = None,
     solvers: Annotated[
-        str, typer.Option(help="Solvers with options: ddim,d-ddim,d-ddim:formulation=sep.")
-    ] = "ddim,d-ddim",
+        str | None,
+        typer.Option(help="Solvers with options: ddim,d-ddim,d-ddim:formulation=sep; ddim,d-ddim if left out."),
+    ] = None,
     report: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
     fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance; 0 for none.")] = 0,
     threshold: common.Threshold = None,
@@ -27,16 +30,18 @@ def compare(
     dtype: common.Dtype = "float32",
 ) -> None:
     """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
-    numbers = common.counts(nfe)
-    names = [name.strip() for name in solvers.split(",")]
+    numbers = common.counts(nfe) if nfe is not None else None
+    names = [name.strip() for name in solvers.split(",")] if solvers is not None else None
     from dode.evaluate import reporting
     from dode.evaluate.comparison import Settings
     from dode.solvers.names import read
 
-    for name in names:
+    for name in names or ():
         read(name)
     settings = Settings(report, fd, seed, batch)
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
+    names = names or (["ddim", "d-ddim"] if opened.trained is None else [opened.trained.solver])
+    numbers = numbers or ([5, 10, 20] if opened.trained is None else sorted(opened.trained.times))
     with common.progress("teachers and fits") as advance:
         made = reporting.samplers(opened, names, numbers, grid, seed, advance)
     with common.progress("exact solution") as advance:

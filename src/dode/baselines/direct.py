@@ -1,0 +1,51 @@
+"""Direct distillation: a student of one step learns where many DDIM steps of the teacher end.
+
+Luhman & Luhman 2021, algorithm 1.  No data: pairs of noise and the teacher's sample, made once and kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from dode import samplers
+from dode.calibration import replace_bytes
+from dode.denoiser import Network
+from dode.model import Model
+
+CHUNK = 500  # pairs between two writings
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """x_T, the teacher's samples from it (N, ...) and their labels (N,)."""
+
+    noise: Tensor
+    samples: Tensor
+    labels: Tensor
+
+
+def pairs(model: Model, count: int, steps: int, seed: int, path: Path, progress: Callable[[int, int], None]) -> Pairs:
+    """`count` pairs of fit noise, with DDIM of `steps` steps, kept at `path`; goes on with what is there."""
+    sampler = samplers.sampler(model, "ddim", nfe=steps)
+    done = load_file(path) if path.exists() else {}
+    while len(done.get("samples", ())) < count:
+        first = len(done.get("samples", ()))
+        indices = range(first, min(first + CHUNK, count))
+        label = model.conditions(indices)
+        made = sampler.sample(noise=model.start(indices, seed, "fit"), cond=label)
+        fresh = {"samples": made.float(), "labels": label}
+        done = {key: torch.cat([done[key], part]) if done else part for key, part in fresh.items()}
+        replace_bytes(path, save(done))
+        progress(len(done["samples"]), count)
+    noise = model.start(range(count), seed, "fit").float()
+    return Pairs(noise, done["samples"][:count], done["labels"][:count])
+
+
+def loss(student: Network, first: Tensor, x_T: Tensor, sample: Tensor, label: Tensor) -> Tensor:
+    """Mean square of the student's error at x_T (B, ...), where the time is first (B,)."""
+    mean: Tensor = (student(x_T, first, label) - sample).square().mean()
+    return mean
