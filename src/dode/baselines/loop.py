@@ -120,8 +120,9 @@ def advance(stage: Stage, run: Run, done: float, seed: int, bfloat16: bool) -> f
     for group in run.optimiser.param_groups:
         group["lr"] = stage.rate * min(1.0, (run.step + 1) / WARMUP) * (1 - done)
     run.optimiser.zero_grad()
-    loss = stage.loss(trio, generator(seed, run.stage, run.step), done)
-    loss.backward()
+    with torch.enable_grad():  # whatever the caller has set
+        loss = stage.loss(trio, generator(seed, run.stage, run.step), done)
+        loss.backward()
     nn.utils.clip_grad_norm_(run.student.parameters(), CLIP)
     run.optimiser.step()
     run.step += 1
@@ -151,13 +152,26 @@ def save(path: Path, run: Run, about: dict[str, Any]) -> None:
     beside.replace(path)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint."""
+    try:
+        saved = torch.load(path, weights_only=True)
+    except Exception as error:  # what a damaged file brings about in torch's reader is of many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise ValueError(f"{path} is not a checkpoint of dode train ({reason}); remove it to begin again") from error
+    if not isinstance(saved, dict) or not {"about", "optimiser", *NETS, *COUNTS} <= set(saved):
+        raise ValueError(f"{path} is not a checkpoint of dode train; remove it to begin again")
+    return saved
+
+
 def restore(path: Path, stages: list[Stage], teacher: nn.Module, about: dict[str, Any]) -> Run:
-    """The run of a checkpoint.  Raises ValueError if it is another run's."""
-    saved = torch.load(path, weights_only=True)
-    if saved["about"] != about:
-        raise ValueError(
-            f"{path} belongs to another run ({saved['about']}); this one is {about}: use another folder, or remove it"
-        )
+    """The run of a checkpoint.  Raises ValueError if it is another run's, or damaged."""
+    saved = read(path)
+    before = saved["about"]
+    other = [key for key in {**before, **about} if before.get(key) != about.get(key)]
+    if other:
+        changed = ", ".join(f"{key} was {before.get(key)!r}, now {about.get(key)!r}" for key in other)
+        raise ValueError(f"{path} belongs to another run: {changed}; use another folder, or remove it")
     run = begin(stages, 0, teacher)
     for number in range(1, saved["stage"] + 1):
         run = begin(stages, number, run.average)  # networks of the right form; their weights follow

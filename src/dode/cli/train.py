@@ -43,6 +43,8 @@ def train(
         raise ValueError("give --minutes or --steps, one of the two")
     budget = Budget(minutes, steps)
     request = training.Request(method, batch, seed, teacher_steps, pairs, from_data)
+    teacher = bundled(model)
+    training.teacher_of(teacher)
     from dode import plots
 
     with bar() as shown:
@@ -58,7 +60,7 @@ def train(
             sheet=lambda images, path: plots.sheet(images, path, 10),
             every=60 * every,
         )
-        files = training.train(request, bundled(model), budget, output, reports)
+        files = training.train(request, teacher, budget, output, reports)
     for path in files:
         print(f"written: {path}")
 
