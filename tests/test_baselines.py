@@ -10,8 +10,9 @@ from taught import LABEL, Affine, Gaussian, exact
 from torch import nn
 
 from dode.baselines import consistency, direct, guided, progressive, tasks
-from dode.baselines.loop import Budget, Stage, Watch, train
+from dode.baselines.loop import Watch, train
 from dode.baselines.pieces import pieces, run, wide
+from dode.baselines.stages import Budget, Stage
 from dode.grid import grid
 from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned

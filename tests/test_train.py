@@ -13,7 +13,8 @@ from taught import Affine, Gaussian, write_images
 import dode
 from dode.baselines import cards, direct, loop, students, training
 from dode.baselines.data import fashion
-from dode.baselines.loop import Budget, Stage, Watch, part, train
+from dode.baselines.loop import Watch, train
+from dode.baselines.stages import Budget, Stage, begin, part
 from dode.baselines.training import Reports, Request
 from dode.weights import bundled
 
@@ -92,7 +93,7 @@ def test_a_budget_in_minutes_ends_on_time(tmp_path):
 
 
 def test_the_part_of_a_stage():
-    run = loop.begin(STAGES, 1, Gaussian())
+    run = begin(STAGES, 1, Gaussian())
     run.step, run.seconds = 15, 60.0
     assert part(STAGES, run, Budget(steps=40)) == 0.5
     assert part(STAGES, run, Budget(minutes=2)) == pytest.approx((0.5 - 0.25) / 0.75)
@@ -101,7 +102,7 @@ def test_the_part_of_a_stage():
 def test_the_teacher_never_moves_and_the_averages_follow(tmp_path):
     run = trained(tmp_path / "c.pt", steps=4)
     assert torch.equal(run.teacher.a, run.teacher.a)
-    one = loop.begin(STAGES, 0, Gaussian())
+    one = begin(STAGES, 0, Gaussian())
     loop.advance(STAGES[0], one, 0.0, 0, False)
     decay = 1 / 11
     torch.testing.assert_close(one.average.a, (1 - decay) * one.student.a)
@@ -189,8 +190,10 @@ def test_students_open_and_sample(folder, name, solver, counts):
     model = students.open_file(path)
     assert (model.name, model.trained.solver) == (path.stem, solver)
     assert sorted(model.trained.times) == counts
-    for nfe in counts:
-        sampler = dode.sampler(model, solver, nfe=nfe)
+    made = students.samplers(path)
+    assert list(made) == counts
+    for nfe, sampler in made.items():
+        assert sampler.nfe == nfe
         assert [node.t for node in sampler.plan.nodes] == list(model.trained.times[nfe])
         images = sampler.sample(2)
         assert images.shape == (2, 1, 32, 32)

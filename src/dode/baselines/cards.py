@@ -5,6 +5,7 @@ import platform
 import torch
 
 import dode
+from dode.baselines.stages import Run
 from dode.baselines.students import Form
 from dode.calibration import Json
 from dode.model import Model
@@ -18,19 +19,18 @@ NAMES = {
 }
 
 
-def card(
-    method: str, teacher: Model, form: Form, *, minutes: float, steps: int, calls: int, seed: int, options: Json
-) -> Json:
-    """minutes, steps: of training up to this student, those of the stages before it too; calls: see `markdown`."""
+def card(method: str, teacher: Model, form: Form, run: Run, extra: int, seed: int, options: Json) -> Json:
+    """What training took up to this student, with the stages before it; extra: network calls before training."""
     return {
         "method": method,
         "teacher": teacher.name,
         "fingerprint": teacher.fingerprint,
         "solver": form.solver,
         "evaluations": sorted(form.times),
-        "minutes": round(minutes, 1),
-        "steps": steps,
-        "network calls": calls,
+        "minutes": round(run.seconds / 60, 1),
+        "processor minutes": round(run.processor / 60, 1),
+        "steps": run.steps,
+        "network calls": run.calls + extra,
         "seed": seed,
         "options": options,
         "versions": {"dode": dode.__version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -47,7 +47,8 @@ def markdown(name: str, said: Json, form: Form) -> str:
 A student of {said["teacher"]} by {NAMES[said["method"]]}.
 
 - sampled with `{form.solver}`; `dode sample {name}.safetensors -o sheet.png` knows that and the noise levels below
-{told}- {said["steps"]} steps of training, {said["minutes"]:.1f} minutes, with the stages before it
+{told}- {said["steps"]} steps of training in {said["minutes"]:.1f} minutes, the stages before it counted
+- {said["processor minutes"]:.1f} minutes of that a processor worked: the machine had other work
 - {said["network calls"]:,} network calls for one sample each, forward; a backward pass follows the student's own
 - seed {said["seed"]}; {options}
 - teacher {said["fingerprint"]}

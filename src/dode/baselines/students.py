@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from dode import samplers as plain
 from dode.baselines.consistency import Consistency
 from dode.baselines.guided import told_the_scale
 from dode.calibration import Json, replace_bytes
@@ -17,6 +18,7 @@ from dode.model import Model, from_callable
 from dode.nets.loading import described, load, opened
 from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned
+from dode.samplers import Sampler
 from dode.schedule import EDM
 from dode.trained import Trained
 from dode.weights import CLASSES, SIGMA_DATA, bundled, labels
@@ -75,6 +77,13 @@ def open_file(path: str | Path) -> Model:
         net = blank(form)
     load(net, tensors, Path(path).name)
     return model_of(net, form, about["teacher"], about["fingerprint"], Path(path).stem)
+
+
+def samplers(path: str | Path) -> dict[int, Sampler]:
+    """The samplers of a student's file by their network evaluations: its own solver at its own times."""
+    model = open_file(path)
+    assert model.trained is not None, "open_file says how a student is sampled"
+    return {nfe: plain.sampler(model, model.trained.solver, nfe=nfe) for nfe in sorted(model.trained.times)}
 
 
 def model_of(net: nn.Module, form: Form, teacher: str, fingerprint: str, name: str) -> Model:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dode.baselines import consistency, direct, guided, progressive
 from dode.baselines.direct import Pairs
-from dode.baselines.loop import Stage, Trio
 from dode.baselines.pieces import wide
 from dode.baselines.progressive import Halving
+from dode.baselines.stages import Stage, Trio
 from dode.baselines.students import Form
 from dode.prediction import Kind
 from dode.schedule import EDM, Node

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dode import samplers
 from dode.baselines import cards, direct, loop, students, tasks
 from dode.baselines.data import FOLDER, fashion
-from dode.baselines.loop import Budget, Run, Watch
+from dode.baselines.loop import Watch
+from dode.baselines.stages import Budget, Run
 from dode.baselines.students import Form
 from dode.baselines.tasks import Data, Task
 from dode.calibration import Json, replace_text
@@ -126,16 +127,8 @@ def train(
 def keep(request: Request, model: Model, task: Task, run: Run, folder: Path, reports: Reports) -> Path:
     """Write the averaged student of a finished stage, its card and its samples."""
     path = folder / f"{request.name}{task.suffix}.safetensors"
-    said = cards.card(
-        request.name,
-        model,
-        task.form,
-        minutes=run.seconds / 60,
-        steps=run.steps,
-        calls=run.calls + (request.pairs * request.teacher_steps if request.method == "direct" else 0),
-        seed=request.seed,
-        options=options_of(request),
-    )
+    extra = request.pairs * request.teacher_steps if request.method == "direct" else 0
+    said = cards.card(request.name, model, task.form, run, extra, request.seed, options_of(request))
     students.write(path, run.average, task.form, model, said)
     replace_text(path.with_suffix(".md"), cards.markdown(path.stem, said, task.form))
     show(run.average, task.form, model, path.with_suffix(".png"), reports)

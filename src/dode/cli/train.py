@@ -10,7 +10,7 @@ from dode.cli import common
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dode.baselines.loop import Run
+    from dode.baselines.stages import Run
     from dode.baselines.tasks import Task
 
 
@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Train a student that needs few steps: the methods that D-ODE solvers are compared with."""
     from dode.baselines import training
-    from dode.baselines.loop import Budget
+    from dode.baselines.stages import Budget
     from dode.weights import bundled
 
     if not every > 0:
