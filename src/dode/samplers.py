@@ -131,6 +131,8 @@ class Sampler:
 
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
+        if self.model.trained is not None:
+            raise ValueError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
         cond = self.model.conditions(range(len(x0)), cond)
         start = self.plan.nodes[0] if not self.plan.added[0] else self.model.schedule.node(self.model.schedule.t_max)
         plan, first = reference.backward(self.model, steps, start)
