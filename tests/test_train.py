@@ -154,6 +154,16 @@ def test_images(tmp_path):
         fashion("train", tmp_path / "nowhere")
 
 
+def test_nothing_is_made_without_images(tmp_path):
+    request, model = Request("pd"), bundled("fashion-edm")
+    with pytest.raises(ValueError, match="no training images at"):
+        training.train(request, model, Budget(steps=1), tmp_path / "out", data=tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="it is a file; give a folder"):
+        training.train(request, model, Budget(steps=1), tmp_path / "file", data=tmp_path / "nowhere")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Students of all methods after a handful of steps, on forty random images."""
@@ -305,6 +315,8 @@ def test_pairs_go_on_where_they_stopped(tmp_path, monkeypatch):
     ours = direct.pairs(model, 5, 2, 0, tmp_path / "a.safetensors", lambda done, total: None)
     theirs = direct.pairs(model, 5, 2, 0, tmp_path / "b.safetensors", lambda done, total: None)
     assert torch.equal(ours.samples, theirs.samples)
+    with pytest.raises(ValueError, match=r"a\.safetensors was made with .*, 2 steps, seed 0; asked for .* 3 steps"):
+        direct.pairs(model, 5, 3, 0, tmp_path / "a.safetensors", lambda done, total: None)
     assert ours.labels.tolist() == [0, 1, 2, 3, 4]
     x_T = model.start(range(5), 0, "fit")
     torch.testing.assert_close(ours.noise, x_T)

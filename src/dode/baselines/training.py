@@ -27,7 +27,7 @@ SHOWN = 20  # samples, two of each class
 
 @dataclass(frozen=True)
 class Request:
-    """What to train; a folder goes on only with the same request, except for its budget."""
+    """What to train; a folder goes on with the same request alone, whatever its budget."""
 
     method: str
     batch: int = 64
@@ -82,6 +82,7 @@ def tasks_of(request: Request, model: Model, folder: Path, data: Path, reports: 
     """The stages of a method; direct distillation makes its pairs first."""
     schedule = teacher_of(model)[1]
     if request.method == "direct":
+        folder.mkdir(parents=True, exist_ok=True)
         steps, path = request.teacher_steps, folder / "pairs.safetensors"
         made = direct.pairs(model, request.pairs, steps, request.seed, path, reports.pairs)
         return [tasks.direct_task(schedule, made, request.batch)]
@@ -104,8 +105,8 @@ def train(
     net, _ = teacher_of(model)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"cannot train into {folder}: it is a file; give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
     made = tasks_of(request, model, folder, data, reports)
+    folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
 
     def finished(run: Run) -> None:
