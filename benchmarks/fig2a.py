@@ -77,9 +77,10 @@ def opened(folder: Path) -> list[tuple[str, int, Sampler, Entry]]:
     found = []
     for path in sorted(folder.glob("*.safetensors")):
         card = students.card_of(path)
-        cost = {"calls": card["network calls"], "processor minutes": card["processor minutes"]}
         for nfe, sampler in students.samplers(path).items():
-            found.append((card["method"], nfe, sampler, cost))
+            cost = {"calls": card["network calls"], "processor minutes": card["processor minutes"]}
+            mark = {"student": sampler.model.fingerprint, "levels": [node.t for node in sampler.plan.nodes]}
+            found.append((card["method"], nfe, sampler, cost | mark))
     return found
 
 
@@ -101,7 +102,8 @@ def measured(records: Records, folder: Path, settings: Settings) -> None:
                 sampler, made = fitted(model, name, nfe)
                 records.put(f"{name} {nfe}", entry(sampler, exact, settings, judge, made))
     for name, nfe, sampler, made in opened(folder):
-        if f"{name} {nfe}" not in records.entries:
+        before = records.entries.get(f"{name} {nfe}", {})
+        if any(before.get(key) != value for key, value in made.items()):  # trained anew, or not measured yet
             records.put(f"{name} {nfe}", entry(sampler, exact, settings, judge, made))
 
 
@@ -135,8 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fd", type=int, default=2000)
     chosen = parser.parse_args(arguments)
     settings = Settings(chosen.report, chosen.fd, 0, 100)
-    marks = {path.name: students.card_of(path)["steps"] for path in sorted(chosen.students.glob("*.safetensors"))}
-    records = Records("fig2a", {"report": chosen.report, "fd": chosen.fd, "seed": 0, "students": marks})
+    records = Records("fig2a", {"report": chosen.report, "fd": chosen.fd, "seed": 0, "rtol": settings.rtol})
     with torch.no_grad():
         measured(records, chosen.students, settings)
     replace_text(RESULTS / "fig2a.md", written(records, settings))
