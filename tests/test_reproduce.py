@@ -355,13 +355,13 @@ def test_free_coefficients_need_the_published_pairing_to_be_worse(network):
 
 def test_test_images_are_read_from_the_debian_package(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match="install the Debian package dataset-fashion-mnist, or ask for --quick"):
+    with pytest.raises(ValueError, match="install the Debian package dataset-fashion-mnist"):
         images.shown(Lab(fresh().model, replace(SMALLEST, quick=False), fresh().judge), 2)
     pictures = np.arange(2 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(2, 28, 28)
     for name, array in (("images-idx3", pictures), ("labels-idx1", np.array([3, 9], np.uint8))):
         head = struct.pack(f">HBB{array.ndim}i", 0, 8, array.ndim, *array.shape)
         (tmp_path / f"t10k-{name}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
-    found, labels = images.fashion("t10k")
+    found, labels = images.fashion("t10k", images.FOLDER)
     assert found.shape == (2, 1, 32, 32)
     assert labels.tolist() == [3, 9]
     assert torch.equal(found[:, 0, 2:-2, 2:-2], torch.from_numpy(pictures).float() / 127.5 - 1)

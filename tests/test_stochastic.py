@@ -19,6 +19,7 @@ from dode.solvers.names import read
 CHURNS = ["edm:churn=1", "edm:churn=40:churn_min=0.05:churn_max=50", "edm:churn=400"]
 TEXTS = [("ddim:eta=1", where) for where in ("discrete", "vp", "cosine", "edm", "flow", "zero-snr")]
 TEXTS += [(text, where) for text in CHURNS for where in ("edm", "vp", "discrete", "flow")] + [("ddim:eta=0.3", "vp")]
+TEXTS += [("ddim:fresh=1", where) for where in ("discrete", "edm", "flow", "zero-snr")] + [("ddim:fresh=0.4", "edm")]
 
 
 def problem(text, where, nfe):
@@ -60,6 +61,25 @@ def test_eta_is_equations_12_and_16_of_ddim(eta):
         spread = eta * sqrt((1 - b) / (1 - a)) * sqrt(1 - a / b)
         y = sqrt(b) * (y - sqrt(1 - a) * e) / sqrt(a) + sqrt(1 - b - spread**2) * e + spread * draws(model)(k + 1)
     assert relative(run(plan, denoise, x, draws(model)), y) < 1e-12
+
+
+@pytest.mark.parametrize("where", ["edm", "vp", "flow"])
+def test_fresh_1_is_the_sampling_of_consistency_models(where):
+    """Song et al. 2023, algorithm 1: the data, then new noise of the next level, again and again."""
+    for nfe in (1, 2, 5):
+        plan, nodes, model, _, x = problem("ddim:fresh=1", where, nfe)
+        y = x
+        for k, (s, t) in enumerate(pairwise(nodes)):
+            y = t.alpha * model.denoiser("data", None)(y, s)
+            y = y + t.sigma * draws(model)(k + 1) if t.sigma else y
+        assert relative(run(plan, model.denoiser(plan.kind, None), x, draws(model)), y) < 1e-12
+
+
+def test_fresh_and_eta_add_no_less_than_the_larger():
+    """A share of the ancestral noise that is below `fresh` changes nothing."""
+    one, two = (problem(text, "vp", 6)[0].added for text in ("ddim:fresh=0.99", "ddim:eta=0.1:fresh=0.99"))
+    assert one == two
+    assert problem("ddim:eta=1:fresh=0.01", "vp", 6)[0].added[1] == problem("ddim:eta=1", "vp", 6)[0].added[1]
 
 
 def karras(denoise, sigmas, x, draw, churn, low, high):
@@ -173,7 +193,7 @@ def test_a_stochastic_plan_needs_its_noise():
 def test_what_is_stochastic_is_not_distilled(text):
     model = gaussian_model("edm")
     with pytest.raises(
-        ValueError, match=r"is stochastic: .* sample with it as it is, or distil it without eta or churn"
+        ValueError, match=r"is stochastic: .* sample with it as it is, or distil it without eta, fresh or churn"
     ):
         dode.distill(model, text, nfe=5, samples=4)
     with pytest.raises(ValueError, match=r"ddim:eta=1 is stochastic and cannot teach"):

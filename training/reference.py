@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data import fashion
 
+from dode.baselines.data import fashion
 from dode.metrics import extracted, moments, to_uint8
 from dode.metrics.statistics import Statistics, write
 from dode.nets.classifier import Classifier

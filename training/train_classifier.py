@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import torch
-from data import fashion
 from reference import save
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from dode.baselines.data import fashion
 from dode.metrics import to_uint8
 from dode.nets.classifier import Classifier
 

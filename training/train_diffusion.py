@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import torch
-from data import fashion
 from torch import Tensor, nn
 
+from dode.baselines.data import fashion
 from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned
 

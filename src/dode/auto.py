@@ -242,6 +242,8 @@ def searched(
     progress: Progress | None = None,
 ) -> Iterator[tuple[Sampler, Found]]:
     """`tuned`, each number of evaluations as soon as it is found, from the least."""
+    if model.trained is not None:
+        model.trained.refuse(model.name)
     if not counts or any(not isinstance(nfe, int | np.integer) or nfe < 1 for nfe in counts):
         raise ValueError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
     told = progress or (lambda what, share: None)

@@ -137,6 +137,8 @@ def students(
         if where is not None:
             raise ValueError("align='count' brings the published grids; leave grid out")
         where = "published"
+    if model.trained is not None:
+        model.trained.refuse(model.name)
     found = []
     for text in names:
         name = read(text if text.startswith("d-") else f"d-{text}", **options)
@@ -149,7 +151,7 @@ def students(
             if any(plan.added):
                 raise ValueError(
                     f"{name.method.label} is stochastic: it has no one solution to be distilled towards; "
-                    "sample with it as it is, or distil it without eta or churn"
+                    "sample with it as it is, or distil it without eta, fresh or churn"
                 )
             plan = replace(plan, carry=bool(mine.carry), free=mine.form.free)
             found.append(Student(text, name.method, nfe, plan, made, mine))

@@ -65,8 +65,11 @@ def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, var
     return denoise
 
 
-def classifier_free(network: Network, null: Any, scale: float) -> Network:
-    """Ho & Salimans 2022: out = uncond + scale·(cond − uncond), both in one call of twice the batch."""
+def classifier_free(network: Network, null: Any, scale: float | Tensor) -> Network:
+    """Ho & Salimans 2022: out = uncond + scale·(cond − uncond), both in one call of twice the batch.
+
+    scale: one for all, or one a sample, (B, 1, …).
+    """
 
     def guided(x: Tensor, t: Tensor, cond: Any) -> Tensor:
         none = null(len(x)) if callable(null) else null
@@ -74,6 +77,11 @@ def classifier_free(network: Network, null: Any, scale: float) -> Network:
         return without + scale * (with_cond - without)
 
     return guided
+
+
+def with_scale(network: Network, scale: float) -> Network:
+    """A network that was trained with guidance inside takes its scale beside the condition: (cond, scale (B,))."""
+    return lambda x, t, cond: network(x, t, (cond, torch.full((len(x),), scale, device=x.device)))
 
 
 def classifier_guided(

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -18,7 +17,7 @@ from dode.calibration import replace_bytes
 from dode.edm_pickle import PickledNetwork, read_pickle
 from dode.model import Model, from_callable
 from dode.nets import edm_arguments
-from dode.nets.loading import classes_in_turn, load
+from dode.nets.loading import classes_in_turn, load, opened
 from dode.schedule import EDM
 
 __all__ = ["PickledNetwork", "convert", "from_edm", "open_file", "read_pickle"]
@@ -37,21 +36,9 @@ def convert(source: str | Path, target: str | Path, key: str = "ema") -> Pickled
 
 def open_file(path: str | Path) -> Model:
     """The model of a file that `convert` wrote.  Raises ValueError for any other file."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no file at {path}")
-    kinds = {"class_name": str, "args": list, "kwargs": dict}
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("dode", "{}"))
-            known = isinstance(about, dict) and about.get("what") == WHAT
-            if not known or not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
-                raise ValueError(f"{path} was not written by dode convert edm, so its architecture is not known")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, RecursionError, OSError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
+    about, tensors = opened(path, WHAT, {"class_name": str, "args": list, "kwargs": dict}, "dode convert edm")
     network = PickledNetwork(about["class_name"], tuple(about["args"]), about["kwargs"], tensors)
-    return model_of(network, path.stem)
+    return model_of(network, Path(path).stem)
 
 
 def model_of(network: PickledNetwork, name: str) -> Model:

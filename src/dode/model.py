@@ -15,6 +15,7 @@ from dode.fingerprints import probe, weights_hash
 from dode.prediction import KINDS, Kind
 from dode.sampling import Denoise
 from dode.schedule import Schedule
+from dode.trained import Trained
 
 Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
 
@@ -39,6 +40,7 @@ class Model:
     classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
     decode: Callable[[Tensor], Tensor] | None = None  # states → images in [−1, 1], where states are latents
     flow: Callable[[Tensor, Any], Tensor] | None = None  # the exact solution, where it is known in closed form
+    trained: Trained | None = None  # of a student, which answers at the times of its training alone
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
 
@@ -48,6 +50,8 @@ class Model:
 
     def guided(self, scale: float) -> "Model":
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
+        if self.trained is not None and self.trained.guidance is not None:
+            return replace(self, guidance=self.trained.scale(self.name, scale))
         if self.null is None and scale != 1:
             raise ValueError(f"{self.name} has no condition that means 'none', so it cannot be guided")
         return replace(self, guidance=float(scale), flow=self.flow if scale == 1 else None)
@@ -92,7 +96,9 @@ class Model:
     def denoiser(self, kind: Kind, cond: Any) -> Denoise:
         """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
         network = self.network
-        if self.guidance is not None and self.guidance != 1 and self.null is not None:
+        if self.trained is not None and self.trained.guidance is not None:
+            network = denoiser.with_scale(network, self.trained.scale(self.name, self.guidance or 1.0))
+        elif self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
             network = denoiser.classifier_free(
                 network, lambda n: self.conditions(range(n), null(range(n))), self.guidance
@@ -114,10 +120,14 @@ class Model:
     ) -> Tensor:
         """The exact solution of the ODE from x_T (n, *shape): halving its steps moves it by at most rtol of its RMS.
 
-        In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.
+        In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.  A student
+        has no ODE of its own: the solution is its teacher's.
         """
         from dode import reference
 
+        if self.trained is not None:
+            teacher = self.trained.teacher().to(self.device, self.dtype).guided(self.guidance or 1.0)
+            return teacher.exact(x_T, rtol, cond, batch, progress)
         x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
         if self.flow is not None:
@@ -157,6 +167,7 @@ def from_callable(
     numpy: bool = False,
     variance: bool = False,
     name: str = "callable",
+    trained: Trained | None = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Model:
@@ -165,8 +176,8 @@ def from_callable(
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
     `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels
     there are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns
-    learned variances as further channels.  A module is put into evaluation mode.  Raises ValueError if a first call
-    fails to return the shape of x.
+    learned variances as further channels; trained: how a student is sampled.  A module is put into evaluation mode.
+    Raises ValueError if a first call fails to return the shape of x.
     """
     if null is not None and cond is None:
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
@@ -182,6 +193,7 @@ def from_callable(
         null=null,
         classes=classes,
         variance=variance,
+        trained=trained,
         dtype=dtype,
         device=device,
     )

@@ -133,6 +133,8 @@ class Sampler:
 
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
+        if self.model.trained is not None:
+            raise ValueError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
         cond = self.model.conditions(range(len(x0)), cond)
         start = self.plan.nodes[0] if not self.plan.added[0] else self.model.schedule.node(self.model.schedule.t_max)
         plan, first = reference.backward(self.model, steps, start)
@@ -171,12 +173,14 @@ def sampler(
 
     method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
     keywords, inner="time".  grid: trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a list that
-    others published (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; end: "data" or "t_min".
-    docs/solvers.md has the options of every solver.
+    others published (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; a student of `dode train`
+    brings its own.  end: "data" or "t_min".  docs/solvers.md has the options of every solver.
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
     chosen = read(method, **options).method
+    if grid is None and model.trained is not None:
+        grid = model.trained.nodes(model.name, nfe)
     plan, made = build(chosen, nfe, model.schedule, model.prediction, grid, end)
     provenance = Provenance(chosen.name, False, where_made(made), end, dict(chosen.chosen), dtype=dtype_name(model))
     return Sampler(model, plan, provenance)

@@ -20,6 +20,7 @@ from dode.cli import (
     plot,
     reproduce,
     sample,
+    train,
 )
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command()(reproduce.reproduce)
 app.command()(interpolate.interpolate)
 app.command()(methods.methods)
 app.command()(export.export)
+app.command()(train.train)
 app.command("import")(import_.import_)  # no function can have that name
 app.add_typer(convert.convert, name="convert")
 app.add_typer(plot.plot, name="plot")

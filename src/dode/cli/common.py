@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="fashion, fashion-edm, fashion-mixture; a diffusers pipeline, by folder or hub name; an EDM .safetensors."
+        help="fashion, fashion-edm, fashion-mixture; a diffusers pipeline, by folder or hub name; a .safetensors of "
+        "dode convert edm or dode train."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
@@ -100,13 +101,14 @@ def open_model(
 
 
 def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
-    """A bundled model, a file of dode convert edm, or a pipeline of diffusers from a folder or the hub."""
+    """A bundled model, a file of dode convert edm or dode train, or a pipeline of diffusers by folder or hub name."""
     from dode.weights import BUNDLED, bundled
 
     if Path(name).suffix == ".safetensors":
-        from dode.edm import open_file
+        from dode import edm
+        from dode.baselines import students
 
-        return open_file(name)
+        return students.open_file(name) if students.written(name) else edm.open_file(name)
     if name in BUNDLED or not (Path(name).exists() or name.count("/") == 1):
         if prompts:
             raise ValueError(f"{name} takes no prompt; leave --prompt out")

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def compare(
     model: common.ModelName,
-    nfe: Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")] = "5,10,20",
+    nfe: Annotated[
+        str | None, typer.Option(help="Network evaluations: 5,10,20, which is usual; a student has its own.")
+    ] = None,
     solvers: Annotated[
-        str,
+        str | None,
         typer.Option(help="Solvers with options, and calibration files: ddim,d-ddim,d-ddim:formulation=sep,auto.json."),
-    ] = "ddim,d-ddim",
+    ] = None,
     metrics: measuring.Metrics = None,
     paired: measuring.Paired = 32,
     fd: measuring.Samples = 0,
@@ -42,9 +44,10 @@ def compare(
     report: Annotated[Path | None, typer.Option(help="Page of figures and pictures to write, HTML.")] = None,
 ) -> None:
     """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
-    numbers, seeds, scales = common.counts(nfe), common.whole(seed, "--seed"), common.scales(guidance)
-    names = tuple(dict.fromkeys(name.strip() for name in solvers.split(",")))
-    measuring.check(output, csv, names)
+    numbers = None if nfe is None else common.counts(nfe)
+    seeds, scales = common.whole(seed, "--seed"), common.scales(guidance)
+    names = None if solvers is None else tuple(dict.fromkeys(name.strip() for name in solvers.split(",")))
+    measuring.check(output, csv, names or ())
     if report is not None:
         common.writable(report, ".html")
         if not paired or len(scales) > 1:
@@ -53,9 +56,11 @@ def compare(
             )
     from dode.metrics.study import Study
 
-    study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
     settings = measuring.settings(metrics, paired, fd, batch)
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    names = names or (("ddim", "d-ddim") if opened.trained is None else (opened.trained.solver,))
+    numbers = numbers or ([5, 10, 20] if opened.trained is None else sorted(opened.trained.times))
+    study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
     judge = measuring.judge(settings, extractor, statistics, classifier, device)
     more = {
         "extractor": extractor,

@@ -1,18 +1,23 @@
 """dode sample."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dode.cli import common
+
+if TYPE_CHECKING:
+    from dode.model import Model
 
 
 def sample(
     model: common.ModelName,
     output: Annotated[Path, typer.Option("--output", "-o", help="Contact sheet, PNG.")],
     calibration: Annotated[Path | None, typer.Option(help="Calibration file of dode distill.")] = None,
-    solver: Annotated[str | None, typer.Option(help="A plain solver instead: see dode methods.")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="A plain solver instead, see dode methods; a student brings its own.")
+    ] = None,
     nfe: Annotated[int | None, typer.Option(help="Network evaluations; picks the plan of a file of several.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", help="Samples.")] = 16,
     columns: Annotated[int, typer.Option(help="Samples in a row of the sheet.")] = 10,
@@ -37,7 +42,7 @@ def sample(
     dtype: common.Dtype = "float32",
 ) -> None:
     """Sample with a calibration, or with a plain solver, into a contact sheet."""
-    if (calibration is None) == (solver is None):
+    if calibration is not None and solver is not None:
         raise ValueError("give either --calibration FILE or --solver NAME")
     if number < 1 or columns < 1 or batch < 1:
         raise ValueError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
@@ -56,9 +61,8 @@ def sample(
     if calibration is not None:
         chosen = samplers.load(calibration, opened, nfe)
     else:
-        if nfe is None:
-            raise ValueError("--solver needs --nfe, the number of network evaluations")
-        chosen = samplers.sampler(opened, solver or "", nfe=nfe, grid=grid, end=end, **options)
+        solver, nfe = _own(opened, solver, nfe)
+        chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **options)
     batches = -(-number // batch)
     done = 0
     with common.progress(f"{chosen.name}, NFE {chosen.nfe}") as advance:
@@ -76,3 +80,16 @@ def sample(
     if biased:
         print(f"note: {biased}")
     print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
+
+
+def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]:
+    """The solver and the evaluations that were asked for; a student has its own, if there is no choice."""
+    if solver is None and model.trained is None:
+        raise ValueError("give either --calibration FILE or --solver NAME")
+    solver = solver or (model.trained.solver if model.trained else "")
+    if nfe is None and model.trained is not None and len(model.trained.times) == 1:
+        (nfe,) = model.trained.times
+    if nfe is None:
+        known = f"; {model.name} was trained for {model.trained.counts}" if model.trained else ""
+        raise ValueError(f"--solver needs --nfe, the number of network evaluations{known}")
+    return solver, nfe

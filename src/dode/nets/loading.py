@@ -1,10 +1,12 @@
 """State dicts into networks: read as data only, and every name and shape checked."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 
@@ -24,6 +26,35 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
         raise ValueError(f"{name}: {whole[0]!r} is of type {tensors[whole[0]].dtype}, expected numbers with a point")
     module.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
     module.eval().requires_grad_(False)
+
+
+def described(path: str | Path) -> dict[str, Any]:
+    """What a safetensors file of ours says of itself; empty if another program wrote it.
+
+    Raises ValueError if it is not there or damaged.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no file at {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("dode", "{}"))
+    except (SafetensorError, json.JSONDecodeError, RecursionError, OSError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
+    return about if isinstance(about, dict) else {}
+
+
+def opened(
+    path: str | Path, what: str, kinds: Mapping[str, type], command: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and the tensors of a file that `command` wrote.  Raises ValueError for any other file."""
+    about = described(path)
+    if about.get("what") != what or not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
+        raise ValueError(f"{path} was not written by {command}, so its architecture is not known")
+    try:
+        with safe_open(path, "pt") as file:
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
 
 
 def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Tensor]:

@@ -1,0 +1,61 @@
+"""Where the bundled consistency student goes on from: python benchmarks/consistency_levels.py students/cd.safetensors
+
+The noise levels of its second, third and fourth evaluation, one added at a time: the one of CANDIDATES with the lowest
+Fréchet distance on select noise (Song et al. 2023, section 4, search them likewise).  What is found stands in
+`dode.baselines.tasks.AGAIN`.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from records import RESULTS, Records, table
+
+import dode
+from dode.baselines import students
+from dode.metrics import extracted, frechet, moments, reporting, to_uint8
+from dode.metrics.figures import Judge
+from dode.model import Model
+from dode.samplers import Sampler
+
+CANDIDATES = (0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 25.0)
+MOST = 4
+
+
+def distance(model: Model, levels: list[float], samples: int, judge: Judge) -> float:
+    """Fréchet distance on select noise of sampling that goes on from these levels."""
+    grid = [model.schedule.t_max, *levels, 0.0]
+    sampler: Sampler = dode.sampler(model, "ddim:fresh=1", nfe=len(grid) - 1, grid=grid)
+    images = sampler.sample(noise=model.start(range(samples), 0, "select"), batch=100)
+    return frechet(moments(extracted(judge.features, to_uint8(images))), judge.statistics)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("student", type=Path)
+    parser.add_argument("--samples", type=int, default=1000)
+    arguments = parser.parse_args()
+    model, judge = students.open_file(arguments.student), reporting.bundled_judge()
+    records = Records(
+        "consistency-levels", {"samples": arguments.samples, "steps": students.card_of(arguments.student)["steps"]}
+    )
+    chosen: list[float] = []
+    for _ in range(2, MOST + 1):
+        tried = {}
+        for level in CANDIDATES:
+            if level in chosen:
+                continue
+            levels = sorted([*chosen, level], reverse=True)
+            key = " ".join(f"{value:g}" for value in levels)
+            if key not in records.entries:
+                records.put(key, distance(model, levels, arguments.samples, judge))
+            tried[key] = records.entries[key]
+        chosen = [float(value) for value in min(tried, key=lambda key: tried[key]).split()]
+    lines = [[str(len(key.split()) + 1), key, f"{fd:.2f}"] for key, fd in records.entries.items()]
+    head = f"Consistency student, {arguments.samples} samples of select noise, seed 0.\n\n"
+    (RESULTS / "consistency-levels.md").write_text(head + table(["NFE", "noise levels after 80", "FD"], lines))
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()

@@ -1,0 +1,74 @@
+"""dode train."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dode.cli import common
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from dode.baselines.stages import Run
+    from dode.baselines.tasks import Task
+
+
+def train(
+    method: Annotated[
+        str,
+        typer.Argument(help="pd: progressive, cd: consistency, direct: one step from pairs, guided: guidance inside."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the students; goes on with what is in it.")],
+    model: Annotated[str, typer.Option(help="The teacher: fashion-edm.")] = "fashion-edm",
+    minutes: Annotated[float | None, typer.Option(help="Minutes of training.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of training instead: the same bits on every run.")] = None,
+    every: Annotated[float, typer.Option(help="Minutes between checkpoints, each with a sheet of samples.")] = 3.0,
+    teacher_steps: Annotated[int, typer.Option(help="DDIM steps of the first teacher; of pd a power of two.")] = 64,
+    pairs: Annotated[int, typer.Option(help="Pairs of noise and sample for direct.")] = 4000,
+    from_data: Annotated[
+        bool, typer.Option("--from-data", help="cd without its teacher: consistency training.")
+    ] = False,
+    batch: common.Batch = 64,
+    seed: common.Seed = 0,
+) -> None:
+    """Train a student that needs few steps: the methods that D-ODE solvers are compared with."""
+    from dode.baselines import training
+    from dode.baselines.stages import Budget
+    from dode.weights import bundled
+
+    if not every > 0:
+        raise ValueError(f"--every must be above 0; got {every:g}")
+    if (minutes is None) == (steps is None):
+        raise ValueError("give --minutes or --steps, one of the two")
+    budget = Budget(minutes, steps)
+    request = training.Request(method, batch, seed, teacher_steps, pairs, from_data)
+    teacher = bundled(model)
+    training.teacher_of(teacher)
+    from dode import plots
+
+    with bar() as shown:
+        task = shown.add_task(f"{method}: beginning", total=1000)
+
+        def step(run: "Run", doing: "Task", done: float) -> None:
+            what = f"{method}, {doing.stage.name}: step {run.steps}, loss {run.smooth or 0:.4f}"
+            shown.update(task, description=what, completed=round(1000 * done))
+
+        reports = training.Reports(
+            pairs=lambda done, total: shown.update(task, description="pairs", completed=round(1000 * done / total)),
+            step=step,
+            sheet=lambda images, path: plots.sheet(images, path, 10),
+            every=60 * every,
+        )
+        files = training.train(request, teacher, budget, output, reports)
+    for path in files:
+        print(f"written: {path}")
+
+
+def bar() -> "Progress":
+    """A bar on stderr for one stage at a time, with what is done in words."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<44}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))
