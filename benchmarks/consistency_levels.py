@@ -18,7 +18,7 @@ from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.samplers import Sampler
 
-CANDIDATES = (0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 25.0)
+CANDIDATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 25.0)
 MOST = 4
 
 

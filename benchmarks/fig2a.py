@@ -31,7 +31,7 @@ from dode.weights import classifier
 MODEL, COUNTS = "fashion-edm", (1, 2, 3, 4)
 PLAIN, FITTED = ("ddim", "edm"), ("d-ddim", "d-edm", "auto")
 FINE = "dpm-solver++2m 30"  # what the teacher gives with many evaluations
-HEADS = ["method", "NFE", "FD ±", "class agreement, % ±", "RMS ±", "median", "network calls", "processor minutes"]
+HEADS = ["method", "NFE", "FD ±", "class agreement, % ±", "RMS ±", "median", "network calls", "processor seconds"]
 Entry = dict[str, Any]
 
 
@@ -119,7 +119,7 @@ def line(key: str, said: Entry) -> list[str]:
         f"{100 * said['agreement']:.1f} ± {100 * said['agreement error']:.1f}",
         *near,
         f"{said['calls']:,}",
-        f"{said['processor minutes']:.1f}",
+        f"{60 * said['processor minutes']:,.0f}",
     ]
 
 

@@ -23,7 +23,8 @@ OTHERS = 0.055
 GUIDING = 0.5  # the part of stage one of guided distillation, in the same units
 COUNTS = ((0.2, 8), (0.5, 12), (1.0, 18))  # noise levels of consistency training, up to which part of it
 KEPT = 4  # the most steps of a progressive student that is worth a file
-AGAIN = {2: (0.6,), 3: (3.0, 0.4), 4: (10.0, 2.0, 0.4)}  # where consistency sampling goes on from, after sigma_max
+# where consistency sampling goes on from, after sigma_max: found by benchmarks/consistency_levels.py on select noise
+AGAIN = {2: (0.2,), 3: (0.2, 0.1), 4: (0.2, 0.1, 0.05)}
 
 
 @dataclass(frozen=True, eq=False)
