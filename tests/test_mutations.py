@@ -117,6 +117,7 @@ CASES = {
         like("ddim", "vp", 5, equation=spec.on_nodes(equations.d_ddim_noise)),
         holds(stochastic.test_eta_1_is_ddpm, "vp"),
         holds(stochastic.test_eta_is_equations_12_and_16_of_ddim, 0.4),
+        holds(stochastic.test_fresh_1_is_the_sampling_of_consistency_models, "vp"),
     ],
     edm.heun: [
         like("edm", "edm", 5, equation=spec.on_nodes(equations.d_edm)),
