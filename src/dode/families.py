@@ -111,9 +111,14 @@ def history(plan: Plan, k: int) -> Array:
     return rows
 
 
+def one_a_step(plan: Plan) -> bool:
+    """Is every evaluation a step of its own, that moves along its newest output alone?"""
+    return all(plan.fresh) and not np.any(plan.use != np.diag(np.diag(plan.use)))
+
+
 def weighted(plan: Plan) -> Plan:
     """A plan of one evaluation a step with its blends written as weights on DDIM's steps; ValueError for others."""
     n = plan.nfe
-    if not all(plan.fresh) or np.any(plan.use != np.diag(np.diag(plan.use))):
+    if not one_a_step(plan):
         raise ValueError("only solvers that blend outputs in DDIM's step can be refined, such as ipndm or deis-3")
     return replace(plan, mix=np.concatenate([plan.mix[:, :1], plan.mix[:, 1:] @ plan.blend], axis=1), blend=np.eye(n))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dode.auto import convened
-from dode.families import composed, level
+from dode.families import composed, level, one_a_step
 from dode.model import Model
 from dode.plan import Array, Plan
 from dode.samplers import Provenance, Sampler, dtype_name
@@ -89,7 +89,7 @@ def _guidance(one: Sampler) -> float:
 def resampled(plan: Plan, nfe: int, schedule: Schedule) -> Plan:
     """The plan with another number of evaluations: times, weights and shifts as functions of the share of the run."""
     n = plan.nfe
-    if not all(plan.fresh) or np.any(plan.use != np.diag(np.diag(plan.use))) or np.any(plan.blend != np.eye(n)):
+    if not one_a_step(plan) or np.any(plan.blend != np.eye(n)):
         raise ValueError("only plans of auto, weights on DDIM's steps, can be interpolated")
     if nfe == n:
         return plan

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dode.baselines.stages import Run, Stage, begin
+from dode.nets.loading import unpickled
 
 NETS = ("teacher", "student", "slow", "average")
 COUNTS = ("stage", "step", "steps", "calls", "seconds", "processor", "curve", "smooth")
@@ -23,11 +24,7 @@ def save(path: Path, run: Run, about: dict[str, Any]) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
-    try:
-        saved = torch.load(path, weights_only=True)
-    except Exception as error:  # what a damaged file brings about in torch's reader is of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise ValueError(f"{path} is not a checkpoint of dode train ({reason}); remove it to begin again") from error
+    saved = unpickled(path, "a checkpoint of dode train", "; remove it to begin again")
     if not isinstance(saved, dict) or not {"about", "optimiser", *NETS, *COUNTS} <= set(saved):
         raise ValueError(f"{path} is not a checkpoint of dode train; remove it to begin again")
     return saved

@@ -65,16 +65,21 @@ def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Te
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged or hostile file brings about in torch's reader is of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise ValueError(f"{path} is not a checkpoint of tensors alone ({reason})") from error
+    content = unpickled(path, "a checkpoint of tensors alone")
     if entry is not None:
         content = _entry(content, entry, path)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"{path} does not hold tensors by name; say which entry of it does")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def unpickled(path: Path, what: str, remedy: str = "") -> Any:
+    """The content of a file of torch.save, tensors and plain values alone; ValueError if it is not `what`."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged or hostile file brings about in torch's reader is of many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise ValueError(f"{path} is not {what} ({reason}){remedy}") from error
 
 
 def _entry(content: Any, entry: int | str, path: Path) -> Any:

@@ -86,7 +86,10 @@ def _pixels_and_norms(lab: Lab, one: Sampler, seed: int) -> Path:
             if state.k % every == 0 or state.k == one.nfe:
                 flat = state.y.flatten(1).double()
                 found.setdefault(state.k / one.nfe, []).append((flat[:, places], flat.square().mean(1).sqrt()))
-    return {share: tuple(torch.cat(both) for both in zip(*kept, strict=True)) for share, kept in found.items()}  # type: ignore[misc]
+    return {
+        share: (torch.cat([two for two, _ in kept]), torch.cat([norms for _, norms in kept]))
+        for share, kept in found.items()
+    }
 
 
 def _norms(path: Path) -> dict[str, list[float]]:

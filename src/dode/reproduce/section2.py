@@ -56,7 +56,8 @@ def _correlation(flat: Tensor) -> list[list[float]]:
     """Pearson's between steps, over pixels, mean over samples: (steps, steps), to four digits."""
     centred = flat - flat.mean(2, keepdim=True)
     unit = centred / centred.norm(dim=2, keepdim=True).clamp(min=1e-12)
-    return torch.einsum("snd,tnd->st", unit, unit).div(flat.shape[1]).numpy().round(4).tolist()  # type: ignore[no-any-return]
+    found: list[list[float]] = torch.einsum("snd,tnd->st", unit, unit).div(flat.shape[1]).numpy().round(4).tolist()
+    return found
 
 
 def _error(lab: Lab, seed: int) -> Entry:
