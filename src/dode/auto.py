@@ -75,13 +75,11 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     every = starts(fit.model, nfe, budget.tried, budget.grids, budget.whole)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
-    each, most = (
-        nfe * (few + (budget.begin + 1) * len(select.x_T)),
-        meter.spent + 2 * LOOK * (meter.allowed - meter.spent),
-    )
+    each = nfe * (few + (budget.begin + 1) * len(select.x_T))
+    most = meter.spent + 2 * LOOK * (meter.allowed - meter.spent)
     looked = nearest(every, select, few, budget.batch, meter.tick, lambda: meter.has(each) and meter.spent < most)
     looked = _different(looked)
-    jury, candidates = _first(looked[: budget.begin + 1], select, budget, meter)
+    jury, candidates = convened(looked[: budget.begin + 1], select, budget.batch, meter)
     path: list[tuple[str, float, float]] = []
     refined = _trials(fit, looked[: budget.begin], budget, meter, path)
     rounding = budget.whole and fit.model.schedule.integer
@@ -96,19 +94,14 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
 
 
-def _first(looked: Sequence[Start], select: Task, budget: Budget, meter: Meter) -> tuple[Jury, list[Candidate]]:
-    """The plain solvers as candidates, and the jury that judges them and all others."""
-    found = [tried(plan, select.pupils(plan.kind, batch=budget.batch), meter.tick) for _, _, plan in looked]
-    jury = Jury(select, float(np.median(found[0])), budget.batch)
+def convened(looked: Sequence[Start], select: Task, batch: int, meter: Meter) -> tuple[Jury, list[Candidate]]:
+    """The plain solvers, the nearest first, as candidates, and the jury that judges them and all others."""
+    found = [tried(plan, select.pupils(plan.kind, batch=batch), meter.tick) for _, _, plan in looked]
+    jury = Jury(select, float(np.median(found[0])), batch)
     return jury, [
         Candidate(label, plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), name)
         for (label, name, plan), squares in zip(looked, found, strict=True)
     ]
-
-
-def convened(plan: Plan, select: Task, batch: int, meter: Meter) -> Jury:
-    """The jury for rivals of a plain solver."""
-    return Jury(select, float(np.median(tried(plan, select.pupils(plan.kind, batch=batch), meter.tick))), batch)
 
 
 def _different(looked: Sequence[Start]) -> list[Start]:

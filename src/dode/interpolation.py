@@ -37,9 +37,10 @@ def interpolate(found: Sequence[Sampler], model: Model, nfe: int, seed: int = 0,
     meter = Meter(math.inf, lambda what, done: None)
     select = task(model, "select", budget.select, max(budget.teacher, 3 * nfe), seed, meter.tick, None, batch)
     every = starts(model, nfe, QUICK.tried)
-    label, _, plain = nearest(every, select, budget.select, batch, meter.tick, lambda: True)[0]
-    jury = convened(plain, select, batch, meter)
-    rival, errors = jury.error(plain, meter), {name: jury.error(plan, meter) for name, plan in plans.items()}
+    looked = nearest(every, select, budget.select, batch, meter.tick, lambda: True)
+    jury, (plain,) = convened(looked[:1], select, batch, meter)
+    label, rival = plain.name, plain.select
+    errors = {name: jury.error(plan, meter) for name, plan in plans.items()}
     best = min(errors, key=lambda name: errors[name])
     if not errors[best] < rival:
         raise ValueError(
