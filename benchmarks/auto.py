@@ -17,7 +17,7 @@ import argparse
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,54 @@ def again(model: Model, solver: str, count: int) -> Solver:
     return dode.sampler(model, name, nfe=count, grid=where)
 
 
+def filled(records: Records, model: Model, plans: Path, choice: Settings, settings: Settings) -> Iterator[int]:
+    """Every number of evaluations of which something is missing, once it is measured."""
+    rounding = model.schedule.integer and model.guidance == 1
+    budgets = {"quick": QUICK, "auto": Budget()} | ({"whole": Budget(whole=True)} if rounding else {})
+    missing = {
+        count: [key for key in ("paper", *budgets) if f"{key} {count}" not in records.entries] for count in COUNTS
+    }
+    exact = reporting.exact(model, settings, silent) if any(missing.values()) else None
+    chosen(records, model, [count for count in COUNTS if "paper" in missing[count]], exact, choice, settings)
+    kept = {count: dode.load(plans, model, count) for count in COUNTS if f"auto {count}" in records.entries}
+    for count in filter(missing.get, COUNTS):
+        base = measure(again(model, records.entries[f"learning-free {count}"]["solver"], count), exact, settings, None)
+        for key in (key for key in budgets if key in missing[count]):
+            began = time.perf_counter()
+            one, found = tuned(model, [count], budgets[key])[count]
+            extra = {"calls": found.calls / (10 * count), "start": found.best.name, "path": found.rounds}
+            extra["seconds"] = time.perf_counter() - began
+            if key == "auto":
+                kept[count] = one
+                dode.samplers.save(plans, *kept.values())
+                if rounding and one.name == "auto":
+                    near = nearest_whole(one)
+                    records.put(f"nearest whole {count}", entry(measure(near, exact, settings, None), near, base, {}))
+            records.put(f"{key} {count}", entry(measure(one, exact, settings, None), one, base, extra))
+        yield count
+
+
+def chosen(
+    records: Records,
+    model: Model,
+    todo: Sequence[int],
+    exact: torch.Tensor | None,
+    choice: Settings,
+    settings: Settings,
+) -> None:
+    """The best learning-free solver and the best of the paper's, chosen on select noise."""
+    if not todo:
+        return
+    selected = reporting.exact(model, choice, silent)
+    fitted = dode.distill(model, [f"d-{name}" for name in PAPER], nfe=list(todo))
+    for count in todo:
+        free = best(learning_free(model, count), selected, choice)
+        base = measure(free, exact, settings, None)
+        records.put(f"learning-free {count}", entry(base, free, base, {}))
+        paper = best([fitted[f"d-{name}"][count] for name in PAPER], selected, choice)
+        records.put(f"paper {count}", entry(measure(paper, exact, settings, None), paper, base, {}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
@@ -175,33 +223,8 @@ def main() -> None:
     records = Records(f"auto-{arguments.model}-{arguments.guidance:g}", said | {"model": model.fingerprint})
     choice = Settings(arguments.select, rtol=arguments.rtol, stream="select")
     settings = Settings(arguments.paired, rtol=arguments.rtol)
-    rounding = model.schedule.integer and arguments.guidance == 1
-    last = "whole" if rounding else "auto"
-    todo = [count for count in COUNTS if f"{last} {count}" not in records.entries]
     plans = Path(f"{records.path.with_suffix('')}-plans.json")
-    kept = {count: dode.load(plans, model, count) for count in COUNTS if count not in todo}
-    if todo:
-        selected, exact = (reporting.exact(model, one, silent) for one in (choice, settings))
-        fitted = dode.distill(model, [f"d-{name}" for name in PAPER], nfe=todo)
-    for count in todo:
-        free = best(learning_free(model, count), selected, choice)
-        base = measure(free, exact, settings, None)
-        records.put(f"learning-free {count}", entry(base, free, base, {}))
-        paper = best([fitted[f"d-{name}"][count] for name in PAPER], selected, choice)
-        records.put(f"paper {count}", entry(measure(paper, exact, settings, None), paper, base, {}))
-        budgets = {"quick": QUICK, "auto": Budget()} | ({"whole": Budget(whole=True)} if rounding else {})
-        for key, budget in budgets.items():
-            began = time.perf_counter()
-            one, found = tuned(model, [count], budget)[count]
-            extra = {"calls": found.calls / (10 * count), "start": found.best.name, "path": found.rounds}
-            extra["seconds"] = time.perf_counter() - began
-            if key == "auto":
-                kept[count] = one
-                dode.samplers.save(plans, *kept.values())
-                if rounding and one.name == "auto":
-                    near = nearest_whole(one)
-                    records.put(f"nearest whole {count}", entry(measure(near, exact, settings, None), near, base, {}))
-            records.put(f"{key} {count}", entry(measure(one, exact, settings, None), one, base, extra))
+    for _ in filled(records, model, plans, choice, settings):
         written(records, arguments.model, arguments.guidance, arguments.paired)
     judged = replace(settings, paired=0, fd=arguments.fd)
     for count in COUNTS if arguments.fd else ():

@@ -35,7 +35,14 @@ class Budget:
 
 
 QUICK = Budget(
-    32, 8, 2.0, teacher=24, begin=1, part=8, tried=("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2"), grids=GRIDS[:2]
+    32,
+    8,
+    2.0,
+    teacher=24,
+    begin=1,
+    part=6,
+    tried=("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2"),
+    grids=("trailing", "karras", "logsnr-trailing"),
 )
 
 
