@@ -32,16 +32,22 @@ def reproduce(
     ),
     seeds: Annotated[int | None, typer.Option(help="Number of seeds: 3, or 1 with --quick.")] = None,
     fd: Annotated[int | None, typer.Option(help="Samples of a Fréchet distance: 1000, or 40 with --quick.")] = None,
+    students: Annotated[
+        Path | None, typer.Option(help="Folder with students of dode train, for fig2a and the trilemma.")
+    ] = None,
 ) -> None:
     """Repeat a table or figure of the paper: a table, a figure, all numbers as JSON, and what they say."""
     if output.exists() and not output.is_dir():
         raise ValueError(f"cannot use {output} as the folder: it is a file")
+    if students is not None and not any(students.glob("*.safetensors")):
+        raise ValueError(f"--students is a folder with .safetensors files of dode train; {students} has none")
     from dode.reproduce import run
     from dode.reproduce.registry import chosen
     from dode.reproduce.sizes import FULL, QUICK
 
-    size, items, labs = run.limited(QUICK if quick else FULL, seeds, fd), chosen(name), _Labs()
+    size, items, labs = run.limited(QUICK if quick else FULL, seeds, fd), chosen(name), _Labs(students)
     words = [*(["--quick"] if quick else []), *([f"--seeds {seeds}"] if seeds else []), *([f"--fd {fd}"] if fd else [])]
+    words += [f"--students {students}"] if students else []
     for item in items:
         for one in [model] if model else item.models:
             lab = labs.of(one, checkpoint, size)
@@ -52,14 +58,15 @@ def reproduce(
 class _Labs:
     """Every model is opened once."""
 
-    def __init__(self) -> None:
+    def __init__(self, students: Path | None) -> None:
+        self.students = students
         self.known: dict[str, Lab] = {}
 
     def of(self, name: str, checkpoint: Path | None, size: "Size") -> "Lab":
         from dode.reproduce.run import lab_for
 
         if name not in self.known:
-            self.known[name] = lab_for(_opened(name, checkpoint), size)
+            self.known[name] = lab_for(_opened(name, checkpoint), size, self.students)
         return self.known[name]
 
 

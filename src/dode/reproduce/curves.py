@@ -1,19 +1,16 @@
-"""Figures 2a, 3 and 4: quality over evaluations, plain solvers dotted and their distilled forms in full lines."""
+"""Figures 3 and 4: quality over evaluations, plain solvers dotted and their distilled forms in full lines."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dode import distilled
 from dode.reproduce import averages, drawing
 from dode.reproduce.averages import Entry, cells, change, listed, mean, ratio, side
 from dode.reproduce.item import Item, Result
-from dode.reproduce.lab import BATCH, Fitting, Lab, Task, cost, fitted, measured, plain, teaching
+from dode.reproduce.lab import Fitting, Lab, Task, cost, fitted, measured, plain, teaching
 from dode.reproduce.records import Entries, table
-from dode.samplers import Sampler
 from dode.solvers import METHODS
 
-MOST_AUTO = 10  # evaluations up to which auto is meant
 LEAST = {"dpm-solver-3": 3, "dpm-solver++3s": 3, "deis-3": 3, "edm": 3}  # third order takes 3 evaluations instead of 2
 
 
@@ -92,22 +89,23 @@ def result(lab: Lab, entries: Entries) -> Result:
     if any(nfe > size.curve_most for mine in found.values() for nfe in mine):
         text += f"\nAbove {size.curve_most} evaluations: |B| = {size.samples_many}, distances on {size.report_many} "
         text += "samples a seed, no Fréchet distance.\n"
-    return Result(text, _finding(found), _figure(found))
+    return Result(text, _finding(found), figure(found))
 
 
-def _figure(found: Curves) -> drawing.Figure:
+def figure(found: Curves) -> drawing.Figure:
+    """Distance and Fréchet distance over evaluations; what is made from a solver in its colour, in full lines."""
     judged = any("fd" in row[0] for mine in found.values() for row in mine.values())
-    figure, axes = drawing.panels(1 + judged, 4.8, 4)
+    drawn, axes = drawing.panels(1 + judged, 4.8, 4)
     order = list(dict.fromkeys(name.removeprefix("d-") for name in found))
     for one, what in zip(axes, ("rms", "fd"), strict=False):
         for name, mine in found.items():
             known: Mapping[int, list[Entry]] = {nfe: row for nfe, row in mine.items() if what in row[0]}
-            style = "o-" if name.startswith("d-") or name == "auto" else "o:"
+            style = "o-" if name not in METHODS else "o:"
             values = [mean(row, what) for row in known.values()]
             drawing.line(one, list(known), values, name, style, order.index(name.removeprefix("d-")))
         drawing.finish(one, "network evaluations", {"rms": "RMS distance", "fd": "FD"}[what], logarithmic=True)
         one.set_xscale("log")
-    return figure
+    return drawn
 
 
 def _finding(found: Curves) -> str:
@@ -124,51 +122,10 @@ def _finding(found: Curves) -> str:
         text += f", farther at {listed(farther)}"
         text += f"; its FD is clearly lower at {listed(lower)}, higher at {listed(higher)}" if judged else ""
         said.append(text + ".")
-    if "auto" in found:
-        best = {nfe: min(found, key=lambda name: _rms(found[name], nfe)) for nfe in found["auto"]}
-        said.append("The nearest of all is " + listed([f"{name} at {nfe}" for nfe, name in best.items()]) + ".")
     return " ".join(said)
-
-
-def _rms(mine: dict[int, list[Entry]], nfe: int) -> float:
-    return mean(mine[nfe], "rms").value if nfe in mine else float("inf")
-
-
-def found_by_auto(lab: Lab, nfe: int) -> Sampler:
-    """What `auto` finds with the first seed: one search, which is long; short where all is quick."""
-    made: Sampler = lab.once(("auto", nfe), lambda: _search(lab, nfe, lab.size.seeds[0]))
-    return made
-
-
-def _search(lab: Lab, nfe: int, seed: int) -> Sampler:
-    quick, samples = lab.size.quick, 8 if lab.size.quick else None
-    return distilled.distill(lab.model, "auto", nfe=nfe, seed=seed, samples=samples, quick=quick, batch=BATCH)
-
-
-def searching(lab: Lab, nfe: int) -> int:
-    """Evaluations of a search, about."""
-    return 2 * 8 * 10 * nfe if lab.size.quick else 10 * 64 * 10 * nfe
-
-
-def network_distillation(lab: Lab) -> Iterator[Task]:
-    """Figure 2a: EDM's sampler and DDIM, their distilled forms, and auto.
-
-    Students of network distillation join here as tasks of their own: key "NAME NFE SEED", entry from `measured`.
-    """
-    yield from tasks(lab, ("ddim", "edm"), lab.size.few)
-    for seed in lab.size.seeds:
-        for place in places(lab, [nfe for nfe in lab.size.few if nfe <= MOST_AUTO], "ddim"):
-            evaluations = cost(lab, place.nfe, place.fd, place.report)
-            evaluations += searching(lab, place.nfe) if seed == lab.size.seeds[0] else 0
-            yield Task(f"auto {place.nfe} {seed}", evaluations, partial(_auto, lab, place, seed))
-
-
-def _auto(lab: Lab, place: Place, seed: int) -> Entry:
-    return measured(lab, found_by_auto(lab, place.nfe), seed, place.fd, "report", place.report)
 
 
 PLUS = ("dpm-solver++2s", "dpm-solver++2m", "dpm-solver++3s")
 FOUR = ("ddim", "ipndm", "dpm-solver-2", "dpm-solver-3", "deis-3")
-FIG2A = Item("fig2a", ("fashion-edm",), network_distillation, result)
 FIG3 = Item("fig3", ("fashion",), lambda lab: tasks(lab, PLUS, lab.size.few), result)
 FIG4 = Item("fig4", ("fashion",), lambda lab: tasks(lab, FOUR, lab.size.curve), result)

@@ -6,6 +6,7 @@ Everything that is kept depends on nothing but its key, so a run that was killed
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ class Lab:
     model: Model
     size: Size
     judge: Judge | None
+    students: Path | None = None  # folder with those of `dode train`
     kept: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -116,6 +118,22 @@ def _fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Samp
     return [made[name][nfe] for name in names]
 
 
+def found_by_auto(lab: Lab, nfe: int) -> Sampler:
+    """What `auto` finds with the first seed: one search, which is long; short where all is quick."""
+    made: Sampler = lab.once(("auto", nfe), lambda: _search(lab, nfe, lab.size.seeds[0]))
+    return made
+
+
+def _search(lab: Lab, nfe: int, seed: int) -> Sampler:
+    quick, samples = lab.size.quick, 8 if lab.size.quick else None
+    return distilled.distill(lab.model, "auto", nfe=nfe, seed=seed, samples=samples, quick=quick, batch=BATCH)
+
+
+def searching(lab: Lab, nfe: int) -> int:
+    """Evaluations of a search, about."""
+    return 2 * 8 * 10 * nfe if lab.size.quick else 10 * 64 * 10 * nfe
+
+
 def teaching(lab: Lab, nfe: int, how: Fitting, students: int = 1) -> int:
     """Evaluations of a teacher and its students."""
     whole = int(lab.model.schedule.t_max - lab.model.schedule.t_end) if lab.model.schedule.integer else how.scale * nfe
@@ -132,22 +150,34 @@ def judged(lab: Lab, nfe: int, fd: int) -> int:
     return lab.size.judged(nfe, fd) if lab.judge and fd else 0
 
 
-def measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str = "report", report: int | None = None) -> Entry:
+def measured(
+    lab: Lab,
+    one: Sampler,
+    seed: int,
+    fd: int,
+    stream: str = "report",
+    report: int | None = None,
+    metrics: tuple[str, ...] = ("rms", "fd"),
+) -> Entry:
     """Distance to the exact solution and Fréchet distance on the noise of a seed, with parts for paired errors.
 
-    fd: its samples at ten evaluations or fewer, 0 for none; report: samples of the distance, the size's own by default.
+    fd: its samples at ten evaluations or fewer, 0 for none; report: samples of the distance, the size's own by default;
+    metrics: "agreement" too, where wanted.
     """
     n = report or lab.size.report
-    made: Entry = lab.once((one, seed, fd, stream, n), lambda: _measured(lab, one, seed, fd, stream, n))
+    key = (one, seed, fd, stream, n, metrics)
+    made: Entry = lab.once(key, lambda: _measured(lab, one, seed, fd, stream, n, metrics))
     return dict(made)
 
 
-def _measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str, report: int) -> Entry:
-    settings = Settings(report, judged(lab, one.nfe, fd), seed, BATCH, lab.size.rtol, stream)
+def _measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str, report: int, metrics: tuple[str, ...]) -> Entry:
+    settings = Settings(report, judged(lab, one.nfe, fd), seed, BATCH, lab.size.rtol, stream, metrics)
     row = measure(one, exact(lab, seed, stream)[:report], settings, lab.judge if settings.fd else None)
     assert row.each is not None, "measure keeps each sample's distance"
     squares = [float(part.mean()) for part in np.array_split(row.each**2, min(PARTS, len(row.each)))]
     entry: Entry = {"rms": row.rms, "rms error": row.rms_error, "median": row.median, "square parts": squares}
     if "fd" in row.parts:
         entry |= {"fd": row.fd, "fd error": row.fd_error, "fd parts": row.parts["fd"].tolist(), "fd n": settings.fd}
+    if "agreement" in row.parts:
+        entry |= {"agreement": row.agreement, "agreement error": row.agreement_error}
     return entry

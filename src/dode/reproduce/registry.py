@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from dode.reproduce import (
     NAMES,
     curves,
+    fig2a,
     paths,
     pictures,
     searches,
@@ -23,7 +24,7 @@ MADE = (
     table2.TABLE2B,
     table3.ITEM,
     paths.FIG1,
-    curves.FIG2A,
+    fig2a.ITEM,
     searches.FIG2B,
     searches.FIG2C,
     curves.FIG3,

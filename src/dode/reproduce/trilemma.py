@@ -12,10 +12,21 @@ from dode.metrics.manifold import coverage
 from dode.metrics.splits import error
 from dode.reproduce import images
 from dode.reproduce.averages import Figure, joined, listed, shown
-from dode.reproduce.curves import found_by_auto, searching
 from dode.reproduce.item import Item, Result
-from dode.reproduce.lab import BATCH, Entry, Fitting, Lab, Task, fitted, plain, teaching
+from dode.reproduce.lab import (
+    BATCH,
+    Entry,
+    Fitting,
+    Lab,
+    Task,
+    fitted,
+    found_by_auto,
+    plain,
+    searching,
+    teaching,
+)
 from dode.reproduce.records import Entries, table
+from dode.reproduce.taught import short, taught
 from dode.samplers import Sampler
 
 MANY = 50  # evaluations of the slow sampler
@@ -27,13 +38,14 @@ def recall(features: np.ndarray, reference: np.ndarray) -> float:
 
 
 def makers(lab: Lab) -> dict[str, tuple[int, int]]:
-    """Every row: evaluations of a sample, and of its preparation.  Students of network distillation join here."""
+    """Every row: evaluations of a sample, and of its preparation, which training had before."""
     nfe, how = lab.size.counts[0], Fitting(0, lab.size.samples)
     return {
         "ddim, slow": (MANY, 0),
         "ddim": (nfe, 0),
         "d-ddim": (nfe, teaching(lab, nfe, how)),
         "auto": (nfe, searching(lab, nfe)),
+        **{key: (student.nfe, 0) for key, student in taught(lab).items()},
     }
 
 
@@ -42,6 +54,8 @@ def made(lab: Lab, name: str, nfe: int, seed: int) -> Sampler:
         return found_by_auto(lab, nfe)
     if name == "d-ddim":
         return fitted(lab, ["d-ddim"], nfe, Fitting(seed, lab.size.samples))[0]
+    if name in taught(lab):
+        return taught(lab)[name].sampler
     return plain(lab, "ddim", nfe)
 
 
@@ -62,6 +76,7 @@ def _row(lab: Lab, name: str, nfe: int, seed: int) -> Entry:
     began = time.perf_counter()
     one = made(lab, name, nfe, seed)
     ready = time.perf_counter()
+    before = taught(lab)[name].seconds if name in taught(lab) else ready - began
     n = lab.size.trilemma
     sampled = one.sample(noise=lab.model.start(range(n), seed), cond=lab.model.conditions(range(n)), batch=BATCH)
     seconds = time.perf_counter() - ready
@@ -79,7 +94,7 @@ def _row(lab: Lab, name: str, nfe: int, seed: int) -> Entry:
         "n": n,
         "images": words,
         "seconds": seconds,
-        "seconds before": ready - began,
+        "seconds before": before,
     }
 
 
@@ -95,20 +110,19 @@ def result(lab: Lab, entries: Entries) -> Result:
         times = [float(np.mean([e[what] for e in each])) for what in ("seconds", "seconds before")]
         found[name] = (fd, share, times[0])
         said = [shown(fd), shown(share, 3), f"{times[0]:.2f}", f"{times[1]:.2f}"]
-        lines.append([name, str(each[0]["nfe"]), *said])
+        lines.append([short(name), str(each[0]["nfe"]), *said])
     n, words = each[0]["n"], each[0]["images"]
     best = {what: min(found, key=lambda name: key(found[name])) for what, key in KEYS.items()}
     text = f"Of {n} samples, recall against {words}: " + listed(
-        [f"the best {what} has {name}" for what, name in best.items()]
+        [f"the best {what} has {short(name)}" for what, name in best.items()]
     )
     fast = [name for name in found if name != "ddim, slow"]
     better = min(fast, key=lambda name: found[name][0].value)
     heads = ["sampler", "NFE", f"FD ± (n={n})", "recall (k = 3) ±", "seconds", "seconds to prepare"]
     slow = found["ddim, slow"]
-    text += (
-        f". {better} reaches {shown(found[better][0])} FD in {found[better][2] / slow[2]:.2f} of the slow sampler's "
-    )
-    return Result(table(heads, lines), f"{text}time, which has {shown(slow[0])}.")
+    quick = f"{found[better][2] / slow[2]:.2f} of the slow sampler's time, which has {shown(slow[0])}"
+    finding = f"{text}. {short(better)} reaches {shown(found[better][0])} FD in {quick}."
+    return Result(table(heads, lines), finding)
 
 
 KEYS: dict[str, Callable[[Row], float]] = {
