@@ -34,6 +34,8 @@ from dode.auto import tuned
 from dode.calibration import replace_text
 from dode.denoiser import Network, classifier_free
 from dode.families import Family, history, weighted
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings
 from dode.model import Model
 from dode.plan import Array, Plan
 from dode.prediction import convert
@@ -161,16 +163,16 @@ def opened(name: str, guidance: float) -> Model:
     return model
 
 
-def report(plan: Plan, name: str, guidance: float, samples: int) -> dict[str, float]:
-    """Distances on report noise to ends of three times the teacher's evaluations."""
-    model = dode.bundled(name).guided(guidance)
-    ends = task(model, "report", samples, 3 * Budget().teacher, 0, Spent())
-    found = squares(plan, ends.pupils(plan.kind), Spent())
+def report(plan: Plan, name: str, guidance: float, ends: Tensor) -> dict[str, float]:
+    """Distances to the exact ends (samples, *shape) of report noise."""
+    model, count = dode.bundled(name).guided(guidance), len(ends)
+    exact = Task(model, model.start(range(count), 0, "report"), ends, model.conditions(range(count)), 0)
+    found = squares(plan, exact.pupils(plan.kind), Spent())
     error = found.std(ddof=1) / math.sqrt(len(found)) / (2 * math.sqrt(found.mean()))
     return {"rms": math.sqrt(found.mean()), "rms error": float(error), "median": math.sqrt(float(np.median(found)))}
 
 
-def by_gradients(name: str, guidance: float, nfe: int, rate: float, samples: int) -> dict[str, Any]:
+def by_gradients(name: str, guidance: float, nfe: int, rate: float, ends: Tensor) -> dict[str, Any]:
     """The reference with one learning rate, in a process of its own."""
     model, began, before, spent = opened(name, guidance), time.perf_counter(), forget(), Spent()
     budget = Budget()
@@ -183,10 +185,10 @@ def by_gradients(name: str, guidance: float, nfe: int, rate: float, samples: int
     seconds, memory = time.perf_counter() - began, peak() - before
     said = {"start": label, "select": math.sqrt(value), "iterations": iterations, "calls": spent.calls}
     said |= {"seconds": seconds, "memory": memory}
-    return said | report(family.plan(numbers), name, guidance, samples)
+    return said | report(family.plan(numbers), name, guidance, ends)
 
 
-def by_auto(name: str, guidance: float, nfe: int, rate: float, samples: int) -> dict[str, Any]:
+def by_auto(name: str, guidance: float, nfe: int, rate: float, ends: Tensor) -> dict[str, Any]:
     """auto with batches of the same size, in a process of its own."""
     model, began, before = opened(name, guidance), time.perf_counter(), forget()
     budget = replace(Budget(), batch=BATCH)
@@ -194,7 +196,7 @@ def by_auto(name: str, guidance: float, nfe: int, rate: float, samples: int) -> 
     seconds, memory = time.perf_counter() - began, peak() - before
     said = {"start": found.best.name, "select": found.best.select, "calls": round(found.calls * budget.samples)}
     said |= {"seconds": seconds, "memory": memory}
-    return said | report(one.plan, name, guidance, samples)
+    return said | report(one.plan, name, guidance, ends)
 
 
 def written(records: Records, title: str) -> None:
@@ -231,6 +233,8 @@ def main() -> None:
     title = (
         f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.report} report samples, seed 0, one thread."
     )
+    settings = Settings(arguments.report, rtol=1e-3)
+    ends = reporting.exact(dode.bundled(arguments.model).guided(arguments.guidance), settings, lambda done, total: None)
     apart = multiprocessing.get_context("spawn")
     for nfe in (int(part) for part in arguments.nfe.split(",")):
         jobs = [(f"auto {nfe}", by_auto, 0.0), *((f"rate {rate:g} {nfe}", by_gradients, rate) for rate in RATES)]
@@ -238,7 +242,7 @@ def main() -> None:
             if key in records.entries:
                 continue
             with apart.Pool(1) as pool:
-                given = (arguments.model, arguments.guidance, nfe, rate, arguments.report)
+                given = (arguments.model, arguments.guidance, nfe, rate, ends)
                 records.put(key, pool.apply(work, given))
             written(records, title)
 
