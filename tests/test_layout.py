@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/dode"
 LAYERS = [
-    ["schedule"],
+    ["schedule", "shelf", "ranks"],
     ["prediction"],
     ["methods"],
     ["grid", "plan", "scaling"],
@@ -18,8 +18,9 @@ LAYERS = [
     ["sampling", "midrun"],
     ["conditions", "denoiser", "noise", "fingerprints", "trained"],
     ["model", "reference"],
-    ["analytic", "distillation", "teacher", "calibration"],
+    ["analytic", "least_squares", "distillation", "teacher", "calibration"],
     ["samplers", "course"],
+    ["lockstep"],
     ["families"],
     ["refinement"],
     ["starts"],

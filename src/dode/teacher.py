@@ -1,6 +1,6 @@
 """The teacher: one run with many steps, whose states are the students' targets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -85,13 +85,11 @@ def _state_at(plan: Plan, node: Node) -> int:
     raise ValueError(f"the teacher's grid has no node at t = {node.t:g}")
 
 
-def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Callable[[int], None]) -> dict[int, Tensor]:
-    """The teacher's states that are someone's target, by number; tick(1) after every network call."""
+def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Callable[[int], None]) -> Iterator[tuple[int, Tensor]]:
+    """The teacher's states that are someone's target, with their numbers; tick(1) after every network call."""
     wanted = {number for targets in lesson.targets for number in targets}
-    kept = {}
     for state in trajectory(lesson.plan, denoise, x_T):
         if state.k:
             tick(1)
         if state.k in wanted:
-            kept[state.k] = state.y
-    return kept
+            yield state.k, state.y

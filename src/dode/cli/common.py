@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dode.distilled import Progress
+    from dode.lockstep import Progress
     from dode.model import Model
 
 ModelName = Annotated[
