@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Unpack, overload
 
 from dode.auto import tuned
+from dode.cache import opened
 from dode.course import RHO, Course, SolverOptions, Student, students
 from dode.distillation import Fit
 from dode.grid import Grid
 from dode.lockstep import Place, Progress, fit_all, in_order, lessons_of
 from dode.model import Model
 from dode.ranks import here
+from dode.recall import recalled, record
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
 from dode.shelf import shelf
 from dode.spending import QUICK, Budget
@@ -40,6 +44,8 @@ class Options(SolverOptions, total=False):
     quick: bool
     told: bool
     whole: bool
+    cache: str | Path | None
+    cache_dtype: str | None
     offload: str | None
     progress: Progress | None
 
@@ -75,6 +81,8 @@ def distill(
     quick: bool = False,
     told: bool = True,
     whole: bool = False,
+    cache: str | Path | None = None,
+    cache_dtype: str | None = None,
     offload: str | None = None,
     progress: Progress | None = None,
     **options: Unpack[SolverOptions],
@@ -89,8 +97,10 @@ def distill(
     last two, or "search"; carry: do later stages of a step see mixed outputs; states: whose states the fit evaluates.
     cond: one row for each of the `samples` (the model's own by default); noise: x_T (samples, *shape) to fit on instead
     of what the seed gives, as many samples as it has rows.  batch: network batch; the fit is the same for
-    every batch size but for rounding.  offload: where the states of resting batches wait, "cpu" or "disk"; None leaves
-    them on the device (docs/scale.md).  docs/solvers.md has a table of all options.
+    every batch size but for rounding.  cache: a folder for the network's outputs, from which a run that was
+    killed goes on, and other students take what they have in common; it may give a finer teacher than asked for.
+    cache_dtype: float32 or float16, to keep fewer digits.  offload: where resting states wait, "cpu" or "disk"; None is
+    the device, and with a cache the disk (docs/scale.md).  docs/solvers.md has a table of all options.
     method "auto" searches and refines (`dode.auto`), with 64 samples by default.  quick: with a fifth of the
     evaluations; told: may the network be told other times than those of its states? whole: only whole times.
 
@@ -102,6 +112,8 @@ def distill(
     course = Course(
         teacher, scale, wanted, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
     )
+    working = model if cache is None else replace(model, cache=opened(cache, cache_dtype))
+    offload = "disk" if offload is None and cache is not None else offload
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
@@ -112,14 +124,15 @@ def distill(
         budget = replace(QUICK if quick else Budget(), batch=batch, told=told, whole=whole)
         budget = budget if samples is None else replace(budget, samples=samples)
         tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
-        found = tuned(model, counts, budget, course.seed, cond, tell)
-        made["auto"] = {count: one for count, (one, _) in found.items()}
+        found = tuned(working, counts, budget, course.seed, cond, tell)
+        made["auto"] = {count: replace(one, model=model) for count, (one, _) in found.items()}
     asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
-    taught = lessons_of(model, asked)
-    place = Place(progress, shelf(offload), here(), None if offload is None else "cpu")
-    for (one, lesson), result in zip(
-        in_order(asked, taught), fit_all(model, asked, taught, course, place), strict=True
-    ):
+    team = here()
+    taught = recalled(working, asked, lessons_of(model, asked), team)
+    host = None if offload is None else "cpu"
+    place = Place(progress, shelf(offload, cache), team, host, partial(record, working))
+    results = fit_all(working, asked, taught, course, place)
+    for (one, lesson), result in zip(in_order(asked, taught), results, strict=True):
         made[one.text][one.nfe] = sampler_of(model, one, lesson, result)
     if not isinstance(method, str):
         return made

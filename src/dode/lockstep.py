@@ -60,6 +60,7 @@ class Place:
     shelf: Shelf = field(default_factory=Memory)
     team: Team = ALONE
     host: str | None = None  # the device on which conditions wait; None: the model's
+    finished: Callable[[Lesson, Student], None] = lambda lesson, student: None  # told of every teacher's run
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +127,9 @@ def fit_all(model: Model, asked: Sequence[Student], taught: Taught, course: Cour
             taking = replace(part, kind=lesson.plan.kind)
             for number, state in teach(lesson, taking.denoise, taking.x_T, tick):
                 place.shelf.put((part.indices, number), state)
+        place.team.gather([None])  # all have taught
+        if place.team.first:
+            place.finished(lesson, asked[members[0]])
         for i, targets in zip(members, lesson.targets, strict=True):
             batches = [
                 replace(

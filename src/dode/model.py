@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from dode.prediction import KINDS, Kind
 from dode.sampling import Denoise
 from dode.schedule import Schedule
 from dode.trained import Trained
+
+if TYPE_CHECKING:
+    from dode.cache import Cache
 
 Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
 
@@ -43,6 +46,7 @@ class Model:
     trained: Trained | None = None  # of a student, which answers at the times of its training alone
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    cache: "Cache | None" = None  # outputs that are on disk
 
     def __post_init__(self) -> None:
         if self.prediction not in KINDS:
@@ -108,6 +112,8 @@ class Model:
             made = denoiser.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
         if self.threshold is not None:
             made = denoiser.thresholded(made, self.prediction, self.threshold)
+        if self.cache is not None:
+            made = self.cache.remembered(made, self, cond)
         return denoiser.expressed(made, self.prediction, kind)
 
     def exact(

@@ -24,6 +24,16 @@ Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
 Batch = Annotated[int, typer.Option(help="Samples per network call.")]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of network outputs: a killed run goes on, others share what they can."),
+]
+CacheDtype = Annotated[
+    str | None, typer.Option(help="Digits of the cache: float32 or float16; as the network gives them if left out.")
+]
+Offload = Annotated[
+    str | None, typer.Option(help="Where states of resting batches wait: cpu, or disk, as with --cache.")
+]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")]
 Label = Annotated[int | None, typer.Option(help="Class of every sample; without it the classes in turn.")]
 Inner = Annotated[str | None, typer.Option(help="Inner nodes of dpm-solver-2, -3, ++2s, ++3s: logsnr or time.")]

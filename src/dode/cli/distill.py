@@ -42,6 +42,9 @@ def distill(
     end: common.End = "data",
     seed: common.Seed = 0,
     batch: common.Batch = 50,
+    cache: common.CacheFolder = None,
+    cache_dtype: common.CacheDtype = None,
+    offload: common.Offload = None,
     device: common.Device = "cpu",
     dtype: common.Dtype = "float32",
 ) -> None:
@@ -75,6 +78,9 @@ def distill(
             grid=grid,
             end=end,
             batch=batch,
+            cache=cache,
+            cache_dtype=cache_dtype,
+            offload=offload,
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
