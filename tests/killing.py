@@ -42,7 +42,14 @@ def distil(model, cache):
     return hashlib.sha256(made.plan.table.tobytes() + repr(made.provenance).encode()).hexdigest()
 
 
-WORK = {"distil": distil}
+def evaluate(model, cache):
+    """Distances at the end and along the way of three batches, and the exact solution before."""
+    sampler = dode.sampler(model, "ipndm-2", nfe=5)
+    row = dode.evaluate(sampler, ["rms", "path"], paired=8, batch=3, rtol=0.05, cache=cache)
+    return hashlib.sha256(repr((row.each.tolist(), row.nodes)).encode()).hexdigest()
+
+
+WORK = {"distil": distil, "evaluate": evaluate}
 
 
 def killed(work, model, cache, seconds):
@@ -64,8 +71,9 @@ def main(name, kills):
         network = Network(Path(folder) / "calls")
         options = {"schedule": SCHEDULES["discrete"], "prediction": "noise", "shape": (1, 4, 4)}
         model = dode.from_callable(network, **options)
-        began, before = time.monotonic(), network.calls
         bits = work(model, None)
+        began, before = time.monotonic(), network.calls
+        assert work(model, Path(folder) / "whole") == bits
         seconds, calls = time.monotonic() - began, network.calls - before
         while sum(kills for _, kills, _ in rounds) < kills:
             cache, before = Path(folder) / str(len(rounds)), network.calls

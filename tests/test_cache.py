@@ -70,7 +70,7 @@ def test_the_cache_changes_no_bit_and_asks_nothing_twice(solver, options, where,
     assert first.model is model  # and not one that goes on writing
 
 
-@pytest.mark.parametrize("name", ["distil"])
+@pytest.mark.parametrize("name", ["distil", "evaluate"])
 def test_a_killed_run_goes_on(name):
     """kill -9 at random moments: at most the evaluation in flight is lost, and the end is the same, bit for bit."""
     done = subprocess.run(

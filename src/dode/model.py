@@ -13,6 +13,7 @@ from dode import conditions, denoiser, noise
 from dode.denoiser import LogProbability, Network, Threshold
 from dode.fingerprints import probe, weights_hash
 from dode.prediction import KINDS, Kind
+from dode.ranks import ALONE, Team
 from dode.sampling import Denoise
 from dode.schedule import Schedule
 from dode.trained import Trained
@@ -123,22 +124,23 @@ class Model:
         cond: Any = None,
         batch: int = 64,
         progress: Callable[[int, int], None] | None = None,
+        team: Team = ALONE,
     ) -> Tensor:
         """The exact solution of the ODE from x_T (n, *shape): halving its steps moves it by at most rtol of its RMS.
 
         In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.  A student
-        has no ODE of its own: the solution is its teacher's.
+        has no ODE of its own: the solution is its teacher's.  team: processes that share the batches.
         """
         from dode import reference
 
         if self.trained is not None:
             teacher = self.trained.teacher().to(self.device, self.dtype).guided(self.guidance or 1.0)
-            return teacher.exact(x_T, rtol, cond, batch, progress)
+            return teacher.exact(x_T, rtol, cond, batch, progress, team)
         x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
         if self.flow is not None:
             return self.flow(x_T, cond)
-        return reference.solve(self, x_T, cond, rtol, batch, progress)
+        return reference.solve(self, x_T, cond, rtol, batch, progress, team)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ Every process holds the whole program and its own share of the batches; what is 
 so that every process goes on with the same numbers.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=1)  # for a process that is still at work: torchrun, not a clock, tells of one that died
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Team:
         return self.gather([mine])[0]
 
 
-def _told(exchange: Any) -> None:
+def _told(exchange: Callable[[], Any]) -> None:
     """An exchange with the others; OSError if one of them has gone."""
     try:
         exchange()
@@ -58,3 +62,17 @@ def here() -> Team:
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
     return Team(dist.get_rank(), dist.get_world_size())
+
+
+def join() -> Team:
+    """Meet the other processes of `torchrun`: gloo for what is on CPUs, and where there are GPUs nccl, one GPU each."""
+    graphics = torch.cuda.is_available() and dist.is_nccl_available()
+    if graphics:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    _told(lambda: dist.init_process_group("cpu:gloo,cuda:nccl" if graphics else "gloo", timeout=PATIENCE))
+    return here()
+
+
+def leave() -> None:
+    """Part when everything is done; a process that fails just ends."""
+    dist.destroy_process_group()

@@ -110,6 +110,17 @@ def open_model(
     return model if threshold is None else model.thresholded(threshold, quantile)
 
 
+def cached(model: "Model", folder: Path | None, dtype: str | None) -> "Model":
+    """The model whose outputs are kept in a folder, if there is one."""
+    from dataclasses import replace
+
+    from dode.cache import opened
+
+    if folder is None and dtype is not None:
+        raise ValueError("--cache-dtype needs --cache FOLDER")
+    return model if folder is None else replace(model, cache=opened(folder, dtype))
+
+
 def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
     """A bundled model, a file of dode convert edm or dode train, or a pipeline of diffusers by folder or hub name."""
     from dode.weights import BUNDLED, bundled
@@ -154,7 +165,12 @@ def writable(path: Path, *suffixes: str) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator["Progress"]:
-    """A bar on stderr; call it with (done, total)."""
+    """A bar on stderr, of the first process if there are several; call it with (done, total)."""
+    from dode.ranks import here
+
+    if not here().first:
+        yield lambda done, total: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -56,6 +56,7 @@ def distill(
     import dode
     from dode.course import RHO
     from dode.metrics import reporting
+    from dode.ranks import here
     from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
@@ -86,8 +87,9 @@ def distill(
         )
     if paired:
         with common.progress(f"figures on {paired} samples") as advance:
-            made = reporting.with_figures(made, paired, seed, batch, label, advance)
-    dode.save(output, *made.values())
+            made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
+    if here().first:
+        dode.save(output, *made.values())
     for count, one in made.items():
         figures = one.provenance.report
         said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if figures else ""
