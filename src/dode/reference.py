@@ -55,7 +55,9 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     before, change = run(plan(model, counts[0]), denoise, x_T[index]), float("inf")
     for count in counts[1:]:
         after = run(plan(model, count), denoise, x_T[index])
-        change = float((after - before).double().square().mean().sqrt() / after.double().square().mean().sqrt())
+        change = float(
+            (after - before).cpu().double().square().mean().sqrt() / after.cpu().double().square().mean().sqrt()
+        )
         if change <= rtol:
             return count
         before = after

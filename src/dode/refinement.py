@@ -52,7 +52,7 @@ def _ran(
 
 
 def _squares(end: Tensor, target: Tensor) -> Array:
-    squares: Array = (end.double() - target.double()).flatten(1).square().mean(1).cpu().numpy()
+    squares: Array = (end.cpu().double() - target.cpu().double()).flatten(1).square().mean(1).numpy()
     return squares
 
 
@@ -80,8 +80,8 @@ def system(family: Family, numbers: Array, pupils: Sequence[Pupil], tick: Tick) 
     for pupil in pupils:
         seen, end = _ran(plan, pupil, tick)
         moved = [_ran(other, pupil, tick, seen, after)[1] for other, after in zip(stepped, acts, strict=True)]
-        columns = [(other.double() - end.double()) / step for other, step in zip(moved, steps, strict=True)]
-        wide = torch.stack([c.flatten(1).cpu() for c in [*columns, pupil.end.double() - end.double()]], dim=2)
+        columns = [(other.cpu().double() - end.cpu().double()) / step for other, step in zip(moved, steps, strict=True)]
+        wide = torch.stack([c.flatten(1) for c in [*columns, pupil.end.cpu().double() - end.cpu().double()]], dim=2)
         grams.append((torch.einsum("bdi,bdj->bij", wide, wide) / wide.shape[1]).numpy())
     return np.concatenate(grams)
 

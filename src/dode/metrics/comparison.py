@@ -138,7 +138,7 @@ def measure(
             if figures is not None and seen is not None:
                 figures.add(seen)
     if exact is not None and settings.paired:
-        _paired(row, torch.cat(kept), exact.cpu())
+        _paired(row, torch.cat(kept), exact)
     row.nodes = () if way is None else way.stops()
     if figures is not None and judge is not None:
         row.samples, row.reference = settings.fd, judge.mark
