@@ -1,17 +1,20 @@
 """Memory does not grow with the number of batches: one is on the device, the others rest on a shelf."""
 
 import gc
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from problems import SCHEDULES, gaussian_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dode
-from dode import shelf
+from dode import sampling, shelf
 from dode.analytic import Gaussian
 from dode.shelf import Memory, Scratch
 
@@ -104,6 +107,44 @@ def test_a_file_uses_its_room_again():
     for i in range(100):
         kept.put(i % 3, torch.full((5,), float(i)))
     assert kept._file.seek(0, 2) == 3 * 20
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations that wait for a device to answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ["ddim", "dpm-solver-3", "ipndm", "edm"])
+def test_sampling_waits_for_the_device_once(method, monkeypatch):
+    """For the check at the end; on a CPU, where that costs nothing, outputs are looked at as they come."""
+    model = replace(gaussian_model("discrete"), network=lambda x, t, c: torch.sin(x))  # which does not wait itself
+    sampler = dode.sampler(model, method, nfe=7)
+    x_T, waited = sampler.model.start(range(4), 0), []
+    for devices in (("cpu",), ()):
+        monkeypatch.setattr(sampling, "AT_ONCE", devices)
+        with Waits() as waits:
+            sampler.sample(noise=x_T)
+        waited.append(waits.count)
+    assert waited == [7, 1]
+    asked = []
+    once = lambda x, t, c: x * (float("inf") if asked.append(t) or len(asked) == 3 else 0.5)  # noqa: E731
+    with pytest.raises(ValueError, match="on the way to the end: the network returned NaN"):
+        replace(sampler, model=replace(model, network=once)).sample(noise=x_T)
+    assert len(asked) == 7
+
+
+def test_float64_is_for_the_cpu_alone():
+    """Some devices have none: sums go to the CPU first.  (Weights are read, and figures of the paper made, there.)"""
+    for path in (Path(__file__).parent.parent / "src/dode").rglob("*.py"):
+        if path.parent.name not in ("weights", "reproduce"):
+            assert not re.findall(r"(?<!cpu\(\))\.double\(\)", path.read_text()), path
 
 
 def test_unknown_places_are_refused():

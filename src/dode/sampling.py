@@ -14,6 +14,7 @@ from dode.schedule import Node
 
 Denoise = Callable[[Tensor, Node], Tensor]  # a network made to return plan.kind
 Draw = Callable[[int], Tensor]  # number of a state → fresh standard normal noise of the state's shape
+AT_ONCE = ("cpu",)  # devices whose outputs are looked at as they come; to look at others is to wait for the device
 
 
 class State(NamedTuple):
@@ -71,25 +72,38 @@ def advance(plan: Plan, state: State, d: Tensor) -> State:
     )
 
 
-def evaluate(plan: Plan, state: State, denoise: Denoise) -> Tensor:
-    """The network's output where the state is; an error says which evaluation and which node."""
+def evaluate(plan: Plan, state: State, denoise: Denoise, look: bool = True) -> Tensor:
+    """The network's output where the state is; an error says which evaluation and which node.
+
+    look: raise ValueError for NaN and infinity now; they reach the end of a run anyway, and can be looked for there.
+    """
     node = plan.nodes[state.k]
     where = f"evaluation {state.k + 1} of {plan.nfe}, t = {node.t:g}"
     try:
         d = denoise(state.y, node)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    if not torch.isfinite(d).all():
-        raise ValueError(f"{where}: the network returned NaN or infinity; try another dtype, and check its input range")
+    if look:
+        _check(d, where)
     return d
 
 
+def _check(d: Tensor, where: str) -> None:
+    if not torch.isfinite(d).all():
+        raise ValueError(f"{where}: the network returned NaN or infinity; try another dtype, and check its input range")
+
+
 def trajectory(plan: Plan, denoise: Denoise, x_T: Tensor, draw: Draw | None = None) -> Iterator[State]:
-    """Every state of a run, the first before any evaluation; logs, plots and stops belong to the caller."""
-    state = begin(plan, x_T, draw)
+    """Every state of a run, the first before any evaluation; logs, plots and stops belong to the caller.
+
+    Raises ValueError for outputs that are not finite; on a GPU at the end, so that nothing waits for it on the way.
+    """
+    state, look = begin(plan, x_T, draw), x_T.device.type in AT_ONCE
     yield state
     for _ in range(plan.nfe):
-        state = advance(plan, state, evaluate(plan, state, denoise))
+        state = advance(plan, state, evaluate(plan, state, denoise, look))
+        if not look and state.k == plan.nfe:
+            _check(state.y, "on the way to the end")
         yield state
 
 
