@@ -140,6 +140,64 @@ def test_sampling_waits_for_the_device_once(method, monkeypatch):
     assert len(asked) == 7
 
 
+def convolution():
+    """A small network in two spatial dimensions."""
+    made = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(4, 2, 3, padding=1)
+    )
+    generator = torch.Generator().manual_seed(0)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    return made
+
+
+def network_model(fn):
+    return dode.from_callable(fn, schedule=SCHEDULES["discrete"], prediction="noise", shape=(2, 6, 6))
+
+
+def test_under_autocast_states_keep_their_digits():
+    """The network is in bfloat16, its outputs and the states in float32; a fit is as without, but for its rounding."""
+    net, kinds = convolution(), []
+
+    def network(x, t):
+        kinds.append((x.dtype, net(x).dtype))
+        return net(x)
+
+    model = network_model(network)
+    plain = dode.distill(model, "ddim", nfe=4, samples=8, scale=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = dode.distill(model, "ddim", nfe=4, samples=8, scale=3)
+        images = mixed.sample(3)
+    assert kinds[0] == (torch.float32, torch.float32)
+    assert kinds[-1] == (torch.float32, torch.bfloat16)
+    assert images.dtype == torch.float32
+    change = (images - plain.sample(3)).norm() / images.norm()
+    assert 1e-6 < change < 0.1
+
+
+def test_states_with_the_channels_last_stay_so():
+    layouts = []
+    net = convolution().to(memory_format=torch.channels_last)
+    model = network_model(lambda x, t: layouts.append(x.is_contiguous(memory_format=torch.channels_last)) or net(x))
+    sampler = dode.sampler(model, "ipndm", nfe=5)
+    layouts.clear()
+    x_T = model.start(range(3), 0)
+    last = sampler.sample(noise=x_T.contiguous(memory_format=torch.channels_last))
+    assert layouts == [True] * 5
+    torch.testing.assert_close(last, sampler.sample(noise=x_T), rtol=1e-5, atol=1e-5)
+
+
+def test_the_update_compiles_whole():
+    """One graph, with the plan's numbers as constants: nothing in it that a compiler cannot see through."""
+    plan = dode.sampler(gaussian_model("discrete"), "ipndm", nfe=4).plan
+    x, *seen = (torch.full((2, 3), k / 3) for k in range(5))
+    start, row = float(plan.start[3]), plan.table[3].tolist()
+    move = torch.compile(
+        lambda x, seen: sampling.combine(start, x, row, (None, *seen)), backend="eager", fullgraph=True
+    )
+    assert torch.equal(move(x, seen), sampling.combine(start, x, row, (None, *seen)))
+
+
 def test_float64_is_for_the_cpu_alone():
     """Some devices have none: sums go to the CPU first.  (Weights are read, and figures of the paper made, there.)"""
     for path in (Path(__file__).parent.parent / "src/dode").rglob("*.py"):
