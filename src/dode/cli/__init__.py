@@ -7,6 +7,7 @@ import typer
 
 from dode.cli import (
     auto,
+    cite,
     compare,
     convert,
     demo,
@@ -35,6 +36,7 @@ app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
 app.command()(interpolate.interpolate)
 app.command()(methods.methods)
+app.command()(cite.cite)
 app.command()(export.export)
 app.command()(train.train)
 app.command("import")(import_.import_)  # no function can have that name
