@@ -20,6 +20,7 @@ LAYERS = [
     ["model", "reference"],
     ["analytic", "distillation", "teacher", "calibration"],
     ["samplers", "course"],
+    ["explanation"],
     ["families"],
     ["refinement"],
     ["starts"],
