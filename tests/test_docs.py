@@ -54,10 +54,30 @@ def test_the_kdiffusion_example_distils(capsys):
 
 
 def test_the_edm_example_converts_and_distils():
-    path = ROOT / "examples/edm_checkpoint.py"
-    plain, fitted = runpy.run_path(str(path))["main"](samples=8)
+    plain, fitted = runpy.run_path(str(ROOT / "examples/edm_checkpoint.py"))["main"](samples=8)
     assert fitted < plain / 2
-    assert len(path.read_text().splitlines()) < 60
+
+
+def test_the_toy_example_distils():
+    plain, fitted = runpy.run_path(str(ROOT / "examples/toy_mixture.py"))["main"](samples=100)
+    assert fitted < plain / 2
+
+
+def test_the_ddim_example_is_nearer_at_every_count():
+    found = runpy.run_path(str(ROOT / "examples/distil_ddim.py"))["main"](samples=40, report=24)
+    assert set(found) == {5, 10}
+    assert all(fitted < 0.7 * plain for plain, fitted in found.values())
+
+
+@pytest.mark.usefixtures("_own_catalogue")
+def test_the_example_of_an_own_solver_distils():
+    plain, fitted = runpy.run_path(str(ROOT / "examples/own_solver.py"))["main"](samples=32)
+    assert fitted < plain
+
+
+def test_examples_are_short():
+    for path in (ROOT / "examples").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 60, path.name
 
 
 def test_readme_names_the_two_commands():

@@ -13,7 +13,7 @@ from dode.calibration import Json
 from dode.distillation import LARGE
 from dode.samplers import Provenance, provenance_from_json
 
-HELD = 0.9  # a λ of which the ridge leaves less than this was held back
+HELD = 0.75  # a λ of which the ridge leaves less than this was held back
 TOLD_APART = 2.0  # standard errors
 
 
@@ -86,8 +86,8 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
             remarks.append("not told apart from 0")
         yield f"{start}  {lam:8.4f}  {error:6.4f}  {kept:4.0%}  {'; '.join(remarks)}".rstrip()
     if held or large:
-        yield f"The output hardly differs from the one before at {_list(held + large)}: lambda is badly known"
-        yield f"there. The ridge, rho {rho:g}, holds it back; a larger --rho more."
+        yield f"At {_list(held + large)} the output hardly differs from the one before: lambda matters little there and"
+        yield f"is badly known. The ridge, rho {rho:g}, holds it back; a larger --rho more."
     if vague:
         yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
     if not (held or large or vague):
