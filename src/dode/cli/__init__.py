@@ -3,7 +3,11 @@
 import sys
 import warnings
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    print("error: the command line needs packages that are not installed: pip install 'dode[cli]'", file=sys.stderr)
+    raise SystemExit(2) from error
 
 from dode.cli import (
     auto,
