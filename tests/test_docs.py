@@ -139,6 +139,16 @@ def test_the_table_of_formulations_is_complete():
     assert [re.findall(r"`([^`]+)`", row[0])[0] for row in rows("## Formulations")] == list(FORMULATIONS)
 
 
+def test_the_map_of_equations_leads_to_files_and_tests():
+    text = (ROOT / "docs/method.md").read_text()
+    table = text[text.index("| equation |") :].split("\n\n", 1)[0].splitlines()[2:]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for line in table:
+        *_, where, test = (cell.strip(" `") for cell in line.strip("|").split(" | "))
+        assert (ROOT / "src/dode" / where).is_file(), where
+        assert f"def {test}(" in tests, test
+
+
 def test_tables_are_those_of_the_results():
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/pages.py"), "--check"], capture_output=True, text=True, check=False

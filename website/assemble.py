@@ -113,6 +113,7 @@ def adapted(source: Path) -> str:
         return f"[{text}]({page}{anchor if '#' not in page else ''})"
 
     text = re.sub(r"^<!-- (results: \S+|end) -->$", "", source.read_text(), flags=re.M)
+    text = re.sub(r"(?<=\d) ± (?=\d)", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", text)  # a figure stays on its line
     return LINK.sub(moved, text.replace("```python no-run", "```python"))
 
 
