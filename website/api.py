@@ -17,6 +17,7 @@ import dode
 
 HERE = Path(dode.__file__).parent
 EDGES = ("diffusers", "hub", "plots", "report", "comfyui", "azula")  # public modules that `import dode` does not name
+QUOTES = "'"  # around names that are defined later
 WIDE = 100  # characters of a signature on one line
 
 
@@ -138,7 +139,7 @@ def _is_property(node: ast.FunctionDef) -> bool:
 
 
 def _returned(node: ast.FunctionDef) -> str:
-    return f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    return f" -> {ast.unparse(node.returns).strip(QUOTES)}" if node.returns is not None else ""
 
 
 def _split(arguments: str) -> list[str]:

@@ -118,24 +118,19 @@ def adapted(source: Path) -> str:
 
 
 def listed() -> list[Path]:
-    """The examples."""
-    return sorted((ROOT / "examples").glob("*.py"))
+    """The examples, in the order of their page; SystemExit if it leaves one out."""
+    text = (ROOT / "examples/README.md").read_text()
+    order = [ROOT / f"examples/{name}.py" for name in re.findall(r"^\| `(\w+)` \|", text, re.M)]
+    if set(order) != set((ROOT / "examples").glob("*.py")):
+        raise SystemExit("examples/README.md: its table and the scripts beside it are not the same")
+    return order
 
 
 def examples() -> str:
-    """A page of all examples, whole."""
-    lines = ["# Examples", "", "Each runs by `python examples/NAME.py`, and in CI with small numbers.", ""]
+    """The page of the examples, and all of them whole."""
+    lines = [(ROOT / "examples/README.md").read_text()]
     for path in listed():
-        lines += [
-            f"## {path.stem}",
-            "",
-            f"`examples/{path.name}`",
-            "",
-            "```python",
-            path.read_text().rstrip(),
-            "```",
-            "",
-        ]
+        lines += [f"## {path.stem}", "", "```python", path.read_text().rstrip(), "```", ""]
     return "\n".join(lines)
 
 
