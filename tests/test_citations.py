@@ -29,7 +29,7 @@ def test_every_solver_has_a_source_and_its_distilled_form_the_paper_first(name):
         ("ddim", ["song2021ddim"]),
         ("dpm-solver-1", ["song2021ddim", "lu2022dpmsolver"]),
         ("d-dpm-solver-3", ["kim2024dode", "lu2022dpmsolver"]),
-        ("dpm-solver++3s:inner=time", ["lu2022dpmsolverpp"]),
+        ("dpm-solver++3s:inner=time", ["lu2025dpmsolverpp"]),
         ("ipndm-3", ["zhang2023deis", "liu2022pndm"]),
         ("ddim:eta=1", ["song2021ddim", "ho2020ddpm"]),
         ("ddim:fresh=1", ["song2021ddim", "song2023consistency"]),
