@@ -110,8 +110,10 @@ def from_kdiffusion(
 ) -> Model:
     """A k-diffusion denoiser as a model: data prediction, sampled from sigma_max to 0.
 
-    extra_args: what it is called with at every call, conditions and guidance included; guidance is then the caller's,
-    and a plan's file says 1.
+    denoiser: x (B, *shape), sigma (B,), **extra_args → the denoised x; shape: of one sample; sigma_min: the last noise
+    level above 0.  extra_args: what it is called with at every call, conditions and guidance included; guidance is then
+    the caller's, and a plan's file says 1.  flow: of straight paths, x = (1 − sigma)·x₀ + sigma·ε; name: in files and
+    tables; dtype, device: of its states.  Raises ValueError if a first call fails to return the shape of x.
     """
     schedule = Flow(t_max=sigma_max, t_min=sigma_min) if flow else EDM(sigma_max, sigma_min)
     named = extra_args or {}

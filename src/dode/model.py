@@ -176,7 +176,8 @@ def from_callable(
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
     `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels
     there are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns
-    learned variances as further channels; trained: how a student is sampled.  A module is put into evaluation mode.
+    learned variances as further channels; trained: how a student is sampled; schedule: the noise levels at its times;
+    name: in files and tables; dtype, device: of its states.  A module is put into evaluation mode.
     Raises ValueError if a first call fails to return the shape of x.
     """
     if null is not None and cond is None:
