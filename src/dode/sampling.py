@@ -37,7 +37,10 @@ def combine(start: float, x: Tensor, row: Sequence[float] | np.ndarray, seen: Se
 
 
 def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
-    """The state before the first evaluation, at plan.nodes[0]; a stochastic plan needs `draw`."""
+    """The state before the first evaluation, at plan.nodes[0]; a stochastic plan needs `draw`.
+
+    Raises ValueError for a stochastic plan without it.
+    """
     if any(plan.added) and draw is None:
         raise ValueError("a stochastic plan needs noise for its states: give draw")
     x_T = _stirred(plan, 0, x_T, draw)
@@ -72,7 +75,7 @@ def advance(plan: Plan, state: State, d: Tensor) -> State:
 
 
 def evaluate(plan: Plan, state: State, denoise: Denoise) -> Tensor:
-    """The network's output where the state is; an error says which evaluation and which node."""
+    """The network's output where the state is; a ValueError says which evaluation and which node."""
     node = plan.nodes[state.k]
     where = f"evaluation {state.k + 1} of {plan.nfe}, t = {node.t:g}"
     try:
