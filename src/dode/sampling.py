@@ -75,7 +75,7 @@ def advance(plan: Plan, state: State, d: Tensor) -> State:
 
 
 def evaluate(plan: Plan, state: State, denoise: Denoise) -> Tensor:
-    """The network's output where the state is; a ValueError says which evaluation and which node."""
+    """The network's output where the state is; an error says which evaluation and which node."""
     node = plan.nodes[state.k]
     where = f"evaluation {state.k + 1} of {plan.nfe}, t = {node.t:g}"
     try:
