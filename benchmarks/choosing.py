@@ -58,11 +58,16 @@ def searches() -> list[list[str]]:
     return rows
 
 
+def tables() -> dict[str, str]:
+    """Both tables, by their names in docs/results."""
+    plain = ["network", "NFE", "ddim", "d-ddim", "nearest plain solver", "nearest distilled solver"]
+    found = ["network", "NFE", "best learning-free", "best distilled", "auto, quick", "auto"]
+    return {"choosing-catalogue": table(plain, catalogue()), "choosing-auto": table(found, searches())}
+
+
 def main() -> None:
-    heads = ["network", "NFE", "ddim", "d-ddim", "nearest plain solver", "nearest distilled solver"]
-    replace_text(RESULTS / "choosing-catalogue.md", table(heads, catalogue()))
-    heads = ["network", "NFE", "best learning-free", "best distilled", "auto, quick", "auto"]
-    replace_text(RESULTS / "choosing-auto.md", table(heads, searches()))
+    for name, text in tables().items():
+        replace_text(RESULTS / f"{name}.md", text)
 
 
 if __name__ == "__main__":

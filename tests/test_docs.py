@@ -156,6 +156,14 @@ def test_tables_are_those_of_the_results():
     assert done.returncode == 0, done.stderr
 
 
+def test_the_tables_to_choose_by_are_those_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import choosing
+
+    for name, text in choosing.tables().items():
+        assert (ROOT / f"docs/results/{name}.md").read_text() == text, "run python benchmarks/choosing.py"
+
+
 def test_the_diffusers_example_is_nearer():
     plain, fitted = runpy.run_path(str(ROOT / "examples/diffusers_pipeline.py"))["main"](samples=12, report=6)
     assert fitted < 0.75 * plain

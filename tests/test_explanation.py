@@ -51,6 +51,17 @@ def test_a_lambda_within_its_error_is_named():
     assert f"Within two standard errors of the plain solver: k = {', '.join(map(str, ks))}" in said
 
 
+def test_large_lambdas_are_said_to_be_of_two_kinds():
+    sampler = distilled()
+    ratios = tuple(1e-3 if k == 2 else 40.0 for k in range(4))
+    plan = sampler.plan
+    for k in (2, 3):
+        plan = plan.extrapolate(k, 7.0)
+    said = explain(content(replace(sampler, plan=plan, provenance=replace(sampler.provenance, ratios=ratios))))
+    assert "At k = 2 the output hardly differs" in said
+    assert said.count("large, but this step hardly uses its output") == 1
+
+
 def test_plain_constant_and_free_formulations():
     assert "nothing was fitted" in explain(content(dode.sampler(MODEL, "ddim", nfe=4)))
     assert "One lambda, 0.3" in explain(content(distilled("d-ddim:formulation=fixed:lam=0.3")))

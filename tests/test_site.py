@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import browser
@@ -93,6 +94,18 @@ def test_every_argument_is_explained(name):
 def test_every_public_name_says_what_it_is(name):
     for member, one in api.members(getattr(dode, name)).items():
         assert (one.__doc__ or "").strip(), member
+
+
+def test_what_raises_says_so():
+    """Every public function and method that refuses something itself has a word of it in its docstring."""
+    modules = [getattr(dode, name) for name in dode.__all__ if inspect.ismodule(getattr(dode, name))]
+    modules += [import_module(f"dode.{name}") for name in api.EDGES]
+    for module in modules:
+        for name, one in api.members(module).items():
+            for function in [one] if inspect.isfunction(one) else api.public_methods(one).values():
+                source = inspect.getsource(inspect.unwrap(function))
+                said = re.search("ValueError|an error", function.__doc__)
+                assert said or "raise ValueError" not in source, f"{name}: {function}"
 
 
 def test_signatures_and_prose_come_out_as_written():

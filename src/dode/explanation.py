@@ -44,18 +44,28 @@ def _entry(entry: Json) -> Iterator[str]:
 
 def _worth(made: Provenance) -> Iterator[str]:
     """Did it help, on noise that it was not fitted on?"""
-    known = made.report
-    if not {"rms", "plain rms"} <= known.keys():
+    ours, plain = _number(made, "rms"), _number(made, "plain rms")
+    if ours is None or plain is None:
         if made.formulation != "auto":
             yield "Not measured on other noise: dode distill does that with --paired, dode compare at any time."
         return
-    ours, plain = known["rms"], known["plain rms"]
-    yield f"On {known['n']} other samples it ends {ours:.4f} from the exact solution, the plain solver {plain:.4f}:"
+    count = _number(made, "n") or 0
+    yield f"On {count:.0f} other samples it ends {ours:.4f} from the exact solution, the plain solver {plain:.4f}:"
     if ours < plain:
-        yield f"  it helped, {plain / ours:.3g} times nearer."
+        yield f"  it helped, {_times(plain, ours)} nearer."
     else:
-        yield f"  IT HURT, {ours / plain:.3g} times farther."
+        yield f"  IT HURT, {_times(ours, plain)} farther."
         yield "  Use the plain solver, or a teacher of higher order (--teacher), or a larger --rho."
+
+
+def _times(large: float, small: float) -> str:
+    return f"{large / small if small else math.inf:.3g} times"
+
+
+def _number(made: Provenance, key: str) -> float | None:
+    """A figure of the report, which holds words and lists too."""
+    value = made.report.get(key)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
@@ -64,39 +74,39 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
     yield "below 0 leans on the output before. Kept is the share of the least-squares lambda that the ridge leaves."
     yield "  k  sigma/alpha    lambda   error   kept"
     rho = made.rho or 0.0
-    held, large, vague = [], [], []
+    errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
+    alike, vague = [], []
     for k, (node, lam, error, ratio) in enumerate(
-        zip(plan["nodes"], plan["lambda"], made.errors, made.ratios, strict=False)
+        zip(plan["nodes"], plan["lambda"], errors, made.ratios, strict=False)
     ):
-        assert isinstance(error, float), "one error an evaluation, as the caller saw"
         start = f"{k:>3}  {_level(node):>11}"
-        if ratio == 0:
+        if ratio * ratio == 0:
             yield f"{start}   plain: no output before that differs"
             continue
-        kept = ratio**2 / (ratio**2 + rho)
+        kept = 1 / (1 + rho / (ratio * ratio))
         remarks = []
         if abs(lam) > LARGE:
-            large.append(k)
-            remarks.append("large")
+            remarks.append("large" if ratio < 1 else "large, but this step hardly uses its output")
         if kept < HELD:
-            held.append(k)
             remarks.append(f"held back, least squares asked for {lam / kept:.3g}")
+        if kept < HELD or (abs(lam) > LARGE and ratio < 1):
+            alike.append(k)
         if abs(lam) < TOLD_APART * error:
             vague.append(k)
             remarks.append("not told apart from 0")
         yield f"{start}  {lam:8.4f}  {error:6.4f}  {kept:4.0%}  {'; '.join(remarks)}".rstrip()
-    if held or large:
-        yield f"At {_list(held + large)} the output hardly differs from the one before: lambda matters little there and"
+    if alike:
+        yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
         yield f"is badly known. The ridge, rho {rho:g}, holds it back; a larger --rho more."
     if vague:
         yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
-    if not (held or large or vague):
+    if not (alike or vague):
         yield "Every lambda is told apart from the plain solver, and none was held back much."
 
 
 def _rows(plan: Json, made: Provenance) -> Iterator[str]:
     """Several coefficients at an evaluation: its row of mix, with errors and the condition number."""
-    yield "At each evaluation O is a sum of outputs D; a coefficient within two errors of 0 does little."
+    yield "At each evaluation O is a sum of outputs D; a coefficient within two errors of 0 is not told apart from it."
     for k, row in enumerate(plan["mix"]):
         named = [f"{c:.4f} {'x_T/sigma_T' if j == 0 else f'D{j - 1}'}" for j, c in enumerate(row) if c]
         error = made.errors[k] if k < len(made.errors) else ()
@@ -111,14 +121,12 @@ def _rows(plan: Json, made: Provenance) -> Iterator[str]:
 
 def _search(plan: Json, made: Provenance) -> Iterator[str]:
     """What a search began with, spent and tried."""
-    known = made.report
-    for key, said in (("start", "It began with"), ("evaluations a sample", "Network evaluations a sample, in all:")):
-        if key in known:
-            value = known[key]
-            yield f"{said} {value if isinstance(value, str) else f'{value:.0f}'}"
-    tried: list[tuple[float, str]] = sorted(
-        (value, key.removeprefix("tried ")) for key, value in known.items() if key.startswith("tried ")
-    )
+    if isinstance(start := made.report.get("start"), str):
+        yield f"It began with {start}."
+    if (spent := _number(made, "evaluations a sample")) is not None:
+        yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
+    keys = [key for key in made.report if key.startswith("tried ")]
+    tried = sorted((value, key.removeprefix("tried ")) for key in keys if (value := _number(made, key)) is not None)
     if tried:
         yield "Judged on samples that nothing was fitted on, nearest first:"
         yield from (f"  {value:.4f}  {name}" for value, name in tried)
@@ -134,4 +142,4 @@ def _level(node: Sequence[Any]) -> str:
 
 
 def _list(ks: Sequence[int]) -> str:
-    return "k = " + ", ".join(str(k) for k in sorted(set(ks)))
+    return "k = " + ", ".join(map(str, ks))

@@ -152,6 +152,7 @@ def calibrate(
 
     model, extra_args: as for `sample_dode`; guidance: the scale that is at work inside model, for the file to say;
     batch: how many of the n states at a time.  Other options as in `dode.distill`.
+    Raises ValueError for less than two levels above 0, and as `dode.distill` does.
     """
     levels = falling(sigmas, flow)
     if sum(level > 0 for level in levels) < 2:

@@ -37,7 +37,10 @@ def combine(start: float, x: Tensor, row: Sequence[float] | np.ndarray, seen: Se
 
 
 def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
-    """The state before the first evaluation, at plan.nodes[0]; a stochastic plan needs `draw`."""
+    """The state before the first evaluation, at plan.nodes[0]; a stochastic plan needs `draw`.
+
+    Raises ValueError for a stochastic plan without it.
+    """
     if any(plan.added) and draw is None:
         raise ValueError("a stochastic plan needs noise for its states: give draw")
     x_T = _stirred(plan, 0, x_T, draw)

@@ -114,7 +114,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the last `set_timesteps`."""
+        """The plan of the last `set_timesteps`.
+
+        Raises ValueError before the first.
+        """
         if self._choice is None:
             raise ValueError("there is no plan before set_timesteps")
         return self._choice.plan
@@ -198,7 +201,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         generator: Any = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[Tensor]:
-        """One evaluation: the network's output on `sample` at `timestep` → the next state, in the sample's dtype."""
+        """One evaluation: the network's output on `sample` at `timestep` → the next state, in the sample's dtype.
+
+        Raises ValueError when all evaluations are made.
+        """
         wide = sample.to(torch.promote_types(sample.dtype, torch.float32))
         if self._state is None:
             self._open(timestep, sample)

@@ -133,7 +133,10 @@ class Tracer:
         return self.schedule.node(factor * s.sigma)
 
     def step(self, method: Method, s: Node, t: Node) -> None:
-        """Run one step from s to t."""
+        """Run one step from s to t.
+
+        Raises ValueError for a step that makes no evaluation.
+        """
         self._opened = False
         state = method.step(Form({0: 1.0}), s, t, self)
         if not self._opened:
@@ -168,7 +171,10 @@ def _root(square: float) -> float:
 
 
 def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: Schedule, kind: Kind) -> Plan:
-    """One method for every step, or one for all, on the given nodes (steps + 1 of them)."""
+    """One method for every step, or one for all, on the given nodes (steps + 1 of them).
+
+    Raises ValueError for another number of methods than steps, and for a plan that is not consistent.
+    """
     if isinstance(methods, Method):
         methods = [methods] * (len(nodes) - 1)
     if len(methods) != len(nodes) - 1:

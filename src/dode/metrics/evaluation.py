@@ -36,15 +36,16 @@ def evaluate(
 ) -> Row:
     """How good a sampler is, on report noise: figures with their standard errors.
 
-    sampler: plain or distilled. metrics: "rms", the distance to the exact solution from the same noise, with the median
-    (of `paired` samples); "path", the same at every node of the plan; "fd", "kid", "pr" (precision and recall) and
-    "agreement" (of classes), on `samples` samples. seed: several give means, and ± over the seeds. extractor: any
-    callable or module (uint8 (N, C, H, W)) → (N, D), or a name (`dode.metrics.extractors.named`); statistics: of the
-    same extractor, an .npz file or a Statistics, those that ship with the bundled one if left out; classify: (uint8
-    images) → logits (N, classes), the bundled classifier with the bundled extractor. batch: samples a network call;
-    rtol: of the exact solution. progress(network calls done, in all), for the exact solution and again for the samples.
-    Distances are in the units of the states, Fréchet and kernel distances in those of the features. Raises ValueError
-    for a figure that cannot be had, before anything long. docs/evaluation.md says what each means.
+    Distances are in the units of the states, Fréchet and kernel distances in those of the features.
+    sampler: plain or distilled; batch: samples a network call.
+    metrics: "rms", the distance to the exact solution from the same noise, with the median (of `paired` samples);
+    "path", the same at every node of the plan; "fd", "kid", "pr" (precision and recall) and "agreement" (of classes),
+    on `samples` samples.  seed: several give means, and ± over the seeds.  extractor: any callable or module (uint8
+    (N, C, H, W)) → (N, D), or a name (`dode.metrics.extractors.named`); statistics: of the same extractor, an .npz file
+    or a Statistics, those that ship with the bundled one if left out; classify: (uint8 images) → logits (N, classes),
+    the bundled classifier with the bundled extractor.  rtol: of the exact solution.  progress(network calls done, in
+    all), for the exact solution and again for the samples.
+    Raises ValueError for a figure that cannot be had, before anything long.  docs/evaluation.md says what each means.
     """
     seeds = [seed] if isinstance(seed, int) else list(seed)
     settings = [settings_of(metrics, paired, samples, one, batch, rtol) for one in seeds]
