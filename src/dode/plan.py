@@ -77,6 +77,19 @@ class Plan:
         """(N, 1 + N): y_{k+1} over [x_T/σ_T, d_0, …], beside start[k]·x."""
         return np.array([self.row(k) for k in range(self.nfe)])
 
+    def terms(self, k: int) -> tuple[float, tuple[float, ...]]:
+        """start[k], and row k of the table as far as there are outputs, in plain floats: what makes y_{k+1}.
+
+        Each row on its own and once: the fit changes the plan after every evaluation, and reads one row of each.
+        """
+        if k not in self._terms:
+            self._terms[k] = float(self.start[k]), tuple(self.row(k)[: k + 2].tolist())
+        return self._terms[k]
+
+    @cached_property
+    def _terms(self) -> dict[int, tuple[float, tuple[float, ...]]]:
+        return {}
+
     def row(self, k: int) -> Array:
         """Row k of the table, from the few entries of use and mix that are not zero: (1 + N,)."""
         total: Array = np.zeros(1 + self.nfe)

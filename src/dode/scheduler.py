@@ -274,7 +274,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         shape = (-1, *[1] * (original_samples.ndim - 1))
         device = original_samples.device
         alpha, sigma = (
-            torch.tensor([node[i] for node in nodes], dtype=torch.float64).to(device, wide).reshape(shape)
+            torch.tensor([node[i] for node in nodes], dtype=torch.float64).to(wide).to(device).reshape(shape)
             for i in (1, 2)
         )
         return (alpha * original_samples.to(wide) + sigma * noise.to(device, wide)).to(original_samples.dtype)
