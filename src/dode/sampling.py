@@ -1,8 +1,9 @@
 """The only executor: begin, then advance once per network evaluation."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,16 @@ class State(NamedTuple):
 
 def combine(start: float, x: Tensor, row: Sequence[float] | np.ndarray, seen: Sequence[Tensor | None]) -> Tensor:
     """start·x + Σ_j row[j]·seen[j], in at least float32, returned in x's dtype."""
+    return total(float(start), x, [(float(c), s) for c, s in zip_longest(row, seen) if c and s is not None])
+
+
+def total(start: float, x: Tensor, terms: Iterable[tuple[float, Tensor]]) -> Tensor:
+    """start·x + Σ coefficient·tensor, in at least float32, returned in x's dtype."""
     wide = torch.promote_types(x.dtype, torch.float32)
-    total = x.to(wide) * float(start)  # a tensor of our own, so the rest is added in place: one pass a term
-    for coefficient, tensor in zip_longest(row, seen):
-        if coefficient and tensor is not None:
-            total.add_(tensor.to(wide), alpha=float(coefficient))
-    return total.to(x.dtype)
+    found = x.to(wide) * start  # a tensor of our own, so the rest is added in place: one pass a term
+    for coefficient, tensor in terms:
+        found.add_(tensor.to(wide), alpha=coefficient)
+    return found.to(x.dtype)
 
 
 def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
@@ -60,7 +65,7 @@ def move(plan: Plan, state: State) -> State:
     """Go on to the next state, from what has been observed; nothing is dropped."""
     k = state.k
     start, row = plan.terms(k)
-    y = combine(start, state.x, row, state.seen)
+    y = total(start, state.x, [(c, tensor) for j, c in row if (tensor := state.seen[j]) is not None])
     return state._replace(k=k + 1, y=_stirred(plan, k + 1, y, state.draw))
 
 
@@ -85,25 +90,32 @@ class Watch:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.asked: list[tuple[int, Tensor]] = []
+        self.asked: list[int] = []
+        self.extremes: list[Tensor] = []  # the smallest and the largest number of each output asked about
 
     def see(self, k: int, d: Tensor) -> None:
         """Take note of the output of evaluation k."""
-        # the smallest and the largest number: NaN is passed on, and one pass is a tenth of the cost of isfinite
-        self.asked.append((k, torch.isfinite(torch.stack(torch.aminmax(d))).all()))
+        self.asked.append(k)
+        self.extremes += torch.aminmax(d)  # NaN is both; one pass, a tenth of the cost of isfinite
         if d.device.type == "cpu":
             self.look()
 
     def look(self) -> None:
         """ValueError if an output was not finite."""
-        asked, self.asked = self.asked, []
-        answers = torch.stack([answer for _, answer in asked]).cpu().tolist() if asked else []
-        for (k, _), finite in zip(asked, answers, strict=True):
-            if not finite:
-                raise ValueError(
-                    f"{_where(self.plan, k)}: the network returned NaN or infinity; try another dtype, and check its "
-                    "input range"
-                )
+        if not self.asked:
+            return
+        numbers = torch.stack(self.extremes).cpu().tolist()
+        bad = [
+            k
+            for k, low, high in zip(self.asked, numbers[::2], numbers[1::2], strict=True)
+            if not (isfinite(low) and isfinite(high))
+        ]
+        if bad:
+            raise ValueError(
+                f"{_where(self.plan, bad[0])}: the network returned NaN or infinity; try another dtype, and check its "
+                "input range"
+            )
+        self.asked, self.extremes = [], []
 
 
 def _where(plan: Plan, k: int) -> str:

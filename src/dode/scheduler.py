@@ -187,7 +187,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """EDM's c_in·x; x itself in the other families."""
         if settings.family(self.config) != "edm":
             return sample
-        c_in, _, _ = settings.preconditioning(self.config, self._node(timestep).sigma)
+        c_in, _, _ = settings.preconditioning(self.config, self._due(timestep).sigma)
         return sample * c_in
 
     def step(
@@ -257,6 +257,13 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """The number of the evaluation that is nearest to a time; the first of several."""
         times = self.timesteps if schedule_timesteps is None else schedule_timesteps
         return int((times.cpu().double() - float(timestep)).abs().argmin())
+
+    def _due(self, timestep: Any) -> Node:
+        """The node of a time; once a run has begun, of its next evaluation if to read the time is to wait for it."""
+        waits = isinstance(timestep, Tensor) and timestep.device.type != "cpu"
+        if waits and self._state is not None and self._plan is not None and self._state.k < self._plan.nfe:
+            return self._plan.nodes[self._state.k]
+        return self._node(timestep)
 
     def _node(self, timestep: Any) -> Node:
         """The node whose time this is: the plan's own, where it is one of them but for rounding."""
