@@ -52,7 +52,7 @@ def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, var
     def denoise(x: Tensor, node: Node) -> Tensor:
         whole = integer and node.t == round(node.t)
         dtype = torch.int64 if whole else torch.promote_types(x.dtype, torch.float32)  # bfloat16 rounds 999 to 1000
-        time = torch.full((len(x),), int(node.t) if whole else node.t, dtype=dtype, device=x.device)
+        time = torch.full(x.shape[:1], int(node.t) if whole else node.t, dtype=dtype, device=x.device)
         # copies: a network may work in place, or hand out the same buffer at every call
         output = network(x.clone(), time, cond)
         if not isinstance(output, Tensor):

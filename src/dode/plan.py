@@ -113,11 +113,20 @@ class Plan:
 
     @cached_property
     def last(self) -> tuple[int, ...]:
-        """For x_T and each output the last evaluation that reads it: what may be dropped when."""
+        """For x_T and each output the last evaluation that reads it; −1 for none."""
         found = [-1] * (1 + self.nfe)
         for k in range(self.nfe):
             for j, _ in self.terms(k)[1]:
                 found[j] = k
+        return tuple(found)
+
+    @cached_property
+    def idle(self) -> tuple[tuple[int, ...], ...]:
+        """(N + 1,): what of [x_T/σ_T, d_0, …] no evaluation reads from this one on, though one did just before it."""
+        found: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
+        for j, last in enumerate(self.last):
+            found[max(last + 1, j)] += (j,)
+        found[1] += found[0]  # x_T, in runs that drop nothing before their first evaluation
         return tuple(found)
 
     @property
@@ -155,7 +164,8 @@ class Plan:
 
     def _check_triangles(self) -> None:
         for name, array, offset in (("use", self.use, 0), ("blend", self.blend, 0), ("mix", self.mix, 1)):
-            if np.any(np.triu(array, offset + 1)):
+            rows, columns = array.nonzero()
+            if np.any(columns > rows + offset):
                 raise ValueError(f"plan.{name} reads an output before it exists")
 
     def _check_sums(self) -> None:
