@@ -32,7 +32,8 @@ class Convolutions(nn.Module):
         self.first, self.last = nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return 0.8 * x + 0.1 * self.last(torch.tanh(self.first(x)))
+        d: Tensor = 0.8 * x + 0.1 * self.last(torch.tanh(self.first(x)))
+        return d
 
 
 class Layers(nn.Module):

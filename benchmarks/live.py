@@ -12,7 +12,7 @@ class Live(TorchDispatchMode):
     """While it is on: `peak`, the most bytes that were alive at once of storages that operations made since."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
@@ -30,6 +30,7 @@ class Live(TorchDispatchMode):
 
 def peak(work: Any) -> int:
     """The most bytes of tensors that a call had alive at once, beyond what there was before."""
-    with Live() as counted:
+    counted = Live()
+    with counted:
         work()
     return counted.peak

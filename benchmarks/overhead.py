@@ -46,7 +46,7 @@ def update(shape: tuple[int, ...]) -> dict[str, Any]:
 def scheduler(shape: tuple[int, ...]) -> dict[str, Any]:
     """All steps of DPM-Solver++ 2M after set_timesteps; both schedulers go through the same times and outputs."""
     ours = DODEScheduler(method="dpm-solver++2m")
-    theirs = DPMSolverMultistepScheduler(timestep_spacing="trailing")
+    theirs: Any = DPMSolverMultistepScheduler(timestep_spacing="trailing")
     x, outputs = torch.randn(shape), [torch.randn(shape) for _ in range(STEPS)]
 
     def stepped(one: Any) -> torch.Tensor:

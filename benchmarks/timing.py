@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def said(one: dict[str, Any], digits: int = 2) -> str:
     return f"{one['ratio']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def slope(sizes: list[float], values: list[float]) -> tuple[float, float]:
+def slope(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
     """The exponent of a power law through the points, with its standard error."""
     x, y = np.log(np.array(sizes, float)), np.log(np.array(values, float))
     matrix = np.stack([x, np.ones_like(x)], axis=1)

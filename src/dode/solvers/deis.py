@@ -55,9 +55,9 @@ def weights(
         return _time(kind, value, schedule) if variable == "t" else value
 
     at = [node.t if variable == "t" else clock(kind, node) for node in known]
-    narrow = isinstance(schedule, DiscreteVP) or abs(s.logsnr - t.logsnr) < NARROW
-    points, factors = FEW if narrow else POINTS
-    low, high = (np.array(ends)[:, None] for ends in _pieces(a, b, kind, schedule))
+    narrow = abs(s.logsnr - t.logsnr) < NARROW
+    points, factors = FEW if narrow or isinstance(schedule, DiscreteVP) else POINTS
+    low, high = (np.array(ends)[:, None] for ends in _pieces(a, b, kind, schedule, narrow))
     where = np.array([place(value) for value in (low + (high - low) * (points + 1) / 2).ravel().tolist()])
     totals = _lagrange(at, where) @ ((high - low) / 2 * factors).ravel()
     return tuple(float(total) for total in totals / totals.sum())
@@ -65,12 +65,12 @@ def weights(
 
 def _lagrange(at: Sequence[float], where: np.ndarray) -> np.ndarray:
     """Each basis polynomial through the points `at`, at some places: (points, places)."""
-    rows = [
-        np.prod([(where - other) / (mine - other) for j, other in enumerate(at) if j != i], axis=0)
-        * np.ones_like(where)
-        for i, mine in enumerate(at)
-    ]
-    return np.array(rows)
+    rows = np.ones((len(at), len(where)))
+    for i, mine in enumerate(at):
+        for j, other in enumerate(at):
+            if j != i:
+                rows[i] *= (where - other) / (mine - other)
+    return rows
 
 
 def clock(kind: Kind, node: Node) -> float:
@@ -121,12 +121,14 @@ def _knots(kind: Kind, schedule: DiscreteVP) -> list[float]:
     return sorted(clock(kind, schedule.node(float(t))) for t in range(int(schedule.t_max) + 1))
 
 
-def _pieces(a: float, b: float, kind: Kind, schedule: Schedule) -> tuple[list[float], list[float]]:
+def _pieces(a: float, b: float, kind: Kind, schedule: Schedule, narrow: bool) -> tuple[list[float], list[float]]:
     """Where time is smooth in the clock: between the whole times of a discrete schedule, else factors of at most e."""
     low, high = min(a, b), max(a, b)
     if isinstance(schedule, DiscreteVP):
         knots = _knots(kind, schedule)
         inner = knots[bisect_right(knots, low) : bisect_left(knots, high)]
+    elif narrow:
+        inner = []
     else:
         least = max(low, 1e-6 * high)
         count = ceil(log(high / least)) + 1
