@@ -19,7 +19,7 @@ from dode.model import Model, from_callable
 from dode.plan import Plan
 from dode.prediction import convert
 from dode.samplers import Sampler
-from dode.sampling import Denoise, Draw, advance, begin, evaluate
+from dode.sampling import Denoise, Draw, Watch, advance, begin, evaluate, needed
 from dode.schedule import EDM, Flow, Node
 
 Denoiser = Callable[..., Tensor]  # (x, sigma, **extra_args) → x̂₀
@@ -53,15 +53,16 @@ def sample_dode(
     levels = falling(sigmas, flow)
     plan = plain(method, levels, flow) if calibration is None else fitting(calibration, levels, flow, nfe, guidance)
     denoise = _denoiser(model, plan, extra_args or {})
-    state = begin(plan, x, _draws(plan, x, noise_sampler))
+    state, watch = needed(plan, begin(plan, x, _draws(plan, x, noise_sampler))), Watch(plan)
     for k in _steps(plan.nfe, disable):
         node = plan.nodes[k]
-        d = evaluate(plan, state, denoise)
+        d = evaluate(plan, state, denoise, watch)
         if callback is not None:
             sigma = x.new_tensor(node.sigma)
             denoised = convert(state.y, d, plan.kind, "data", node)
             callback({"x": state.y, "i": k, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
         state = advance(plan, state, d)
+    watch.look()
     return state.y
 
 

@@ -36,7 +36,7 @@ def watched(exact: Tensor) -> tuple[int, int]:
 
     exact: solutions (n, *shape).  Raises ValueError for samples of a single number.
     """
-    flat = exact.detach().double().flatten(1).cpu().numpy()
+    flat = exact.detach().cpu().double().flatten(1).numpy()
     if flat.shape[1] < 2:
         raise ValueError(f"two pixels are watched; a sample of shape {tuple(exact.shape[1:])} has one")
     centred = flat - flat.mean(0)
@@ -83,8 +83,8 @@ def axis(model: Model) -> str:
 
 def _seen(node: Node, y: Tensor, pixels: Sequence[int]) -> tuple[float, np.ndarray]:
     """Of one state: its norm and the watched pixels (n, P)."""
-    flat = y.detach().double().flatten(1) / np.hypot(node.alpha, node.sigma)
-    return float(flat.square().mean().sqrt()), flat[:, list(pixels)].cpu().numpy()
+    flat = y.detach().cpu().double().flatten(1) / np.hypot(node.alpha, node.sigma)
+    return float(flat.square().mean().sqrt()), flat[:, list(pixels)].numpy()
 
 
 def _together(nodes: Sequence[Node], seen: Sequence[tuple[float, np.ndarray]], end: Tensor) -> Track:

@@ -190,7 +190,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """EDM's c_in·x; x itself in the other families."""
         if settings.family(self.config) != "edm":
             return sample
-        c_in, _, _ = settings.preconditioning(self.config, self._node(timestep).sigma)
+        c_in, _, _ = settings.preconditioning(self.config, self._due(timestep).sigma)
         return sample * c_in
 
     def step(
@@ -264,6 +264,13 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         times = self.timesteps if schedule_timesteps is None else schedule_timesteps
         return int((times.cpu().double() - float(timestep)).abs().argmin())
 
+    def _due(self, timestep: Any) -> Node:
+        """The node of a time; once a run has begun, of its next evaluation if to read the time is to wait for it."""
+        waits = isinstance(timestep, Tensor) and timestep.device.type != "cpu"
+        if waits and self._state is not None and self._plan is not None and self._state.k < self._plan.nfe:
+            return self._plan.nodes[self._state.k]
+        return self._node(timestep)
+
     def _node(self, timestep: Any) -> Node:
         """The node whose time this is: the plan's own, where it is one of them but for rounding."""
         time = float(timestep)
@@ -280,7 +287,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         shape = (-1, *[1] * (original_samples.ndim - 1))
         device = original_samples.device
         alpha, sigma = (
-            torch.tensor([node[i] for node in nodes], dtype=torch.float64).to(device, wide).reshape(shape)
+            torch.tensor([node[i] for node in nodes], dtype=torch.float64).to(wide).to(device).reshape(shape)
             for i in (1, 2)
         )
         return (alpha * original_samples.to(wide) + sigma * noise.to(device, wide)).to(original_samples.dtype)

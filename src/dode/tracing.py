@@ -16,6 +16,7 @@ from dode.plan import Plan
 from dode.prediction import Kind, express
 from dode.schedule import Node, Schedule
 
+NUMBERS = (float, int, np.floating)
 NOISE = -1  # the key of fresh noise in a Form
 
 
@@ -40,7 +41,7 @@ class Form:
         return Form(terms)
 
     def __mul__(self, factor: float) -> "Form":
-        if not isinstance(factor, float | int | np.floating):
+        if not isinstance(factor, NUMBERS):
             return NotImplemented
         return Form({key: float(value * factor) for key, value in self.terms.items()})
 
@@ -53,7 +54,7 @@ class Form:
         return self + -other if isinstance(other, Form) else NotImplemented
 
     def __truediv__(self, factor: float) -> "Form":
-        return self * (1.0 / factor) if isinstance(factor, float | int | np.floating) else NotImplemented
+        return self * (1.0 / factor) if isinstance(factor, NUMBERS) else NotImplemented
 
 
 class Tracer:

@@ -24,7 +24,7 @@ def distance(samples: Tensor, reference: Tensor) -> Distance:
     """
     if samples.shape != reference.shape:
         raise ValueError(f"samples {tuple(samples.shape)} and reference {tuple(reference.shape)} differ in shape")
-    each = (samples.double() - reference.double()).flatten(1).square().mean(1).sqrt().cpu().numpy()
+    each = (samples.cpu().double() - reference.cpu().double()).flatten(1).square().mean(1).sqrt().numpy()
     return Distance(float(np.sqrt(np.mean(each**2))), float(np.median(each)), each)
 
 

@@ -41,7 +41,7 @@ def extracted(features: Features, images: Tensor, batch: int = 500) -> np.ndarra
             raise ValueError(
                 f"an extractor must turn {len(part)} images into features ({len(part)}, D); got {tuple(made.shape)}"
             )
-    found = np.concatenate([made.double().cpu().numpy() for made in parts])
+    found = np.concatenate([made.cpu().double().numpy() for made in parts])
     if not np.isfinite(found).all():
         raise ValueError("the extractor returned NaN or infinity")
     return found
