@@ -39,7 +39,7 @@ def judged(ends: Tensor, model: Model) -> Entry:
     """The Fréchet distance of images (n, *shape), and of ten parts of them."""
     figures = Figures(reporting.bundled_judge(), ("fd",), len(ends), model)
     for i in range(0, len(ends), BATCH):
-        figures.add(ends[i : i + BATCH], range(i, min(i + BATCH, len(ends))))
+        figures.add(figures.seen(ends[i : i + BATCH], range(i, min(i + BATCH, len(ends)))))
     (found,) = figures.found()
     return {"fd": found.value, "parts": [round(float(part), 5) for part in found.parts]}
 

@@ -46,7 +46,7 @@ def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settin
     lesson = by_time(students, 10, model.schedule, METHODS["ddim"], kind)
     x_T, cond = model.start(range(FIT), 0, "fit"), model.conditions(range(FIT))
     denoise = model.denoiser(kind, cond)  # ddim's and edm's outputs are of this kind on these models
-    states = teach(lesson, denoise, x_T, lambda calls: None)
+    states = dict(teach(lesson, denoise, x_T, lambda calls: None))
     chosen = [dode.sampler(model, method, nfe=n) for n in counts]
     found = {"plain": [row.rms for row in reporting.measured(chosen, exact, settings, silent)]}
     for rho in RHOS:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from problems import CATALOGUE, LAMBDAS, PAIRS, counts, mixture_model
 
-from dode.distillation import Batch, fit, search, solve, solve_all
+from dode.distillation import Batch, fit, search
 from dode.formulations import formulation
+from dode.least_squares import solve, solve_all
 from dode.plan import previous
 from dode.sampling import trajectory
 from dode.solvers import METHODS

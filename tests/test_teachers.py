@@ -9,8 +9,8 @@ from problems import CATALOGUE, MISSING, SCHEDULES, counts, gaussian, gaussian_m
 
 import dode
 from dode.course import Course, students
-from dode.distilled import calls, lessons_of
 from dode.grid import grid, refine, same
+from dode.lockstep import calls, lessons_of
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 from dode.teacher import by_count, by_time

@@ -11,37 +11,55 @@ directions at an evaluation the same least squares are solved by QR.
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dode.formulations import Directions, one
+from dode.least_squares import Solution, solve, solve_all, triangle
 from dode.plan import Array, Plan
-from dode.sampling import Denoise, State, begin, combine, evaluate, move, observe
+from dode.ranks import ALONE, Team
+from dode.sampling import Denoise, State, begin, combine, evaluate, move, observe, run
+from dode.schedule import Node
+from dode.shelf import Memory, Shelf
 
 LARGE = 5.0  # a |λ| above this is warned of
-SINGULAR = 1 / float(np.finfo(np.float64).eps)  # condition numbers beyond this are not told apart
 Tick = Callable[[int], None]  # told how many network calls were just made
+
+
+class Taught(Protocol):
+    """Some of the samples: where they start, and the teacher's state for each evaluation."""
+
+    @property
+    def x_T(self) -> Tensor: ...  # asked for once
+
+    @property
+    def targets(self) -> Sequence[Tensor]: ...
+
+
+class Learning(Taught, Protocol):
+    """The same with their network."""
+
+    @property
+    def denoise(self) -> Denoise: ...
+
+
+class Known(NamedTuple):
+    """Samples that somebody else has the network for."""
+
+    x_T: Tensor
+    targets: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some of the samples: where they start, their network, and the teacher's state for each evaluation."""
+    """Samples that are at hand."""
 
     x_T: Tensor
     denoise: Denoise
     targets: Sequence[Tensor]
-
-
-class Solution(NamedTuple):
-    """Of the least squares at one evaluation, with m directions."""
-
-    weights: Array  # (m,): λ
-    errors: Array  # (m,): their standard errors over the samples
-    ratio: float  # ‖v‖/‖u‖; where it is small, λ is ill-determined
-    condition: float  # of the matrix of slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +68,6 @@ class Fit:
 
     plan: Plan
     solutions: tuple[Solution, ...]  # one an evaluation
-    ends: tuple[Tensor, ...] = ()  # where the distilled plan takes the batches that it was fitted on
 
     @property
     def lambdas(self) -> Array:
@@ -66,20 +83,23 @@ class Fit:
 @torch.no_grad()
 def fit(
     plan: Plan,
-    batches: Sequence[Batch],
+    batches: Sequence[Learning],
     rho: float,
     tick: Tick = lambda calls: None,
     directions: Directions = one,
     forced: bool = False,
+    shelf: Shelf | None = None,
+    team: Team = ALONE,
 ) -> Fit:
     """Fit every λ of a plan; batches advance in lockstep, so their number does not change the result.
 
     forced: every evaluation is made on the teacher's state instead of the student's own (section 5's exposure bias).
+    shelf: where the states of resting batches wait; team: other processes that have batches.
     Sums are per sample, in float64 on the CPU, and added in the order of the samples.
     """
-    steps = fitting(plan, [(batch.x_T, batch.targets) for batch in batches], rho, directions, forced)
-    i, state = next(steps)
+    steps = fitting(plan, batches, rho, directions, forced, shelf, team)
     try:
+        i, state = next(steps)
         while True:
             d = evaluate(plan, state, batches[i].denoise)
             tick(1)
@@ -94,53 +114,112 @@ Fitting = Generator[tuple[int, State], Tensor, Fit]
 
 def fitting(
     plan: Plan,
-    taught: Sequence[tuple[Tensor, Sequence[Tensor]]],
+    batches: Sequence[Taught],
     rho: float,
     directions: Directions = one,
     forced: bool = False,
+    shelf: Shelf | None = None,
+    team: Team = ALONE,
 ) -> Fitting:
     """The fit as a dialogue, for whoever has the network: it names a batch and its state, and is sent the output there.
 
-    taught: x_T and the targets of every batch.  After the last output it returns the Fit, with the batches' ends.
+    After the last output it returns the Fit.  Other arguments as for `fit`.
     """
-    states = [begin(plan, x_T) for x_T, _ in taught]
+    resting = Resting(Memory() if shelf is None else shelf)
     solutions = []
     for k in range(plan.nfe):
         rows = directions(plan, k)
+        read = _read(plan, k, rows)
         systems = []
-        for i, (_, targets) in enumerate(taught):
-            d = yield i, states[i]
-            states[i] = observe(plan, states[i], d)
-            systems.append(_system(plan, states[i], rows, targets[k]))
-        found = _solved(systems, rho)
-        largest = max(found.weights.tolist(), key=abs, default=0.0)
-        if abs(largest) > LARGE:
-            hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"
-            said = f"lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); {hint}"
-            warnings.warn(f"evaluation {k + 1} of {plan.nfe}: {said}", stacklevel=3)
+        for i, batch in enumerate(batches):
+            state = move(plan, resting.woken(i, k - 1, read)) if k else begin(plan, batch.x_T)
+            if forced and k:
+                state = state._replace(y=batch.targets[k - 1])
+            d = yield i, state
+            state = observe(plan, state, d)
+            systems.append(_system(plan, state, rows, batch.targets[k]))
+            resting.put(i, state)
+        found = _solved(team.gather(systems), rho)
+        _check(found, k, plan.nfe)
         plan = plan.mixed(k, found.weights @ rows)
         solutions.append(found)
-        states = [move(plan, state) for state in states]
-        if forced:
-            states = [state._replace(y=targets[k]) for state, (_, targets) in zip(states, taught, strict=True)]
-    return Fit(plan, tuple(solutions), tuple(state.y for state in states))
+    resting.clear()
+    return Fit(plan, tuple(solutions))
+
+
+def _check(found: Solution, k: int, nfe: int) -> None:
+    """A warning of a large λ."""
+    largest = max(found.weights.tolist(), key=abs, default=0.0)
+    if abs(largest) > LARGE:
+        hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"
+        said = f"lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); {hint}"
+        warnings.warn(f"evaluation {k + 1} of {nfe}: {said}", stacklevel=4)
+
+
+class Resting:
+    """The states of batches after an observation, on a shelf: where the step started, and what was seen."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self._seen: dict[int, int] = {}  # batch → how many of what it has seen are on the shelf
+
+    def put(self, i: int, state: State) -> None:
+        """Keep what is new in the state of batch i."""
+        self.shelf.put(("state", i), state.x)
+        for j in range(self._seen.get(i, 0), len(state.seen)):
+            seen = state.seen[j]
+            if seen is not None:
+                self.shelf.put(("seen", i, j), seen)
+        self._seen[i] = len(state.seen)
+
+    def woken(self, i: int, k: int, read: Sequence[int]) -> State:
+        """The state of batch i after observation k, with those of what it has seen that will be read."""
+        x = self.shelf.get(("state", i))
+        seen = [self.shelf.get(("seen", i, j)) if j in read else None for j in range(self._seen[i])]
+        return State(k, x, x, tuple(seen))
+
+    def clear(self) -> None:
+        """Drop everything."""
+        for i, count in self._seen.items():
+            self.shelf.drop(("state", i))
+            for j in range(count):
+                self.shelf.drop(("seen", i, j))
+
+
+def _read(plan: Plan, k: int, rows: Array) -> list[int]:
+    """What has been seen before evaluation k that the step to it, its least squares or its own step reads."""
+    own = np.eye(1 + plan.nfe)[1 + k]
+    coefficients = [plan.table[max(0, k - 1)], plan.table[k], *(plan.lifted(row) for row in (own, *rows))]
+    found = np.flatnonzero(np.any(np.array(coefficients) != 0, axis=0)).tolist()
+    return [j for j in found if j or plan.kind == "noise"]  # only noise outputs have x_T/σ_T before them
 
 
 @torch.no_grad()
 def search(
-    plans: Sequence[Plan], batches: Sequence[Batch], tick: Tick = lambda calls: None
+    plans: Sequence[Plan], batches: Sequence[Learning], tick: Tick = lambda calls: None, team: Team = ALONE
 ) -> tuple[int, tuple[float, ...]]:
     """The number of the plan whose end lies nearest to the targets' last state, and the RMS distance of every plan."""
-    squares = np.zeros(len(plans))
-    for i, plan in enumerate(plans):
-        for batch in batches:
-            state = begin(plan, batch.x_T)
-            for _ in range(plan.nfe):
-                state = move(plan, observe(plan, state, evaluate(plan, state, batch.denoise)))
-                tick(1)
-            squares[i] += float((state.y.cpu().double() - batch.targets[-1].cpu().double()).square().sum())
-    count = sum(batch.x_T.numel() for batch in batches)
-    return int(np.argmin(squares)), tuple(np.sqrt(squares / count).tolist())
+    gaps = []  # of every batch: its numbers in all, and the squared distance of every plan
+    for batch in batches:
+        x_T, target = batch.x_T, batch.targets[-1].cpu().double()
+        squares = []
+        for plan in plans:
+            end = run(plan, told(batch.denoise, tick), x_T)
+            squares.append(float((end.cpu().double() - target).square().sum()))
+        gaps.append(np.array([x_T.numel(), *squares]))
+    count, *totals = np.sum(team.gather(gaps), axis=0).tolist()
+    return int(np.argmin(totals)), tuple(np.sqrt(np.array(totals) / count).tolist())
+
+
+def told(denoise: Denoise, tick: Tick) -> Denoise:
+    """The network, with tick(1) after every call."""
+
+    def telling(x: Tensor, node: Node) -> Tensor:
+        d = denoise(x, node)
+        tick(1)
+        return d
+
+    return telling
 
 
 class System(NamedTuple):
@@ -160,14 +239,8 @@ def _system(plan: Plan, state: State, rows: Array, target: Tensor) -> System:
     gram = torch.einsum("bdi,bdj->bij", wide, wide).numpy()
     outputs = output.cpu().double().flatten(1).square().sum(1).numpy()
     # one direction is a quotient of sums; with several a QR factor keeps the digits that products would square away
-    factor = _triangle(wide.flatten(0, 1).numpy()) if len(rows) > 1 else np.zeros((0, 1 + len(rows)))
+    factor = triangle(wide.flatten(0, 1).numpy()) if len(rows) > 1 else np.zeros((0, 1 + len(rows)))
     return System(factor, gram, outputs)
-
-
-def _triangle(matrix: Array) -> Array:
-    """R of the QR factorisation."""
-    factor: Array = torch.linalg.qr(torch.from_numpy(matrix), mode="r").R.numpy()
-    return factor
 
 
 def _reach(plan: Plan, k: int, row: Array) -> Array:
@@ -185,47 +258,3 @@ def _solved(systems: Sequence[System], rho: float) -> Solution:
     if count == 1:
         return solve(np.stack([gram[:, 0, 1], gram[:, 0, 0], outputs], axis=1), rho)
     return solve_all(np.concatenate([system.factor for system in systems]), gram, outputs, rho)
-
-
-def solve(sums: Array, rho: float) -> Solution:
-    """λ from (n, 3): ⟨r, v⟩, ⟨v, v⟩, ⟨u, u⟩ of every sample; 0/0 is 0.
-
-    The error is that of a ratio of means, linearised (Cochran 1977, section 6.4).
-    """
-    rv, vv, uu = sums.T
-    weight = vv + rho * uu
-    total, n = float(weight.sum()), len(rv)
-    if total == 0:
-        return Solution(np.zeros(1), np.zeros(1), 0.0, 1.0)
-    lam = float(rv.sum()) / total
-    error = float(np.sqrt(np.sum((rv - lam * weight) ** 2) * n / max(1, n - 1))) / total
-    ratio = float(np.sqrt(vv.sum() / uu.sum())) if uu.sum() > 0 else 0.0
-    return Solution(np.array([lam]), np.array([error]), ratio, 1.0)
-
-
-def solve_all(factor: Array, gram: Array, outputs: Array, rho: float) -> Solution:
-    """M coefficients from the batches' QR factors (…, m + 1), one above the other; ρ·Σ⟨u, u⟩ on each square.
-
-    Their errors come from gram (n, m + 1, m + 1), outputs (n,).
-    """
-    m = gram.shape[1] - 1
-    whole = _triangle(factor)
-    slopes, residual = whole[:, :m], whole[:, m]
-    ridge = rho * outputs.sum()
-    padded = np.concatenate([slopes, np.sqrt(ridge) * np.eye(m)])
-    weights = np.linalg.lstsq(padded, np.concatenate([residual, np.zeros(m)]), rcond=None)[0]
-    scores = gram[:, :m, m] - gram[:, :m, :m] @ weights - rho * outputs[:, None] * weights
-    inverse = np.linalg.pinv(padded)  # (XᵀX)⁻¹ = X⁺X⁺ᵀ
-    ratio = float(np.sqrt(np.trace(gram[:, :m, :m].sum(0)) / outputs.sum())) if outputs.sum() > 0 else 0.0
-    return Solution(weights, sandwich(inverse @ inverse.T, scores), ratio, min(float(np.linalg.cond(slopes)), SINGULAR))
-
-
-def sandwich(inverse: Array, scores: Array) -> Array:
-    """Standard errors (m,) of a least-squares fit over its samples: White 1980.
-
-    inverse: (XᵀX)⁻¹ with its ridge (m, m); scores: of every sample (n, m).
-    """
-    n = len(scores)
-    spread = inverse @ (scores.T @ scores) @ inverse * n / max(1, n - 1)
-    errors: Array = np.sqrt(np.maximum(np.diag(spread), 0))
-    return errors

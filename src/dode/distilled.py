@@ -1,25 +1,26 @@
 """`dode.distill`: one teacher run, then a fit for each solver and number of evaluations asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Unpack, overload
 
-import numpy as np
-import torch
-
 from dode.auto import tuned
-from dode.conditions import rows
+from dode.cache import opened
 from dode.course import RHO, Course, SolverOptions, Student, students
-from dode.distillation import Batch, Fit, Solution, fit, search
+from dode.distillation import Fit
 from dode.grid import Grid
+from dode.lockstep import Place, Progress, fit_all, in_order, lessons_of
 from dode.model import Model
+from dode.ranks import here
+from dode.recall import recalled, record
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
-from dode.solvers.names import read
+from dode.shelf import shelf
 from dode.spending import QUICK, Budget
-from dode.teacher import Lesson, lessons, teach
+from dode.teacher import Lesson
 
 SAMPLES = 100  # the paper's |B|
-Progress = Callable[[int, int], None]  # (network calls done, network calls in all), a call being one batch
 
 
 class Options(SolverOptions, total=False):
@@ -43,6 +44,9 @@ class Options(SolverOptions, total=False):
     quick: bool
     told: bool
     whole: bool
+    cache: str | Path | None
+    cache_dtype: str | None
+    offload: str | None
     progress: Progress | None
 
 
@@ -77,6 +81,9 @@ def distill(
     quick: bool = False,
     told: bool = True,
     whole: bool = False,
+    cache: str | Path | None = None,
+    cache_dtype: str | None = None,
+    offload: str | None = None,
     progress: Progress | None = None,
     **options: Unpack[SolverOptions],
 ) -> Sampler | dict[int, Sampler] | dict[str, dict[int, Sampler]]:
@@ -90,7 +97,10 @@ def distill(
     last two, or "search"; carry: do later stages of a step see mixed outputs; states: whose states the fit evaluates.
     cond: one row for each of the `samples` (the model's own by default); noise: x_T (samples, *shape) to fit on instead
     of what the seed gives, as many samples as it has rows.  batch: network batch; the fit is the same for
-    every batch size but for rounding.  docs/solvers.md has a table of all options.
+    every batch size but for rounding.  cache: a folder for the network's outputs, from which a run that was
+    killed goes on, and other students take what they have in common; it may give a finer teacher than asked for.
+    cache_dtype: float32 or float16, to keep fewer digits.  offload: where resting states wait, "cpu" or "disk"; None is
+    the device, and with a cache the disk (docs/scale.md).  docs/solvers.md has a table of all options.
     method "auto" searches and refines (`dode.auto`), with 64 samples by default.  quick: with a fifth of the
     evaluations; told: may the network be told other times than those of its states? whole: only whole times.
 
@@ -107,6 +117,8 @@ def distill(
     course = Course(
         teacher, scale, wanted, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
     )
+    working = model if cache is None else replace(model, cache=opened(cache, cache_dtype))
+    offload = "disk" if offload is None and cache is not None else offload
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
@@ -117,13 +129,15 @@ def distill(
         budget = replace(QUICK if quick else Budget(), batch=batch, told=told, whole=whole)
         budget = budget if samples is None else replace(budget, samples=samples)
         tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
-        found = tuned(model, counts, budget, course.seed, cond, tell)
-        made["auto"] = {count: one for count, (one, _) in found.items()}
+        found = tuned(working, counts, budget, course.seed, cond, tell)
+        made["auto"] = {count: replace(one, model=model) for count, (one, _) in found.items()}
     asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
-    taught = lessons_of(model, asked)
-    for (one, lesson), result in zip(
-        _in_order(asked, taught), _fit_all(model, asked, taught, course, progress), strict=True
-    ):
+    team = here()
+    taught = recalled(working, asked, lessons_of(model, asked), team)
+    host = None if offload is None else "cpu"
+    place = Place(progress, shelf(offload, cache), team, host, partial(record, working))
+    results = fit_all(working, asked, taught, course, place)
+    for (one, lesson), result in zip(in_order(asked, taught), results, strict=True):
         made[one.text][one.nfe] = sampler_of(model, one, lesson, result)
     if not isinstance(method, str):
         return made
@@ -137,79 +151,6 @@ def _check_auto(course: Course, grid: Any, options: SolverOptions) -> None:
         raise ValueError(
             "auto finds solver, grid, weights and times itself; it takes samples, seed, cond, batch, quick, told, whole"
         )
-
-
-Taught = list[tuple[Lesson, list[int]]]
-
-
-def lessons_of(model: Model, asked: Sequence[Student]) -> Taught:
-    """Teachers' runs with the numbers of the students that each serves."""
-    by_teacher: dict[str, list[int]] = {}
-    for i, one in enumerate(asked):
-        by_teacher.setdefault(one.teacher, []).append(i)
-    found = []
-    for name, members in by_teacher.items():
-        method, course = read(name).method, asked[members[0]].course
-        kind = method.kind(model.prediction, model.schedule)
-        pairs = [(asked[i].plan, asked[i].grid) for i in members]
-        for lesson, part in lessons(pairs, course.scale, model.schedule, method, kind, course.align):
-            found.append((lesson, [members[i] for i in part]))
-    return found
-
-
-def _in_order(asked: Sequence[Student], taught: Taught) -> list[tuple[Student, Lesson]]:
-    home = {i: lesson for lesson, members in taught for i in members}
-    return [(one, home[i]) for i, one in enumerate(asked)]
-
-
-def calls(asked: Sequence[Student], taught: Taught) -> int:
-    """Network calls of a batch: the teachers' and the students', searches with every value tried."""
-    tried = (len(one.course.constants()) if one.course.form.constant else 1 for one in asked)
-    return sum(lesson.plan.nfe for lesson, _ in taught) + sum(
-        one.nfe * trials for one, trials in zip(asked, tried, strict=True) if one.course.form.directions or trials > 1
-    )
-
-
-@torch.no_grad()
-def _fit_all(
-    model: Model, asked: Sequence[Student], taught: Taught, course: Course, progress: Progress | None
-) -> list[Fit]:
-    """Teach every batch, then fit every student on all batches in lockstep."""
-    drawn = course.noise is None
-    x_T = model.start(range(course.samples), course.seed, "fit") if drawn else model.placed(course.noise)
-    cond = model.conditions(range(course.samples), course.cond)
-    parts = [slice(i, i + course.batch) for i in range(0, course.samples, course.batch)]
-    total = len(parts) * calls(asked, taught)
-    done = 0
-
-    def tick(calls: int) -> None:
-        nonlocal done
-        done += calls
-        if progress is not None:
-            progress(done, total)
-
-    fits = {}
-    for lesson, members in taught:
-        states = [teach(lesson, model.denoiser(lesson.plan.kind, rows(cond, p)), x_T[p], tick) for p in parts]
-        for i, targets in zip(members, lesson.targets, strict=True):
-            batches = [
-                Batch(x_T[p], model.denoiser(asked[i].plan.kind, rows(cond, p)), [known[k] for k in targets])
-                for p, known in zip(parts, states, strict=True)
-            ]
-            fits[i] = fitted(asked[i], batches, tick)
-    return [fits[i] for i in range(len(asked))]
-
-
-def fitted(student: Student, batches: Sequence[Batch], tick: Callable[[int], None]) -> Fit:
-    """The student's λ: fitted, given, or searched by the distance of its end to the teacher's on the fit samples."""
-    course, form = student.course, student.course.form
-    if form.directions is not None:
-        return fit(student.plan, batches, course.rho, tick, form.directions, course.states == "teacher")
-    assert form.constant is not None, "a formulation has directions or a constant"
-    plans = [form.constant(student.plan, value) for value in course.constants()]
-    best = search(plans, batches, tick)[0] if len(plans) > 1 else 0
-    value = np.array([course.constants()[best]])
-    return Fit(plans[best], (Solution(value, np.zeros(1), 0.0, 1.0),) * student.nfe)
 
 
 def sampler_of(model: Model, student: Student, lesson: Lesson, result: Fit) -> Sampler:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from dode.course import RHO
-from dode.distilled import Progress, distill
+from dode.distilled import distill
 from dode.levels import Calibration, falling, fitting, grid_of, plain, schedule_of
+from dode.lockstep import Progress
 from dode.model import Model, from_callable
 from dode.plan import Plan
 from dode.prediction import convert

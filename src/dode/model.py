@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,9 +14,13 @@ from dode import conditions, denoiser, noise
 from dode.denoiser import LogProbability, Network, Threshold
 from dode.fingerprints import probe, weights_hash
 from dode.prediction import KINDS, Kind
+from dode.ranks import ALONE, Team
 from dode.sampling import Denoise
 from dode.schedule import Schedule
 from dode.trained import Trained
+
+if TYPE_CHECKING:
+    from dode.cache import Cache
 
 Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
 
@@ -44,6 +48,7 @@ class Model:
     trained: Trained | None = None  # of a student, which answers at the times of its training alone
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    cache: "Cache | None" = None  # outputs that are on disk
 
     def __post_init__(self) -> None:
         if self.prediction not in KINDS:
@@ -109,6 +114,8 @@ class Model:
             made = denoiser.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
         if self.threshold is not None:
             made = denoiser.thresholded(made, self.prediction, self.threshold)
+        if self.cache is not None:
+            made = self.cache.remembered(made, self, cond)
         return denoiser.expressed(made, self.prediction, kind)
 
     def exact(
@@ -118,22 +125,23 @@ class Model:
         cond: Any = None,
         batch: int = 64,
         progress: Callable[[int, int], None] | None = None,
+        team: Team = ALONE,
     ) -> Tensor:
         """The exact solution of the ODE from x_T (n, *shape): halving its steps moves it by at most rtol of its RMS.
 
         In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.  A student
-        has no ODE of its own: the solution is its teacher's.
+        has no ODE of its own: the solution is its teacher's.  team: processes that share the batches.
         """
         from dode import reference
 
         if self.trained is not None:
             teacher = self.trained.teacher().to(self.device, self.dtype).guided(self.guidance or 1.0)
-            return teacher.exact(x_T, rtol, cond, batch, progress)
+            return teacher.exact(x_T, rtol, cond, batch, progress, team)
         x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
         if self.flow is not None:
             return self.flow(x_T, cond)
-        return reference.solve(self, x_T, cond, rtol, batch, progress)
+        return reference.solve(self, x_T, cond, rtol, batch, progress, team)
 
 
 @dataclass(frozen=True)

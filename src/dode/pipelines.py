@@ -15,8 +15,8 @@ import torch
 from dode import calibration
 from dode import scheduler_config as settings
 from dode.course import RHO, Course, SolverOptions, students
-from dode.distilled import Progress
 from dode.fingerprints import schedule_hash, weights_hash
+from dode.lockstep import Progress
 from dode.samplers import Sampler
 from dode.scheduling import content
 from dode.watching import Call, Job, denoiser_of

@@ -7,6 +7,7 @@ T/2, where steps are of order 2), and the step to the clean end is DDIM's, as in
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from dode.conditions import rows
 from dode.grid import grid
 from dode.plan import Plan
+from dode.ranks import ALONE, Team
 from dode.sampling import Denoise, run, trajectory
 from dode.schedule import Node, Schedule
 from dode.solvers.dpm_solver import DPM_SOLVER_PP_3S as FINE
@@ -74,10 +76,16 @@ def tolerance(model: "Model", rtol: float) -> float:
 
 @torch.no_grad()
 def solve(
-    model: "Model", x_T: Tensor, cond: Any, rtol: float, batch: int, progress: Callable[[int, int], None] | None = None
+    model: "Model",
+    x_T: Tensor,
+    cond: Any,
+    rtol: float,
+    batch: int,
+    progress: Callable[[int, int], None] | None = None,
+    team: Team = ALONE,
 ) -> Tensor:
-    """The solution for every sample: (n, *shape) like x_T; progress as for `along`."""
-    return along(model, x_T, cond, rtol, batch, (), progress)[-1]
+    """The solution for every sample: (n, *shape) like x_T; other arguments as for `along`."""
+    return along(model, x_T, cond, rtol, batch, (), progress, team)[-1]
 
 
 @torch.no_grad()
@@ -89,28 +97,47 @@ def along(
     batch: int,
     nodes: Sequence[Node],
     progress: Callable[[int, int], None] | None = None,
+    team: Team = ALONE,
 ) -> list[Tensor]:
     """The exact states at these nodes, and last the solution; each (n, *shape), and no network call more for them.
 
     Between two nodes of the fine solver the path is a cubic, from its states and outputs at both.  progress(network
-    calls done, in all), after the pilot.
+    calls done, in all), after the pilot.  team: processes that take batches in turn; each gets all states.
     """
     fine = plan(model, steps(model, x_T, cond, rtol))
     if early := [node for node in nodes if node.logsnr < fine.nodes[0].logsnr]:
         raise ValueError(f"the exact path begins at t = {fine.nodes[0].t:g}; it has no state at t = {early[0].t:g}")
-    parts = [slice(i, i + batch) for i in range(0, len(x_T), batch)]
-    found: list[list[Tensor]] = [[] for _ in range(len(nodes) + 1)]
+    parts = team.mine([slice(i, i + batch) for i in range(0, len(x_T), batch)])
+    found = []
     for i, part in enumerate(parts):
-        points: list[Point] = []
-        for k, point in _points(fine, _wide(model, rows(cond, part)), x_T[part].to(_dtype(model))):
-            if progress is not None:
-                progress(i * fine.nfe + k, len(parts) * fine.nfe)
-            points = [*points[-1:], point]
-            for j, node in enumerate(nodes):
-                if not found[j][i:] and len(points) == 2 and node.logsnr <= point[0].logsnr:
-                    found[j].append(_between(points[0], points[1], node))
-        found[-1].append(point[1])
-    return [torch.cat(one) for one in found]
+        told = None if progress is None else partial(_further, progress, i * fine.nfe, len(parts) * fine.nfe)
+        denoise = _wide(model, rows(cond, part))
+        found.append(_states(fine, denoise, x_T[part].to(_dtype(model)), nodes, told))
+    if team.size > 1:
+        found = [
+            [state.to(x_T.device) for state in one] for one in team.gather([[s.cpu() for s in one] for one in found])
+        ]
+    return [torch.cat(one) for one in zip(*found, strict=True)]
+
+
+def _further(progress: Callable[[int, int], None], before: int, total: int, calls: int) -> None:
+    progress(before + calls, total)
+
+
+def _states(
+    fine: Plan, denoise: Denoise, x_T: Tensor, nodes: Sequence[Node], progress: Callable[[int], None] | None
+) -> list[Tensor]:
+    """The states of one batch at these nodes, and its end."""
+    found: list[Tensor | None] = [None] * len(nodes)
+    points: list[Point] = []
+    for k, point in _points(fine, denoise, x_T):
+        if progress is not None:
+            progress(k)
+        points = [*points[-1:], point]
+        for j, node in enumerate(nodes):
+            if found[j] is None and len(points) == 2 and node.logsnr <= point[0].logsnr:
+                found[j] = _between(points[0], points[1], node)
+    return [state for state in (*found, point[1]) if state is not None]
 
 
 Point = tuple[Node, Tensor, Tensor | None]  # of the path: where, the state, the output (none at the end)

@@ -114,10 +114,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the last `set_timesteps`.
-
-        Raises ValueError before the first.
-        """
+        """The plan of the last `set_timesteps`.  Raises ValueError before the first."""
         if self._choice is None:
             raise ValueError("there is no plan before set_timesteps")
         return self._choice.plan
@@ -284,13 +281,11 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """α·x₀ + σ·noise (B, …) at each sample's time (B,) or at one for all."""
         wide = torch.promote_types(original_samples.dtype, torch.float32)
         nodes = [self._node(time) for time in torch.as_tensor(timesteps).flatten().tolist()]
-        shape = (-1, *[1] * (original_samples.ndim - 1))
-        device = original_samples.device
-        alpha, sigma = (
-            torch.tensor([node[i] for node in nodes], dtype=torch.float64).to(wide).to(device).reshape(shape)
-            for i in (1, 2)
+        levels = torch.tensor([node[1:3] for node in nodes], dtype=torch.float64).to(wide).to(original_samples.device)
+        alpha, sigma = levels.T.reshape(2, -1, *[1] * (original_samples.ndim - 1))
+        return (alpha * original_samples.to(wide) + sigma * noise.to(original_samples.device, wide)).to(
+            original_samples.dtype
         )
-        return (alpha * original_samples.to(wide) + sigma * noise.to(device, wide)).to(original_samples.dtype)
 
     def scale_noise(self, sample: Tensor, timestep: Any, noise: Tensor) -> Tensor:
         """The same under the name, and in the order, of flow pipelines."""

@@ -1,6 +1,6 @@
 """The teacher: one run with many steps, whose states are the students' targets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -9,7 +9,7 @@ from dode.grid import Grid, distinct, grid, merged, nested, same
 from dode.methods import Method
 from dode.plan import Plan
 from dode.prediction import Kind
-from dode.sampling import Denoise, trajectory
+from dode.sampling import Denoise, advance, begin, evaluate
 from dode.schedule import Node, Schedule
 from dode.tracing import trace
 
@@ -22,6 +22,7 @@ class Lesson:
 
     plan: Plan
     targets: tuple[tuple[int, ...], ...]  # students × evaluations
+    between: tuple[tuple[int, Plan], ...] = ()  # further states, numbered after the end: one step on from a state
 
 
 def lessons(
@@ -78,20 +79,29 @@ def _steady(plan: Plan, method: Method) -> Plan:
 
 
 def _state_at(plan: Plan, node: Node) -> int:
-    """The number of the state that stands at a node: where a step starts, or the end."""
-    for k, (known, fresh) in enumerate(zip(plan.nodes, (*plan.fresh, True), strict=True)):
-        if fresh and same(known, node):
-            return k
-    raise ValueError(f"the teacher's grid has no node at t = {node.t:g}")
+    """The number of the state that stands at a node."""
+    number = standing(plan, node)
+    if number is None:
+        raise ValueError(f"the teacher's grid has no node at t = {node.t:g}")
+    return number
 
 
-def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Callable[[int], None]) -> dict[int, Tensor]:
-    """The teacher's states that are someone's target, by number; tick(1) after every network call."""
+def standing(plan: Plan, node: Node) -> int | None:
+    """The number of the state that stands at a node: where a step starts, or the end; None if there is none."""
+    opens = zip(plan.nodes, (*plan.fresh, True), strict=True)
+    return next((k for k, (known, fresh) in enumerate(opens) if fresh and same(known, node)), None)
+
+
+def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Callable[[int], None]) -> Iterator[tuple[int, Tensor]]:
+    """The teacher's states that are someone's target, with their numbers; tick(1) after every network call."""
     wanted = {number for targets in lesson.targets for number in targets}
-    kept = {}
-    for state in trajectory(lesson.plan, denoise, x_T):
-        if state.k:
-            tick(1)
+    state = begin(lesson.plan, x_T)
+    for k in range(lesson.plan.nfe):
+        d = evaluate(lesson.plan, state, denoise)
+        tick(1)
+        for number, (before, step) in enumerate(lesson.between, lesson.plan.nfe + 1):
+            if before == k:
+                yield number, advance(step, begin(step, state.y), d).y
+        state = advance(lesson.plan, state, d)
         if state.k in wanted:
-            kept[state.k] = state.y
-    return kept
+            yield state.k, state.y

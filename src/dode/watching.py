@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from dode import scheduler_config as settings
 from dode.course import Student
-from dode.distillation import Batch, Fit, Fitting, fitting
-from dode.distilled import Progress, Taught, fitted, lessons_of, sampler_of
+from dode.distillation import Batch, Fit, Fitting, Known, fitting
+from dode.distilled import sampler_of
 from dode.fingerprints import schedule_hash, weights_hash
+from dode.lockstep import Progress, Taught, fitted, lessons_of
 from dode.model import Model
 from dode.plan import Plan
 from dode.samplers import Sampler
-from dode.sampling import State, advance, begin
+from dode.sampling import State, advance, begin, move, observe
 from dode.schedule import Schedule
 from dode.scheduling import guidance_of
 from dode.teacher import Lesson
@@ -195,7 +196,7 @@ class Dialogue:
         course = student.course
         assert course.form.directions is not None
         forced = course.states == "teacher"
-        self.steps: Fitting = fitting(student.plan, [(x_T, targets)], course.rho, course.form.directions, forced)
+        self.steps: Fitting = fitting(student.plan, [Known(x_T, targets)], course.rho, course.form.directions, forced)
         self.result: Fit | None = None
 
     def plan(self, config: settings.Config, schedule: Schedule) -> Plan:
@@ -212,7 +213,7 @@ class Dialogue:
             return self.steps.send(output)[1]
         except StopIteration as done:
             self.result = done.value
-            return state._replace(k=state.k + 1, y=done.value.ends[0])
+            return move(done.value.plan, observe(done.value.plan, state, output))
 
     def found(self) -> Fit:
         """The fit; ValueError if the call stopped before its end."""

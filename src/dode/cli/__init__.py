@@ -1,7 +1,11 @@
 """The command line.  Help must stay light: every command imports what it needs when it runs."""
 
+import os
 import sys
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 try:
     import typer
@@ -48,11 +52,15 @@ app.add_typer(convert.convert, name="convert")
 app.add_typer(plot.plot, name="plot")
 
 
+TOGETHER = ("distill", "evaluate", "compare", "sample")  # what several processes do together
+
+
 def main() -> None:
     """Entry point: bad input is one line on stderr and exit code 2, a warning is one line."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        code = app(standalone_mode=False)
+        with _company():
+            code = app(standalone_mode=False)
     except (ValueError, OSError) as error:
         code = _complain(str(error))
     except typer.Abort:
@@ -68,7 +76,37 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def _rank() -> int | None:
+    """Which of the processes of `torchrun` this is; None if there is one."""
+    return int(os.environ["RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ else None
+
+
+@contextmanager
+def _company() -> Iterator[None]:
+    """Meet the other processes, if there are any; the first alone prints."""
+    rank = _rank()
+    if rank is None:
+        yield
+        return
+    if not set(sys.argv[1:2]) & set(TOGETHER):
+        raise ValueError(
+            f"several processes share the work of {', '.join(TOGETHER)}; run this in one, without torchrun"
+        )
+    from dode import ranks
+
+    ranks.join()
+    if rank > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends
+        warnings.simplefilter("ignore")
+    yield
+    ranks.leave()
+
+
 def _complain(message: str) -> int:
+    rank = _rank()
+    if rank:
+        time.sleep(2)  # what the first process complains of too it says alone: torchrun ends the others
     if message.strip():  # without arguments typer has shown the help and has nothing to add
-        print("error: " + " ".join(message.split()), file=sys.stderr)
+        who = f"process {rank}: " if rank else ""
+        print(f"error: {who}" + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dode.distilled import Progress
+    from dode.lockstep import Progress
     from dode.model import Model
 
 ModelName = Annotated[
@@ -24,6 +24,16 @@ Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")]
 Batch = Annotated[int, typer.Option(help="Samples per network call.")]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of network outputs: a killed run goes on, others share what they can."),
+]
+CacheDtype = Annotated[
+    str | None, typer.Option(help="Digits of the cache: float32 or float16; as the network gives them if left out.")
+]
+Offload = Annotated[
+    str | None, typer.Option(help="Where states of resting batches wait: cpu, or disk, as with --cache.")
+]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")]
 Label = Annotated[int | None, typer.Option(help="Class of every sample; without it the classes in turn.")]
 Inner = Annotated[str | None, typer.Option(help="Inner nodes of dpm-solver-2, -3, ++2s, ++3s: logsnr or time.")]
@@ -100,6 +110,17 @@ def open_model(
     return model if threshold is None else model.thresholded(threshold, quantile)
 
 
+def cached(model: "Model", folder: Path | None, dtype: str | None) -> "Model":
+    """The model whose outputs are kept in a folder, if there is one."""
+    from dataclasses import replace
+
+    from dode.cache import opened
+
+    if folder is None and dtype is not None:
+        raise ValueError("--cache-dtype needs --cache FOLDER")
+    return model if folder is None else replace(model, cache=opened(folder, dtype))
+
+
 def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
     """A bundled model, a file of dode convert edm or dode train, or a pipeline of diffusers by folder or hub name."""
     from dode.weights import BUNDLED, bundled
@@ -144,7 +165,12 @@ def writable(path: Path, *suffixes: str) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator["Progress"]:
-    """A bar on stderr; call it with (done, total)."""
+    """A bar on stderr, of the first process if there are several; call it with (done, total)."""
+    from dode.ranks import here
+
+    if not here().first:
+        yield lambda done, total: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

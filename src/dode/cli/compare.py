@@ -41,6 +41,8 @@ def compare(
     batch: common.Batch = 100,
     device: common.Device = "cpu",
     dtype: common.Dtype = "float32",
+    cache: common.CacheFolder = None,
+    cache_dtype: common.CacheDtype = None,
     report: Annotated[Path | None, typer.Option(help="Page of figures and pictures to write, HTML.")] = None,
 ) -> None:
     """Compare solvers at equal network evaluations on equal noise, against the exact solution."""
@@ -58,6 +60,7 @@ def compare(
 
     settings = measuring.settings(metrics, paired, fd, batch)
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.cached(opened, cache, cache_dtype)
     names = names or (("ddim", "d-ddim") if opened.trained is None else (opened.trained.solver,))
     numbers = numbers or ([5, 10, 20] if opened.trained is None else sorted(opened.trained.times))
     study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
@@ -75,7 +78,7 @@ def compare(
     tables.print_rows(
         rows, f"{opened.name}, guidance {guidance}, seed {seed}", tables.features_of(extractor, statistics)
     )
-    if report is not None:
+    if report is not None and settings.team.first:
         _report(report, found)
 
 

@@ -42,6 +42,9 @@ def distill(
     end: common.End = "data",
     seed: common.Seed = 0,
     batch: common.Batch = 50,
+    cache: common.CacheFolder = None,
+    cache_dtype: common.CacheDtype = None,
+    offload: common.Offload = None,
     device: common.Device = "cpu",
     dtype: common.Dtype = "float32",
 ) -> None:
@@ -53,6 +56,7 @@ def distill(
     import dode
     from dode.course import RHO
     from dode.metrics import reporting
+    from dode.ranks import here
     from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
@@ -75,13 +79,17 @@ def distill(
             grid=grid,
             end=end,
             batch=batch,
+            cache=cache,
+            cache_dtype=cache_dtype,
+            offload=offload,
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
     if paired:
         with common.progress(f"figures on {paired} samples") as advance:
-            made = reporting.with_figures(made, paired, seed, batch, label, advance)
-    dode.save(output, *made.values())
+            made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
+    if here().first:
+        dode.save(output, *made.values())
     for count, one in made.items():
         figures = one.provenance.report
         said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if figures else ""

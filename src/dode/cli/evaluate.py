@@ -31,6 +31,8 @@ def evaluate(
     batch: common.Batch = 100,
     device: common.Device = "cpu",
     dtype: common.Dtype = "float32",
+    cache: common.CacheFolder = None,
+    cache_dtype: common.CacheDtype = None,
 ) -> None:
     """Measure one sampler: distance to the exact solution, and figures of features."""
     if (calibration is None) == (solver is None):
@@ -50,6 +52,7 @@ def evaluate(
     study = Study((name,), numbers, tuple(scales), tuple(seeds), grid)
     settings = measuring.settings(metrics, paired, fd, batch)
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.cached(opened, cache, cache_dtype)
     judge = measuring.judge(settings, extractor, statistics, classifier, device)
     more = {
         "extractor": extractor,

@@ -1,6 +1,7 @@
 """What `dode compare` and `dode evaluate` share: options of measuring, and the run that can be stopped."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,8 +114,11 @@ def run(
     from dode.metrics import results
     from dode.metrics.study import run as study_rows
 
-    found = study_rows(model, study, settings, judge, results.opened(output, said), common.progress)
-    if table is not None:
+    team = settings.team
+    kept = team.agreed(results.opened(output, said) if team.first else results.opened(None, said))
+    kept = kept if team.first else replace(kept, path=None)  # one process writes
+    found = study_rows(model, study, settings, judge, kept, common.progress)
+    if table is not None and team.first:
         results.write_csv(table, [row for row, _ in found])
     for path in (output, table):
         if path is not None:

@@ -54,7 +54,10 @@ def sample(
             "a calibration brings its own grid and options; give no --grid and no options of solvers with it"
         )
     common.writable(output, ".png")
+    import torch
+
     from dode import plots, samplers
+    from dode.ranks import here
     from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
@@ -63,19 +66,23 @@ def sample(
     else:
         solver, nfe = _own(opened, solver, nfe)
         chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **options)
-    batches = -(-number // batch)
-    done = 0
+    team = here()
+    cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
+    done, parts = 0, []
     with common.progress(f"{chosen.name}, NFE {chosen.nfe}") as advance:
 
         def tick(_: object) -> None:
             nonlocal done
             done += 1
-            advance(done, batches * chosen.nfe)
+            advance(done, len(team.mine(cuts)) * chosen.nfe)
 
-        images = chosen.sample(
-            number, seed=seed, cond=common.labels_of(opened, label, number), batch=batch, callback=tick
-        )
-    plots.sheet(images if opened.decode is None else opened.decode(images), output, columns)
+        for cut in team.mine(cuts):
+            cond = common.labels_of(opened, label, len(cut))
+            part = chosen.sample(len(cut), seed=seed, cond=cond, batch=batch, callback=tick, first=cut.start)
+            parts.append((part if opened.decode is None else opened.decode(part)).cpu())
+    images = torch.cat(team.gather(parts))
+    if team.first:
+        plots.sheet(images, output, columns)
     biased = bias(chosen.plan, opened.schedule)
     if biased:
         print(f"note: {biased}")

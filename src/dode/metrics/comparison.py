@@ -12,6 +12,7 @@ from torch import Tensor
 from dode.metrics.distance import Stop, Way, distance
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.splits import error, paired_error, parted
+from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.sampling import State
 from dode.schedule import Node
@@ -32,6 +33,7 @@ class Settings:
     rtol: float = 4e-4  # of the reference
     stream: str = "report"  # or "select", for choices
     metrics: tuple[str, ...] = ("rms", "fd")  # of METRICS; those that have no samples are left out
+    team: Team = ALONE  # processes that share the batches
 
     def __post_init__(self) -> None:
         if self.paired < 0 or self.paired == 1 or self.batch < 1:
@@ -107,7 +109,8 @@ def measure(
     """Sample the report noise and compare, batch by batch.
 
     exact: the end of the exact solution (paired, *shape), None without paired samples; judge: for figures of features;
-    path: the exact solution at the plan's nodes, if the distance is wanted there too.
+    path: the exact solution at the plan's nodes, if the distance is wanted there too.  Processes take batches in turn,
+    and each gets every number, in the order of the samples.
     """
     if settings.paired and exact is None:
         raise ValueError("paired samples need the exact solution to compare with")
@@ -116,17 +119,24 @@ def measure(
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
     way = Way(sampler.plan.nodes, path) if path is not None and not any(sampler.plan.added) else None
     kept = []
-    for i in range(0, settings.count, settings.batch):
-        indices = range(i, min(i + settings.batch, settings.count))
-        paired = range(i, max(i, min(indices.stop, settings.paired)))
-        began = time.perf_counter()
-        states = _sampled(sampler, indices, settings, tick, way is not None and len(paired) > 0)
-        row.seconds += time.perf_counter() - began
-        kept.append(states[-1][: len(paired)])
-        if way is not None and paired:
-            way.add(states, paired)
-        if figures is not None and i < settings.fd:
-            figures.add(states[-1][: settings.fd - i], indices)
+    cuts = [range(i, min(i + settings.batch, settings.count)) for i in range(0, settings.count, settings.batch)]
+    for together in (cuts[i : i + settings.team.size] for i in range(0, len(cuts), settings.team.size)):
+        mine = []
+        for indices in settings.team.mine(together):
+            paired = range(indices.start, max(indices.start, min(indices.stop, settings.paired)))
+            began = time.perf_counter()
+            states = _sampled(sampler, indices, settings, tick, way is not None and len(paired) > 0)
+            row.seconds += time.perf_counter() - began
+            stops = way.distances(states, paired) if way is not None and paired else []
+            end = states[-1][: max(0, settings.fd - indices.start)]
+            seen = figures.seen(end, indices) if figures is not None and len(end) else None
+            mine.append((states[-1][: len(paired)].cpu(), stops, seen))
+        for end, stops, seen in settings.team.gather(mine):
+            kept.append(end)
+            if way is not None:
+                way.add(stops)
+            if figures is not None and seen is not None:
+                figures.add(seen)
     if exact is not None and settings.paired:
         _paired(row, torch.cat(kept), exact)
     row.nodes = () if way is None else way.stops()
@@ -160,8 +170,9 @@ def _paired(row: Row, images: Tensor, exact: Tensor) -> None:
 
 
 def calls(samplers: Sequence[Sampler], settings: Settings) -> int:
-    """Network calls that measuring these samplers takes: for a progress bar."""
-    return -(-settings.count // settings.batch) * sum(sampler.nfe for sampler in samplers)
+    """Network calls of this process that measuring these samplers takes: for a progress bar."""
+    cuts = range(0, settings.count, settings.batch)
+    return len(settings.team.mine(cuts)) * sum(sampler.nfe for sampler in samplers)
 
 
 def change(row: Row, base: Row, figure: str) -> tuple[float, float] | None:

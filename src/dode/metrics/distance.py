@@ -44,11 +44,15 @@ class Way:
         self.nodes, self.path = nodes, path
         self.each: list[list[np.ndarray]] = [[] for _ in nodes]
 
-    def add(self, states: Sequence[Tensor], indices: range) -> None:
-        """Take in every state of the next samples, those of these numbers first."""
-        for found, node, state in zip(self.each, self.nodes, states, strict=True):
-            exact = self.path[node][indices.start : indices.stop]
-            found.append(distance(state[: len(indices)], exact).each)
+    def distances(self, states: Sequence[Tensor], indices: range) -> list[np.ndarray]:
+        """Of every state of some samples, those of these numbers first."""
+        exact = [self.path[node][indices.start : indices.stop] for node in self.nodes]
+        return [distance(state[: len(indices)], known).each for state, known in zip(states, exact, strict=True)]
+
+    def add(self, distances: Sequence[np.ndarray]) -> None:
+        """Take in the distances of the next samples; none if they are not paired."""
+        for found, each in zip(self.each, distances, strict=False):
+            found.append(each)
 
     def stops(self) -> tuple[Stop, ...]:
         """Of all samples."""

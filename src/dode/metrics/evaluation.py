@@ -1,10 +1,12 @@
 """`dode.evaluate`: every figure of one sampler."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from dode.cache import opened
 from dode.metrics.comparison import METRICS, Row, Settings
 from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features
@@ -12,6 +14,7 @@ from dode.metrics.figures import OF_FEATURES, Judge, probe
 from dode.metrics.reporting import judge, measured, solutions
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, read
+from dode.ranks import here
 from dode.samplers import Sampler
 from dode.weights import classifier
 from dode.weights import reference as bundled_statistics
@@ -32,6 +35,7 @@ def evaluate(
     classify: Features | None = None,
     batch: int = 100,
     rtol: float = 4e-4,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Row:
     """How good a sampler is, on report noise: figures with their standard errors.
@@ -43,8 +47,9 @@ def evaluate(
     on `samples` samples.  seed: several give means, and ± over the seeds.  extractor: any callable or module (uint8
     (N, C, H, W)) → (N, D), or a name (`dode.metrics.extractors.named`); statistics: of the same extractor, an .npz file
     or a Statistics, those that ship with the bundled one if left out; classify: (uint8 images) → logits (N, classes),
-    the bundled classifier with the bundled extractor.  rtol: of the exact solution.  progress(network calls done, in
-    all), for the exact solution and again for the samples.
+    the bundled classifier with the bundled extractor.  rtol: of the exact solution.  cache: a folder for the
+    network's outputs, from which a run that was killed goes on.  progress(network calls done, in all), for the exact
+    solution and again for the samples.
     Raises ValueError for a figure that cannot be had, before anything long.  docs/evaluation.md says what each means.
     """
     seeds = [seed] if isinstance(seed, int) else list(seed)
@@ -56,6 +61,8 @@ def evaluate(
     if settings[0].fd:
         chosen = judge_of(extractor, statistics, classify, sampler.model.device)
         probe(chosen, settings[0].of_features, sampler.model)
+    if cache is not None:
+        sampler = replace(sampler, model=replace(sampler.model, cache=opened(cache)))
     return pooled([_once(sampler, one, chosen, tell) for one in settings])
 
 
@@ -67,7 +74,8 @@ def settings_of(metrics: Sequence[str], paired: int, samples: int, seed: int, ba
     of_pairs = bool({"rms", "path"} & set(metrics))
     if (of_features and not samples) or (of_pairs and not paired):
         raise ValueError(f"{', '.join(metrics)} need samples; got {paired} paired and {samples} for features")
-    return Settings(paired if of_pairs else 0, samples if of_features else 0, seed, batch, rtol, metrics=tuple(metrics))
+    paired, samples = paired if of_pairs else 0, samples if of_features else 0
+    return Settings(paired, samples, seed, batch, rtol, metrics=tuple(metrics), team=here())
 
 
 def judge_of(

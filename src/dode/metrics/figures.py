@@ -42,7 +42,7 @@ class Judge:
 
 def probe(judge: Judge, wanted: Sequence[str], model: Model) -> None:
     """ValueError if the judge cannot give these figures of the model's samples; asked before long work, not after."""
-    Figures(judge, wanted, 2 * SPLITS, model).add(torch.zeros(2, *model.shape).to(model.device, model.dtype), range(2))
+    Figures(judge, wanted, 2 * SPLITS, model).seen(torch.zeros(2, *model.shape).to(model.device, model.dtype), range(2))
 
 
 class Figure(NamedTuple):
@@ -51,6 +51,13 @@ class Figure(NamedTuple):
     name: str
     value: float
     parts: np.ndarray  # (10,)
+
+
+class Seen(NamedTuple):
+    """Of a batch of samples."""
+
+    features: np.ndarray | None  # (B, D)
+    agreed: np.ndarray | None  # (B,)
 
 
 class Figures:
@@ -63,8 +70,8 @@ class Figures:
         self.kept: list[np.ndarray] = []
         self.agreed: list[np.ndarray] = []
 
-    def add(self, samples: Tensor, indices: range) -> None:
-        """Take in the samples of the next numbers."""
+    def seen(self, samples: Tensor, indices: range) -> "Seen":
+        """What the extractor and the classifier see in samples, the first of these numbers."""
         images = to_uint8(samples if self.model.decode is None else self.model.decode(samples))
         found = extracted(self.judge.features, images) if {"fd", "kid", "pr"} & set(self.wanted) else None
         if found is not None and found.shape[1] != len(self.judge.statistics.mean):
@@ -72,13 +79,19 @@ class Figures:
                 f"the extractor gives {found.shape[1]} features an image, the statistics are of "
                 f"{len(self.judge.statistics.mean)}; both must be of one extractor"
             )
-        if found is not None and self.running is not None:
-            self.running.add(found)
-        if found is not None and {"kid", "pr"} & set(self.wanted):
-            self.kept.append(found)
-        if "agreement" in self.wanted and self.judge.classify is not None:
-            labels = labels_of(self.model.conditions(indices[: len(images)]), self.model.name)
-            self.agreed.append(agreed(self.judge.classify(images), labels))
+        if "agreement" not in self.wanted or self.judge.classify is None:
+            return Seen(found, None)
+        labels = labels_of(self.model.conditions(indices[: len(images)]), self.model.name)
+        return Seen(found, agreed(self.judge.classify(images), labels))
+
+    def add(self, seen: "Seen") -> None:
+        """Take in what was seen in the next samples."""
+        if seen.features is not None and self.running is not None:
+            self.running.add(seen.features)
+        if seen.features is not None and {"kid", "pr"} & set(self.wanted):
+            self.kept.append(seen.features)
+        if seen.agreed is not None:
+            self.agreed.append(seen.agreed)
 
     def found(self) -> Iterator[Figure]:
         """The figures of all samples, once all have come."""

@@ -14,6 +14,7 @@ from dode.metrics.features import Features
 from dode.metrics.figures import Judge
 from dode.metrics.statistics import Statistics
 from dode.model import Model
+from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.schedule import Node
 from dode.weights import classifier
@@ -36,7 +37,8 @@ def judge(features: Features, statistics: Statistics, classify: Features | None 
 def exact(model: Model, settings: Settings, progress: Progress) -> Tensor:
     """The exact solutions of the report noise (settings.paired, *shape), as exact as half precision allows."""
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
-    return model.exact(x_T, reference.tolerance(model, settings.rtol), batch=settings.batch, progress=progress)
+    rtol = reference.tolerance(model, settings.rtol)
+    return model.exact(x_T, rtol, batch=settings.batch, progress=progress, team=settings.team)
 
 
 @torch.no_grad()
@@ -48,7 +50,7 @@ def exact_path(
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     cond = model.conditions(range(settings.paired))
     *states, end = reference.along(
-        model, x_T, cond, reference.tolerance(model, settings.rtol), settings.batch, nodes, progress
+        model, x_T, cond, reference.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
     )
     return end if model.flow is None else model.flow(x_T, cond), dict(zip(nodes, states, strict=True))
 
@@ -86,13 +88,19 @@ def measured(
 
 
 def with_figures(
-    made: dict[int, Sampler], report: int, seed: int, batch: int, label: int | None, progress: Progress
+    made: dict[int, Sampler],
+    report: int,
+    seed: int,
+    batch: int,
+    label: int | None,
+    progress: Progress,
+    team: Team = ALONE,
 ) -> dict[int, Sampler]:
     """The samplers with their distances on report noise, and the plain solver's beside, in their provenance."""
     model = next(iter(made.values())).model
     if label is not None:
         model = replace(model, cond=lambda indices: [label] * len(indices))
-    settings = Settings(report, seed=seed, batch=batch)
+    settings = Settings(report, seed=seed, batch=batch, team=team)
     chosen = []
     for one in made.values():
         base = plain.sampler(

@@ -1,0 +1,136 @@
+"""A teacher's run that is in the cache in place of the one asked for, if it teaches these students as finely.
+
+A file for each finished run says its nodes; its outputs are the cache's.  It serves students that it starts and ends
+with, if it has in each of their intervals at least the steps asked for, and stands at their nodes.  DDIM's runs serve
+students at other nodes too: the state there is on DDIM's way from the node before, with the output that was there.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from dode.cache import Cache, digest
+from dode.calibration import checksum
+from dode.course import Student
+from dode.grid import distinct, refine, same
+from dode.lockstep import Taught
+from dode.methods import Method
+from dode.model import Model
+from dode.plan import Plan
+from dode.prediction import Kind
+from dode.ranks import Team
+from dode.schedule import Node, Schedule
+from dode.solvers.ddim import DDIM
+from dode.solvers.names import read
+from dode.teacher import Lesson, standing
+from dode.tracing import trace
+
+WHAT = "dode teacher run"
+Nodes = tuple[Node, ...]
+
+
+def recalled(model: Model, asked: Sequence[Student], taught: Taught, team: Team) -> Taught:
+    """The lessons, those that finished runs of the model's cache can give in their place; every process the same."""
+    if model.cache is None:
+        return taught
+    return [(_nearest(model, lesson, [asked[i] for i in members], team), members) for lesson, members in taught]
+
+
+def record(model: Model, lesson: Lesson, student: Student) -> None:
+    """Say in the model's cache that this run, with a student of it, is finished."""
+    if model.cache is None or student.course.align == "count":
+        return
+    nodes = [list(node) for node in distinct(_steps(lesson))]
+    content = {"what": WHAT, "nodes": nodes}
+    content["checksum"] = checksum(content)
+    path = model.cache.folder / "teachers" / _kind_of_run(model, student) / f"{digest(nodes)}.json"
+    if not path.exists():
+        model.cache.write(path, json.dumps(content).encode())
+
+
+def _steps(lesson: Lesson) -> Nodes:
+    """Where the teacher's steps start, and the end."""
+    fresh = (*lesson.plan.fresh, True)
+    return tuple(node for node, opens in zip(lesson.plan.nodes, fresh, strict=True) if opens)
+
+
+def _kind_of_run(model: Model, student: Student) -> str:
+    """A hash of all that runs must have in common but their nodes."""
+    assert model.cache is not None
+    course = student.course
+    noise = course.seed if course.noise is None else digest(model.placed(course.noise))
+    cond = None if course.cond is None else digest(model.conditions(range(course.samples), course.cond))
+    said = [model.cache.mark(model), student.teacher, noise, cond, course.samples, course.batch]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _finished(cache: Cache, kind: str) -> list[Nodes]:
+    """The nodes of the finished runs of a kind; files that are damaged, or of something else, are left out."""
+    found = []
+    for path in sorted((cache.folder / "teachers" / kind).glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            if content["what"] == WHAT and content["checksum"] == checksum(content):
+                found.append(tuple(Node(*map(float, node)) for node in content["nodes"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def _nearest(model: Model, lesson: Lesson, students: Sequence[Student], team: Team) -> Lesson:
+    """The lesson if it is finished or nothing else serves; else a run that stands at all nodes, and the shortest."""
+    course = students[0].course
+    assert model.cache is not None
+    if course.align == "count":
+        return lesson
+    mine, method = _steps(lesson), read(students[0].teacher).method
+    known = team.agreed(_finished(model.cache, _kind_of_run(model, students[0])))
+    if any(_alike(nodes, mine) for nodes in known):
+        return lesson
+    plain = [_needs(one, course.scale, model.schedule) for one in students]
+    fit = [nodes for nodes in known if all(_serves(nodes, needs, method) for needs in plain)]
+    lessons = [_lesson(nodes, students, method, lesson.plan.kind, model.schedule) for nodes in fit]
+    return min([*lessons], key=lambda one: (len(one.between), one.plan.nfe), default=lesson)
+
+
+def _alike(some: Nodes, others: Nodes) -> bool:
+    return len(some) == len(others) and all(map(same, some, others))
+
+
+Needs = list[tuple[Node, Node, int]]  # from, to, the teacher's steps between
+
+
+def _needs(student: Student, scale: int, schedule: Schedule) -> Needs:
+    """The student's intervals, and into how many steps its own refined grid divides each."""
+    nodes = distinct(student.plan.nodes)
+    fine = refine(replace(student.grid, nodes=nodes), scale, schedule).nodes
+    return [(s, t, 1 + _between(fine, s, t)) for s, t in pairwise(nodes)]
+
+
+def _between(nodes: Nodes, s: Node, t: Node) -> int:
+    """How many nodes lie inside an interval."""
+    return sum(s.logsnr < n.logsnr < t.logsnr and not same(n, s) and not same(n, t) for n in nodes)
+
+
+def _serves(nodes: Nodes, needs: Needs, method: Method) -> bool:
+    ends = same(nodes[0], needs[0][0]) and same(nodes[-1], needs[-1][1])
+    stands = method.name == DDIM.name or all(any(same(n, t) for n in nodes) for _, t, _ in needs)
+    return ends and stands and all(1 + _between(nodes, s, t) >= steps for s, t, steps in needs)
+
+
+def _lesson(nodes: Nodes, students: Sequence[Student], method: Method, kind: Kind, schedule: Schedule) -> Lesson:
+    """The run at these nodes, with what it teaches each student."""
+    plan = trace(method, nodes, schedule, kind)
+    numbers: dict[Node, int] = {}
+    between: list[tuple[int, Plan]] = []
+    for node in distinct([node for student in students for node in student.plan.nodes[1:]]):
+        number = standing(plan, node)
+        if number is None:
+            before = max(k for k, n in enumerate(plan.nodes) if n.logsnr < node.logsnr)
+            number = len(plan.nodes) + len(between)
+            between.append((before, trace(method, (plan.nodes[before], node), schedule, kind)))
+        numbers[node] = number
+    targets = tuple(tuple(numbers[node] for node in student.plan.nodes[1:]) for student in students)
+    return Lesson(plan, targets, tuple(between))

@@ -1,0 +1,300 @@
+"""The cache: the same bits with and without it, no call twice, nothing used that is damaged or of something else."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from problems import SCHEDULES, gaussian_model
+from safetensors.torch import load, save_file
+
+import dode
+from dode.cache import WHAT, checksum, opened
+from dode.course import Course, students
+from dode.grid import grid
+from dode.lockstep import lessons_of
+from dode.ranks import ALONE
+from dode.recall import recalled
+from dode.teacher import teach
+
+TESTS = Path(__file__).parent
+KILLS = int(os.environ.get("DODE_KILLS", "3"))  # of each kind of run; more by hand and at night
+
+
+def counted(where="discrete", **changes):
+    """A model, and the list of the batches that its network was asked for."""
+    made, calls = replace(gaussian_model(where), dtype=torch.float32, **changes), []
+    network = made.network
+    return replace(made, network=lambda x, t, cond: calls.append(len(x)) or network(x.double(), t, cond)), calls
+
+
+def distil(model, solver="ddim", nfe=4, **options):
+    return dode.distill(model, solver, **({"nfe": nfe, "scale": 4, "samples": 7, "batch": 3} | options))
+
+
+def files(folder):
+    return sorted(folder.rglob("*.safetensors"))
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is large")
+
+
+@pytest.mark.parametrize("where", ["discrete", "edm"])
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [
+        ("ddim", {}),
+        ("dpm-solver-2", {"states": "teacher"}),
+        ("edm", {"formulation": "all"}),
+        ("deis-2", {"formulation": "fixed"}),
+        ("ddim", {"align": "count"}),
+    ],
+)
+def test_the_cache_changes_no_bit_and_asks_nothing_twice(solver, options, where, tmp_path):
+    model, calls = counted(where)
+    plain = distil(model, solver, **options)
+    asked = len(calls)
+    first = distil(model, solver, cache=tmp_path, **options)
+    assert len(calls) <= 2 * asked
+    before = len(calls)
+    again = distil(model, solver, cache=tmp_path, **options)
+    assert len(calls) == before
+    for made in (first, again):
+        np.testing.assert_array_equal(made.plan.table, plain.plan.table)
+        assert made.provenance == plain.provenance
+    assert first.model is model  # and not one that goes on writing
+
+
+@pytest.mark.parametrize("name", ["distil", "evaluate"])
+def test_a_killed_run_goes_on(name):
+    """kill -9 at random moments: at most the evaluation in flight is lost, and the end is the same, bit for bit."""
+    done = subprocess.run(
+        [sys.executable, TESTS / "killing.py", name, str(KILLS)], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for bits, deaths, calls in found["rounds"]:
+        assert bits == found["bits"]
+        assert calls <= found["calls"] + deaths
+
+
+def test_another_number_of_evaluations_costs_its_own_alone(tmp_path):
+    """The teacher stays, at more steps an interval than asked for, and the file says how many it has."""
+    model, calls = counted()
+    assert distil(model, nfe=8, cache=tmp_path).provenance.teacher_nfe == 32
+    for solver, nfe, most in (("ddim", 4, 4), ("dpm-solver++2m", 8, 8), ("ddim", 5, 5), ("ddim", 3, 3)):
+        before = len(calls)
+        made = distil(model, solver, nfe=nfe, cache=tmp_path)
+        assert len(calls) - before <= 3 * most
+        assert made.provenance.teacher_nfe == 32
+    distil(model, nfe=16, cache=tmp_path)  # needs a finer teacher
+    assert distil(model, nfe=4, cache=tmp_path).provenance.teacher_nfe == 32  # the shortest that is fine enough
+    assert distil(model, nfe=4).provenance.teacher_nfe == 16  # what is asked for
+
+
+def test_a_finer_teacher_is_what_would_have_been_asked_for(tmp_path):
+    """At the nodes of both the fit is that of a distillation with this teacher's scale."""
+    model, _ = counted()
+    distil(model, nfe=8, cache=tmp_path)
+    np.testing.assert_array_equal(distil(model, cache=tmp_path).plan.table, distil(model, scale=8).plan.table)
+
+
+def test_between_nodes_the_teacher_is_on_its_way(tmp_path):
+    """DDIM's way from a node is x̂₀ and ε̂ as they are there: the state between is α·x̂₀ + σ·ε̂."""
+    model, _ = counted("vp")
+    distil(model, nfe=8, cache=tmp_path)
+    model = replace(model, cache=opened(tmp_path))
+    asked = students(model, ["ddim"], [5], None, Course(samples=7, batch=3, scale=4), {})
+    ((lesson, _),) = recalled(model, asked, lessons_of(model, asked), ALONE)
+    assert len(lesson.between) == 4
+    denoise, x_T = model.denoiser(lesson.plan.kind, None), model.start(range(3), 0, "fit")
+    found = dict(teach(lesson, denoise, x_T, lambda calls: None))
+    fine = dict(enumerate(state.y for state in dode.sampler(model, "ddim", nfe=32).trajectory(noise=x_T)))
+    for number, node in zip(lesson.targets[0][:-1], asked[0].plan.nodes[1:], strict=False):
+        k = lesson.between[number - 33][0]
+        s = lesson.plan.nodes[k]
+        assert s.t > node.t > lesson.plan.nodes[k + 1].t
+        noise = denoise(fine[k], s)
+        x0 = (fine[k] - s.sigma * noise) / s.alpha
+        torch.testing.assert_close(found[number], node.alpha * x0 + node.sigma * noise, rtol=1e-5, atol=1e-5)
+
+
+def test_a_self_taught_solver_is_served_at_its_teachers_nodes_alone(tmp_path):
+    model, _ = counted("vp")
+    for nfe, teacher in ((8, 32), (4, 32), (5, 20)):
+        assert distil(model, "ipndm", nfe=nfe, cache=tmp_path).provenance.teacher_nfe == teacher
+
+
+def of_other(kind, path, other):
+    """A file made unusable in one way or another."""
+    whole = path.read_bytes()
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "torn":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "flipped":
+        path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    elif kind == "another":
+        path.write_bytes(other.read_bytes())
+    elif kind == "foreign":
+        save_file({"output": torch.zeros(3, 1, 4, 4)}, path)
+    elif kind == "pickle":
+        torch.save({"output": torch.zeros(3, 1, 4, 4)}, path)
+    elif kind == "other shape":
+        output = torch.zeros(2, 1, 4, 4)
+        said = {"what": WHAT, "key": path.stem, "strides": "16,16,4,1", "checksum": checksum(output, "16,16,4,1")}
+        save_file({"output": output}, path, said)
+
+
+@pytest.mark.parametrize("kind", ["empty", "torn", "flipped", "another", "foreign", "pickle", "other shape"])
+def test_what_is_damaged_is_made_anew(kind, tmp_path):
+    model, calls = counted()
+    plain = distil(model, cache=tmp_path)
+    kept = files(tmp_path)
+    outputs = [load(path.read_bytes())["output"] for path in kept]
+    for path in kept[::3]:
+        of_other(kind, path, kept[1])
+    for record in tmp_path.rglob("*.json"):
+        record.write_bytes(record.read_bytes()[:-9] if kind == "torn" else b'{"what": 1}')
+    calls.clear()
+    again = distil(model, cache=tmp_path)
+    np.testing.assert_array_equal(again.plan.table, plain.plan.table)
+    assert len(calls) == len(kept[::3])
+    assert files(tmp_path) == kept
+    assert all(
+        torch.equal(load(path.read_bytes())["output"], output) for path, output in zip(kept, outputs, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"dtype": torch.float64},
+        {"threshold": True},
+        {"fingerprint": "weights:other"},
+        {"cache_dtype": "float16"},
+        {"samples": 6, "batch": 2},
+    ],
+)
+def test_what_is_of_something_else_is_not_used(change, tmp_path):
+    model, calls = counted()
+    distil(model, cache=tmp_path)
+    options = {key: value for key, value in change.items() if key in ("seed", "cache_dtype", "samples", "batch")}
+    model = replace(model, **{key: change[key] for key in ("dtype", "fingerprint") if key in change})
+    model = model.thresholded(0.5) if "threshold" in change else model
+    calls.clear()
+    distil(model, cache=tmp_path, **options)
+    asked = len(calls)
+    calls.clear()
+    distil(model, **options)
+    assert asked == len(calls) - 3  # the first evaluation is the teacher's
+
+
+def test_guidance_conditions_and_classifiers_are_told_apart():
+    """By what the outputs are known by; a function without a fingerprint is probed."""
+    cache = opened(Path())
+    one = dode.bundled("fashion-mixture")
+    marks = [cache.mark(made) for made in (one, one.guided(2.0), replace(one, fingerprint=""))]
+    marks.append(cache.mark(replace(one, null=lambda indices: [0] * len(indices)).guided(2.0)))
+    for scale in (1.0, 2.0):
+        marks.append(cache.mark(one.classifier_guided(lambda x, t, cond: x.flatten(1).sum(1), scale)))
+    assert all(a != b for i, a in enumerate(marks) for b in marks[:i])
+    assert cache.mark(one) == cache.mark(replace(one, name="of another name"))
+
+
+def test_half_precision_is_half_the_bytes_and_goes_on_as_well(tmp_path):
+    model, calls = counted()
+    made = {dtype: distil(model, cache=tmp_path / str(dtype), cache_dtype=dtype) for dtype in ("float32", "float16")}
+    sizes = [sum(path.stat().st_size for path in files(tmp_path / dtype)) for dtype in made]
+    assert sizes[0] - sizes[1] == len(files(tmp_path / "float16")) * 7 / 3 * 16 * 2
+    assert not np.array_equal(made["float32"].plan.table, made["float16"].plan.table)
+    np.testing.assert_allclose(made["float16"].plan.table, made["float32"].plan.table, rtol=0.05, atol=0.01)
+    calls.clear()
+    again = distil(model, cache=tmp_path / "float16", cache_dtype="float16")
+    np.testing.assert_array_equal(again.plan.table, made["float16"].plan.table)
+    assert not calls
+
+
+def test_what_half_precision_cannot_hold_is_said(tmp_path):
+    model, _ = counted()
+    network = model.network
+    model = replace(model, network=lambda x, t, cond: 1e6 * network(x, t, cond))
+    with pytest.raises(ValueError, match=r"too large for a cache in torch\.float16; keep float32"):
+        distil(model, cache=tmp_path, cache_dtype="float16")
+    with pytest.raises(ValueError, match="cache_dtype must be one of float32, float16"):
+        distil(model, cache=tmp_path, cache_dtype="float8")
+
+
+def test_nan_is_not_kept(tmp_path):
+    model, _ = counted()
+    with pytest.raises(ValueError, match="NaN"):
+        distil(replace(model, network=lambda x, t, cond: x * float("nan")), cache=tmp_path)
+    assert not files(tmp_path)
+
+
+def test_an_unusual_layout_comes_back_as_it_was(tmp_path):
+    """A network may round otherwise when its input has the channels last."""
+    model = replace(gaussian_model("discrete"), shape=(2, 4, 4))
+    last = torch.randn(3, 2, 4, 4).contiguous(memory_format=torch.channels_last)
+    known = opened(tmp_path).remembered(lambda x, node: last, model, None)
+    node = grid(SCHEDULES["discrete"], 4).nodes[0]
+    for _ in range(2):
+        found = known(torch.zeros(3, 2, 4, 4), node)
+        assert torch.equal(found, last)
+        assert found.stride() == last.stride()
+
+
+def test_two_processes_share_a_cache(tmp_path):
+    """Both at once: equal bits, no damaged file, and nothing left over."""
+    code = f"""
+import hashlib, sys
+sys.path.insert(0, {str(TESTS)!r})
+import warnings; warnings.simplefilter("ignore")
+from test_cache import counted, distil
+model, calls = counted()
+made = [distil(model, nfe=nfe, scale=10, cache={str(tmp_path)!r}) for nfe in (6, 8)]
+print(hashlib.sha256(b"".join(one.plan.table.tobytes() for one in made)).hexdigest())
+"""
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {one.communicate(timeout=120)[0] for one in both}
+    assert len(said) == 1
+    model, calls = counted()
+    for nfe in (6, 8):
+        distil(model, nfe=nfe, scale=10, cache=tmp_path)
+    assert not calls
+    assert all(path.suffix in (".safetensors", ".json") for path in tmp_path.rglob("*") if path.is_file())
+
+
+def run_limited(size, *words):
+    """The command line where no file may become larger than this: as a full disk would have it."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    code = f"{limit}; from dode.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+
+
+def test_a_full_disk_and_a_folder_that_is_none_are_one_sentence(tmp_path):
+    words = ["distill", "fashion-mixture", "--nfe", "3", "--samples", "8", "--scale", "2", "--paired", "0"]
+    words += ["-o", str(tmp_path / "c.json")]
+    done = run_limited(10000, *words, "--cache", str(tmp_path / "cache"), "--offload", "cpu")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: cannot write to the cache {tmp_path / 'cache'}: File too large"
+    )
+    assert "Traceback" not in done.stderr
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot write to the cache .*file: File exists; make room, or"):
+        opened(tmp_path / "file")
+    with pytest.raises(OSError, match=r"cannot write to the cache .*: Not a directory"):
+        opened(tmp_path / "file" / "below")
+
+
+def test_a_read_only_folder_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(OSError, match="is read-only; give another folder"):
+        opened(tmp_path)
