@@ -279,13 +279,12 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """α·x₀ + σ·noise (B, …) at each sample's time (B,) or at one for all."""
-        wide = torch.promote_types(original_samples.dtype, torch.float32)
+        clean = original_samples.to(torch.promote_types(original_samples.dtype, torch.float32))
         nodes = [self._node(time) for time in torch.as_tensor(timesteps).flatten().tolist()]
-        levels = torch.tensor([node[1:3] for node in nodes], dtype=torch.float64).to(wide).to(original_samples.device)
-        alpha, sigma = levels.T.reshape(2, -1, *[1] * (original_samples.ndim - 1))
-        return (alpha * original_samples.to(wide) + sigma * noise.to(original_samples.device, wide)).to(
-            original_samples.dtype
-        )
+        levels = torch.tensor([node[1:3] for node in nodes], dtype=torch.float64).to(clean.dtype).to(clean.device)
+        alpha, sigma = levels.T.reshape(2, -1, *[1] * (clean.ndim - 1))
+        noisy: Tensor = alpha * clean + sigma * noise.to(clean)
+        return noisy.to(original_samples.dtype)
 
     def scale_noise(self, sample: Tensor, timestep: Any, noise: Tensor) -> Tensor:
         """The same under the name, and in the order, of flow pipelines."""
