@@ -28,7 +28,8 @@ SHIM = re.compile(r'<script src="https://unpkg\.com/iframe-worker/shim"[^>]*></s
 
 def build(folder: Path) -> Path:
     """The first page of the site, made in this folder; SystemExit says what is wrong with a page."""
-    shutil.rmtree(folder, ignore_errors=True)
+    for made in ("pages", "site"):  # and nothing else that the folder may hold
+        shutil.rmtree(folder / made, ignore_errors=True)
     gather(folder / "pages")
     shutil.copy(SETTINGS, folder)
     command = [sys.executable, "-m", "zensical", "build", "--strict", "-f", str(folder / SETTINGS.name)]
@@ -98,7 +99,6 @@ def adapted(source: Path) -> str:
     known = {path.resolve(): name for path, name in sources().items()}
     known |= {path.resolve(): name for path, name in shown().items()}
     known |= {path.resolve(): f"examples.md#{path.stem}" for path in listed()}
-
     titles = {page: title for title, page in titled(settings()["nav"])}
 
     def moved(found: re.Match[str]) -> str:
