@@ -13,7 +13,7 @@ from typing import Any
 from records import Records, table
 from timing import paired, said
 
-PAIRS = 15
+PAIRS = 7
 STATEMENTS = {
     "import dode": "import dode",
     "import dode, and its main names": "import dode; dode.distill, dode.sampler, dode.load, dode.METHODS",

@@ -93,7 +93,7 @@ def needed(plan: Plan, state: State) -> State:
 
 
 class Watch:
-    """Were the network's outputs finite?  The first one that was not is an error with its evaluation and its node.
+    """Were the outputs finite, and their sums?  The first that was not is an error with its evaluation and its node.
 
     On the CPU each is looked at as it comes.  Elsewhere a look would make the program wait for the device, so that the
     answers stay there until `look`.
