@@ -45,7 +45,7 @@ def distil(model, cache):
 def evaluate(model, cache):
     """Distances at the end and along the way of three batches, and the exact solution before."""
     sampler = dode.sampler(model, "ipndm-2", nfe=5)
-    row = dode.evaluate(sampler, ["rms", "path"], paired=8, batch=3, rtol=0.05, cache=cache)
+    row = dode.evaluate(sampler, ["rms", "path"], paired=8, batch=3, rtol=0.5, cache=cache)
     return hashlib.sha256(repr((row.each.tolist(), row.nodes)).encode()).hexdigest()
 
 

@@ -192,7 +192,7 @@ def test_what_is_of_something_else_is_not_used(change, tmp_path):
     distil(model, cache=tmp_path, **options)
     asked = len(calls)
     calls.clear()
-    distil(model, **options)
+    distil(model, **{key: value for key, value in options.items() if key != "cache_dtype"})
     assert asked == len(calls) - 3  # the first evaluation is the teacher's
 
 
@@ -227,6 +227,8 @@ def test_what_half_precision_cannot_hold_is_said(tmp_path):
     model = replace(model, network=lambda x, t, cond: 1e6 * network(x, t, cond))
     with pytest.raises(ValueError, match=r"too large for a cache in torch\.float16; keep float32"):
         distil(model, cache=tmp_path, cache_dtype="float16")
+    with pytest.raises(ValueError, match="cache_dtype is of a cache"):
+        distil(model, cache_dtype="float16")
     with pytest.raises(ValueError, match="cache_dtype must be one of float32, float16"):
         distil(model, cache=tmp_path, cache_dtype="float8")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dode.cli import main
 from dode.ranks import ALONE, Team, here
 
 TESTS = Path(__file__).parent
@@ -33,6 +34,23 @@ def test_one_two_and_four_processes_find_the_same_bits():
         for mine, made in found[size]:
             assert mine == alone
             assert made < most * calls
+
+
+def test_commands_of_two_processes_write_and_print_what_those_of_one_do():
+    """`dode sample`, `evaluate` and `compare`: equal files but for the seconds; the second process prints nothing."""
+    done = subprocess.run([sys.executable, TESTS / "commands.py"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(done.stdout)
+    assert one == two
+
+
+def test_what_cannot_be_shared_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", os.environ | {"RANK": "0", "WORLD_SIZE": "2"})
+    monkeypatch.setattr(sys, "argv", ["dode", "demo"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "error: several processes share the work of distill, evaluate" in capsys.readouterr().err
 
 
 def launched(count, *words, **options):

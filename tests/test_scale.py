@@ -1,9 +1,11 @@
 """Memory does not grow with the number of batches: one is on the device, the others rest on a shelf."""
 
 import gc
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +106,13 @@ def test_a_file_uses_its_room_again():
     for i in range(100):
         kept.put(i % 3, torch.full((5,), float(i)))
     assert kept._file.seek(0, 2) == 3 * 20
+
+
+def test_float64_is_for_the_cpu_alone():
+    """Some devices have none: sums go to the CPU first.  (Weights are read, and figures of the paper made, there.)"""
+    for path in (Path(__file__).parent.parent / "src/dode").rglob("*.py"):
+        if path.parent.name not in ("weights", "reproduce"):
+            assert not re.findall(r"(?<!cpu\(\))\.double\(\)", path.read_text()), path
 
 
 def test_unknown_places_are_refused():

@@ -35,7 +35,7 @@ class Cache:
 
     folder: Path
     dtype: torch.dtype | None = None  # None: as the network gives them
-    _probes: dict[Any, str] = field(default_factory=dict, repr=False)
+    _marks: dict["Model", dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def remembered(self, denoise: Denoise, model: "Model", cond: Any) -> Denoise:
         """The model's `denoise` for this condition, which asks the network only for what is not in the folder."""
@@ -57,16 +57,18 @@ class Cache:
 
     def mark(self, model: "Model") -> dict[str, Any]:
         """Everything of a model that its outputs depend on."""
+        if model not in self._marks:
+            self._marks[model] = self._marked(model)
+        return self._marks[model]
+
+    def _marked(self, model: "Model") -> dict[str, Any]:
         said = {key: value for key, value in describe(model).items() if key not in ("name", "noise")}
         said |= {"guidance": model.guidance, "dtype": str(model.dtype), "device": torch.device(model.device).type}
         said |= {"kept as": str(self.dtype or model.dtype)}
         if model.guidance not in (None, 1) and model.null is not None:
             said["none"] = digest(model.conditions([0], model.null([0])))
         if model.classifier is not None or not model.fingerprint:  # a function that has no fingerprint
-            unknown = (model.network, model.classifier, model.guidance, model.threshold, model.dtype)
-            if unknown not in self._probes:
-                self._probes[unknown] = probe(replace(model, cache=None))
-            said["probe"] = self._probes[unknown]
+            said["probe"] = probe(replace(model, cache=None))
         return said
 
     def _shrunk(self, output: Tensor) -> Tensor:

@@ -117,8 +117,11 @@ def distill(
     course = Course(
         teacher, scale, wanted, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
     )
+    if cache is None and cache_dtype is not None:
+        raise ValueError("cache_dtype is of a cache; give cache=FOLDER")
     working = model if cache is None else replace(model, cache=opened(cache, cache_dtype))
-    offload = "disk" if offload is None and cache is not None else offload
+    folder = None if working.cache is None else working.cache.folder
+    offload = "disk" if offload is None and folder is not None else offload
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
@@ -135,7 +138,7 @@ def distill(
     team = here()
     taught = recalled(working, asked, lessons_of(model, asked), team)
     host = None if offload is None else "cpu"
-    place = Place(progress, shelf(offload, cache), team, host, partial(record, working))
+    place = Place(progress, shelf(offload, folder), team, host, partial(record, working))
     results = fit_all(working, asked, taught, course, place)
     for (one, lesson), result in zip(in_order(asked, taught), results, strict=True):
         made[one.text][one.nfe] = sampler_of(model, one, lesson, result)

@@ -60,6 +60,7 @@ def distill(
     from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.cached(opened, cache, cache_dtype)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
         made = dode.distill(
             opened,
@@ -79,8 +80,6 @@ def distill(
             grid=grid,
             end=end,
             batch=batch,
-            cache=cache,
-            cache_dtype=cache_dtype,
             offload=offload,
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
