@@ -1,11 +1,12 @@
 # make demo   install into .venv, then the main job on the bundled model
 # make test   install into .venv, then every check that CI runs
+# make docs   install into .venv, then build the site, to be opened from disk
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-DEV := accelerate diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers
+DEV := accelerate build diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers zensical
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: .venv/installed
 	$(BIN)/dode demo
@@ -17,6 +18,9 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/dev
+	$(BIN)/python website/assemble.py
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py
@@ -34,4 +38,4 @@ bench: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo website/build

@@ -14,6 +14,7 @@ BLOCKS = [
     pytest.param(block, id=f"{page.name}-{i}")
     for page in PAGES
     for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+    if (page.name, i) != ("README.md", 0)  # tests/test_packaging.py runs it, from the wheel
 ]
 
 
@@ -54,10 +55,30 @@ def test_the_kdiffusion_example_distils(capsys):
 
 
 def test_the_edm_example_converts_and_distils():
-    path = ROOT / "examples/edm_checkpoint.py"
-    plain, fitted = runpy.run_path(str(path))["main"](samples=8)
+    plain, fitted = runpy.run_path(str(ROOT / "examples/edm_checkpoint.py"))["main"](samples=8)
     assert fitted < plain / 2
-    assert len(path.read_text().splitlines()) < 60
+
+
+def test_the_toy_example_distils():
+    plain, fitted = runpy.run_path(str(ROOT / "examples/toy_mixture.py"))["main"](samples=100)
+    assert fitted < plain / 2
+
+
+def test_the_ddim_example_is_nearer_at_every_count():
+    found = runpy.run_path(str(ROOT / "examples/distil_ddim.py"))["main"](samples=40, report=24)
+    assert set(found) == {5, 10}
+    assert all(fitted < 0.7 * plain for plain, fitted in found.values())
+
+
+@pytest.mark.usefixtures("_own_catalogue")
+def test_the_example_of_an_own_solver_distils():
+    plain, fitted = runpy.run_path(str(ROOT / "examples/own_solver.py"))["main"](samples=32)
+    assert fitted < plain
+
+
+def test_examples_are_short():
+    for path in (ROOT / "examples").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 60, path.name
 
 
 def test_readme_names_the_two_commands():
@@ -118,11 +139,29 @@ def test_the_table_of_formulations_is_complete():
     assert [re.findall(r"`([^`]+)`", row[0])[0] for row in rows("## Formulations")] == list(FORMULATIONS)
 
 
+def test_the_map_of_equations_leads_to_files_and_tests():
+    text = (ROOT / "docs/method.md").read_text()
+    table = text[text.index("| equation |") :].split("\n\n", 1)[0].splitlines()[2:]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for line in table:
+        *_, where, test = (cell.strip(" `") for cell in line.strip("|").split(" | "))
+        assert (ROOT / "src/dode" / where).is_file(), where
+        assert f"def {test}(" in tests, test
+
+
 def test_tables_are_those_of_the_results():
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/pages.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tables_to_choose_by_are_those_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import choosing
+
+    for name, text in choosing.tables().items():
+        assert (ROOT / f"docs/results/{name}.md").read_text() == text, "run python benchmarks/choosing.py"
 
 
 def test_the_diffusers_example_is_nearer():

@@ -1,6 +1,7 @@
 """Calibrations and schedulers go to the hub and come back; the service is played by a folder."""
 
 import json
+import re
 from pathlib import Path
 
 import huggingface_hub
@@ -44,6 +45,16 @@ def test_a_calibration_comes_back_as_it_went(service):
     assert 'hub.pull("me/fast")' in page
     with pytest.raises(OSError, match=r"has no calibration\.json"):
         hub.pull("me/other")
+
+
+def test_a_repository_of_several_networks(service):
+    """As examples/hub_repository lays it out."""
+    made = dode.distill(mixture_model("discrete"), "ddim", nfe=3, samples=4, scale=2)
+    (service / "me/many/NETWORK").mkdir(parents=True)
+    made.save(service / "me/many/NETWORK/calibration.json")
+    page = (Path(__file__).parent.parent / "examples/hub_repository/README.md").read_text()
+    where = re.search(r'hub\.pull\("OWNER/NAME", "(.*)"\)', page)[1]
+    assert hub.pull("me/many", where) == json.loads(json.dumps(samplers.content(made)))
 
 
 def test_a_damaged_calibration_is_not_pushed(service):

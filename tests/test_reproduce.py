@@ -450,7 +450,7 @@ def test_the_command_writes_goes_on_and_says_what_it_found(tmp_path):
     assert content["command"] == "dode reproduce table2a --model fashion-mixture --quick"
     again = command(tmp_path, *words)
     assert "about 0 evaluations" in again.stdout
-    other = command(tmp_path, *words, "--fd", "30")
+    other = command(tmp_path, *words, "--fd", "25")
     assert other.returncode == 2
     assert "was made with other settings" in other.stderr
 

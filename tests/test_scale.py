@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from problems import SCHEDULES, gaussian_model
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import dode
-from dode import sampling, shelf
+from dode import shelf
 from dode.analytic import Gaussian
 from dode.shelf import Memory, Scratch
 
@@ -107,95 +106,6 @@ def test_a_file_uses_its_room_again():
     for i in range(100):
         kept.put(i % 3, torch.full((5,), float(i)))
     assert kept._file.seek(0, 2) == 3 * 20
-
-
-class Waits(TorchDispatchMode):
-    """Counts the operations that wait for a device to answer."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("method", ["ddim", "dpm-solver-3", "ipndm", "edm"])
-def test_sampling_waits_for_the_device_once(method, monkeypatch):
-    """For the check at the end; on a CPU, where that costs nothing, outputs are looked at as they come."""
-    model = replace(gaussian_model("discrete"), network=lambda x, t, c: torch.sin(x))  # which does not wait itself
-    sampler = dode.sampler(model, method, nfe=7)
-    x_T, waited = sampler.model.start(range(4), 0), []
-    for devices in (("cpu",), ()):
-        monkeypatch.setattr(sampling, "AT_ONCE", devices)
-        with Waits() as waits:
-            sampler.sample(noise=x_T)
-        waited.append(waits.count)
-    assert waited == [7, 1]
-    asked = []
-    once = lambda x, t, c: x * (float("inf") if asked.append(t) or len(asked) == 3 else 0.5)  # noqa: E731
-    with pytest.raises(ValueError, match="on the way to the end: the network returned NaN"):
-        replace(sampler, model=replace(model, network=once)).sample(noise=x_T)
-    assert len(asked) == 7
-
-
-def convolution():
-    """A small network in two spatial dimensions."""
-    made = torch.nn.Sequential(
-        torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(4, 2, 3, padding=1)
-    )
-    generator = torch.Generator().manual_seed(0)
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
-    return made
-
-
-def network_model(fn):
-    return dode.from_callable(fn, schedule=SCHEDULES["discrete"], prediction="noise", shape=(2, 6, 6))
-
-
-def test_under_autocast_states_keep_their_digits():
-    """The network is in bfloat16, its outputs and the states in float32; a fit is as without, but for its rounding."""
-    net, kinds = convolution(), []
-
-    def network(x, t):
-        kinds.append((x.dtype, net(x).dtype))
-        return net(x)
-
-    model = network_model(network)
-    plain = dode.distill(model, "ddim", nfe=4, samples=8, scale=3)
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed = dode.distill(model, "ddim", nfe=4, samples=8, scale=3)
-        images = mixed.sample(3)
-    assert kinds[0] == (torch.float32, torch.float32)
-    assert kinds[-1] == (torch.float32, torch.bfloat16)
-    assert images.dtype == torch.float32
-    change = (images - plain.sample(3)).norm() / images.norm()
-    assert 1e-6 < change < 0.1
-
-
-def test_states_with_the_channels_last_stay_so():
-    layouts = []
-    net = convolution().to(memory_format=torch.channels_last)
-    model = network_model(lambda x, t: layouts.append(x.is_contiguous(memory_format=torch.channels_last)) or net(x))
-    sampler = dode.sampler(model, "ipndm", nfe=5)
-    layouts.clear()
-    x_T = model.start(range(3), 0)
-    last = sampler.sample(noise=x_T.contiguous(memory_format=torch.channels_last))
-    assert layouts == [True] * 5
-    torch.testing.assert_close(last, sampler.sample(noise=x_T), rtol=1e-5, atol=1e-5)
-
-
-def test_the_update_compiles_whole():
-    """One graph, with the plan's numbers as constants: nothing in it that a compiler cannot see through."""
-    plan = dode.sampler(gaussian_model("discrete"), "ipndm", nfe=4).plan
-    x, *seen = (torch.full((2, 3), k / 3) for k in range(5))
-    start, row = float(plan.start[3]), plan.table[3].tolist()
-    move = torch.compile(
-        lambda x, seen: sampling.combine(start, x, row, (None, *seen)), backend="eager", fullgraph=True
-    )
-    assert torch.equal(move(x, seen), sampling.combine(start, x, row, (None, *seen)))
 
 
 def test_float64_is_for_the_cpu_alone():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         tracing,
     )
     from dode.azula import from_azula
+    from dode.citations import cite
     from dode.distilled import distill
     from dode.edm import from_edm
     from dode.interpolation import interpolate
@@ -46,6 +47,7 @@ _HOMES = {
     "Plan": "plan",
     "Sampler": "samplers",
     "bundled": "weights",
+    "cite": "citations",
     "distill": "distilled",
     "evaluate": "metrics.evaluation",
     "from_azula": "azula",
@@ -86,6 +88,7 @@ __all__ = [
     "Sampler",
     "analytic",
     "bundled",
+    "cite",
     "distill",
     "distillation",
     "edm",

@@ -39,7 +39,9 @@ def from_azula(
 ) -> Model:
     """An azula denoiser as a model: data prediction on its own schedule.
 
-    kwargs: what it is called with at every call, such as a label.
+    denoiser: azula's, (x (B, *shape), t) → a posterior with the mean x̂₀; shape: of one sample. kwargs: what it is
+    called with at every call, such as a label; name: in files and tables; dtype, device: of its states. Raises
+    ValueError if a first call fails to return the shape of x.
     """
     named = kwargs or {}
 

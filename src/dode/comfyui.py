@@ -79,7 +79,10 @@ def sampler(calibration: str, method: str, steps: int, cfg: float) -> tuple[Any]
 
 
 def sigmas(model: Any, calibration: str, steps: int, cfg: float, denoise: float) -> tuple[Tensor]:
-    """The SIGMAS node: where the plan evaluates, and 0; denoise < 1 keeps that share of it, from a step's start."""
+    """The SIGMAS node: where the plan evaluates, and 0; denoise < 1 keeps that share of it, from a step's start.
+
+    Raises ValueError for a denoise outside of [0, 1], and where the file has no plan for this.
+    """
     flow = is_flow(model.get_model_object("model_sampling"))
     plan = _one(chosen(known(located(calibration)), cfg or None), steps).scaled(flow)
     if not 0 <= denoise <= 1:
@@ -116,6 +119,7 @@ def fit(
     """The calibrate node: distil a solver inside ComfyUI's own sampling and write output/NAME.json.
 
     latent_image gives the shape only: the fit starts from noise.  Returns the sampler, its sigmas, the file.
+    Raises ValueError for a name with folders in it, and as `dode.distill` does.
     """
     import comfy.sample
     import comfy.samplers

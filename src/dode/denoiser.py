@@ -50,10 +50,11 @@ def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, var
     """
 
     def denoise(x: Tensor, node: Node) -> Tensor:
-        wide = torch.promote_types(x.dtype, torch.float32)  # bfloat16 would round 999 to 1000
-        time = torch.full((len(x),), node.t, dtype=wide, device=x.device)
+        whole = integer and node.t == round(node.t)
+        dtype = torch.int64 if whole else torch.promote_types(x.dtype, torch.float32)  # bfloat16 rounds 999 to 1000
+        time = torch.full(x.shape[:1], int(node.t) if whole else node.t, dtype=dtype, device=x.device)
         # copies: a network may work in place, or hand out the same buffer at every call
-        output = network(x.clone(), time.long() if integer and node.t == round(node.t) else time, cond)
+        output = network(x.clone(), time, cond)
         if not isinstance(output, Tensor):
             raise ValueError(f"the network must return a tensor; it returned {type(output).__name__}")
         if variance and output.ndim > 1:

@@ -104,7 +104,12 @@ def distill(
     method "auto" searches and refines (`dode.auto`), with 64 samples by default.  quick: with a fifth of the
     evaluations; told: may the network be told other times than those of its states? whole: only whole times.
 
+    seed: of the noise to fit on, drawn sample by sample in a stream of its own; grid and end: as for `dode.sampler`;
+    progress(network calls done, in all), a call being one batch; options: the solver's, as keywords.
+
     Returns a Sampler; {nfe: Sampler} for several nfe; {method: {nfe: Sampler}} for several methods.
+    Raises ValueError for a name, option or budget that does not exist, for a stochastic solver, which has no one
+    solution, and where the network gives NaN or infinity, naming the evaluation.
     Kim, Tang & Yu, CVPR 2024.
     """
     wanted = SAMPLES if samples is None else samples

@@ -96,9 +96,12 @@ def from_edm(
 ) -> Model:
     """A model from net(x, sigma, class_labels) → x̂₀, or from a file that `dode convert edm` wrote.
 
-    shape: of one sample; a file brings its own.  classes: how many, 0 if the network takes none; it is then given
+    net: x (B, *shape), sigma (B,) → the denoised x (B, *shape), or the path of a file; shape: of one sample; a file
+    brings its own.  classes: how many, 0 if the network takes none; it is then given
     one-hot rows (B, classes), and cond is a class number a sample.  unlabelled: the network was trained with some
-    labels left out (a row of zeros), so that it can be guided.  Raises ValueError if a first call fails.
+    labels left out (a row of zeros), so that it can be guided.  sigma_min, sigma_max: the noise levels that a run
+    starts and its last step ends at; name: in files and tables; dtype, device: of its states.
+    Raises ValueError if a first call fails.
     """
     if isinstance(net, str | Path):
         if shape is not None or classes or unlabelled:

@@ -64,7 +64,7 @@ def probe(model: "Model") -> str:
     for node in grid(schedule, steps).nodes[1:5]:
         if node.sigma == 0:
             continue
-        x = (node.alpha * data + node.sigma * error).to(model.device, model.dtype)
+        x = (node.alpha * data + node.sigma * error).to(model.dtype).to(model.device)
         d = denoise(x, node).cpu().double()
         if not torch.isfinite(d).all():
             raise ValueError(f"the network returned NaN or infinity at t = {node.t:g}; check its range and dtype")

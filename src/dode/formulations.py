@@ -107,7 +107,7 @@ FORMULATIONS = {
         ),
         Formulation(
             "la",
-            "lookahead in x̂₀ with one λ, 0.1 if not given",
+            "lookahead in x̂₀ with one λ, 0.1 if not given (Zhang, Niwa & Kleijn 2023)",
             constant=lookahead,
             trials=_range(0, 0.5, 11),
             default=0.1,

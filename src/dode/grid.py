@@ -183,6 +183,7 @@ def refine(made: Grid, parts: int, schedule: Schedule) -> Grid:
 
     An interval to σ = 0 stays whole on karras grids; where the coordinate is infinite it is divided in t. Networks with
     whole times: rounded, without duplicates.
+    Raises ValueError for less than one part, and for more steps than anybody wants.
     """
     if parts < 1:
         raise ValueError(f"the teacher's scale must be at least 1; got {parts}")

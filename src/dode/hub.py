@@ -1,4 +1,4 @@
-"""Calibrations on the Hugging Face hub: a repository of one file, calibration.json, beside its page.
+"""Calibrations on the Hugging Face hub: a repository of a file, calibration.json, beside its page.
 
 A scheduler with its calibration inside is a repository of its own: `scheduler.push_to_hub("owner/name")`, and
 `DODEScheduler.from_pretrained("owner/name")`.
@@ -14,15 +14,23 @@ from dode.scheduling import content
 FILE = "calibration.json"
 
 
-def pull(repository: str) -> Json:
-    """The calibration of a repository, "owner/name"; from the local cache if it is there."""
+def pull(repository: str, file: str = FILE) -> Json:
+    """The calibration of a repository, "owner/name"; from the local cache if it is there.
+
+    file: its path there, for repositories of several networks.  Raises OSError if it cannot be had, and ValueError if
+    it is damaged.
+    """
     from huggingface_hub import hf_hub_download
 
-    return calibration.read(hf_hub_download(repository, FILE))
+    return calibration.read(hf_hub_download(repository, file))
 
 
 def push(given: Any, repository: str, *, private: bool = False, token: str | None = None) -> str:
-    """Upload a calibration (a file, its content, or samplers) to "owner/name", made if it is not there; its address."""
+    """Upload a calibration (a file, its content, or samplers) to "owner/name", made if it is not there; its address.
+
+    Its page is overwritten by `page`; examples/hub_repository is a template for one of your own.  Raises ValueError for
+    a damaged calibration, before anything is sent.
+    """
     from huggingface_hub import HfApi
 
     known = content(given)

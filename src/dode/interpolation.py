@@ -22,11 +22,12 @@ from dode.starts import loose, nearest, starts, task
 
 @torch.no_grad()
 def interpolate(found: Sequence[Sampler], model: Model, nfe: int, seed: int = 0, batch: int = 64) -> Sampler:
-    """The sampler of `model` with this many evaluations, between two of `found`.
+    """The sampler of `model` with nfe evaluations, between two of `found`.
 
-    found: samplers of `dode.distill(model, "auto", …)`: under the model's guidance with fewer and with more
-    evaluations, or with this many under a smaller and a larger guidance scale.  32 samples of select noise are solved
-    to judge it.  Raises ValueError without neighbours on both sides, and where it is not nearer than plain solvers.
+    seed: of the noise that it is judged on; batch: samples a network call; found: samplers of `dode.distill(model,
+    "auto", …)`: under the model's guidance with fewer and with more evaluations, or with this many under a smaller and
+    a larger guidance scale. 32 samples of select noise are solved to judge it. Raises ValueError without neighbours on
+    both sides, and where it is not nearer than plain solvers.
     """
     low, high, share = _neighbours(found, model, nfe)
     schedule, budget = loose(model.schedule), Budget(batch=batch)

@@ -20,7 +20,7 @@ from dode.model import Model, from_callable
 from dode.plan import Plan
 from dode.prediction import convert
 from dode.samplers import Sampler
-from dode.sampling import Denoise, Draw, advance, begin, evaluate
+from dode.sampling import Denoise, Draw, Watch, advance, begin, evaluate, needed
 from dode.schedule import EDM, Flow, Node
 
 Denoiser = Callable[..., Tensor]  # (x, sigma, **extra_args) → x̂₀
@@ -54,15 +54,16 @@ def sample_dode(
     levels = falling(sigmas, flow)
     plan = plain(method, levels, flow) if calibration is None else fitting(calibration, levels, flow, nfe, guidance)
     denoise = _denoiser(model, plan, extra_args or {})
-    state = begin(plan, x, _draws(plan, x, noise_sampler))
+    state, watch = needed(plan, begin(plan, x, _draws(plan, x, noise_sampler))), Watch(plan)
     for k in _steps(plan.nfe, disable):
         node = plan.nodes[k]
-        d = evaluate(plan, state, denoise)
+        d = evaluate(plan, state, denoise, watch)
         if callback is not None:
             sigma = x.new_tensor(node.sigma)
             denoised = convert(state.y, d, plan.kind, "data", node)
             callback({"x": state.y, "i": k, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
         state = advance(plan, state, d)
+    watch.look()
     return state.y
 
 
@@ -111,8 +112,10 @@ def from_kdiffusion(
 ) -> Model:
     """A k-diffusion denoiser as a model: data prediction, sampled from sigma_max to 0.
 
-    extra_args: what it is called with at every call, conditions and guidance included; guidance is then the caller's,
-    and a plan's file says 1.
+    denoiser: x (B, *shape), sigma (B,), **extra_args → the denoised x; shape: of one sample; sigma_min: the last noise
+    level above 0.  extra_args: what it is called with at every call, conditions and guidance included; guidance is then
+    the caller's, and a plan's file says 1.  flow: of straight paths, x = (1 − sigma)·x₀ + sigma·ε; name: in files and
+    tables; dtype, device: of its states.  Raises ValueError if a first call fails to return the shape of x.
     """
     schedule = Flow(t_max=sigma_max, t_min=sigma_min) if flow else EDM(sigma_max, sigma_min)
     named = extra_args or {}
@@ -151,6 +154,7 @@ def calibrate(
 
     model, extra_args: as for `sample_dode`; guidance: the scale that is at work inside model, for the file to say;
     batch: how many of the n states at a time.  Other options as in `dode.distill`.
+    Raises ValueError for less than two levels above 0, and as `dode.distill` does.
     """
     levels = falling(sigmas, flow)
     if sum(level > 0 for level in levels) < 2:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,13 +91,13 @@ class Model:
         x = torch.as_tensor(x)
         if x.ndim < 1 or len(x) < 1 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"noise must be (n, {', '.join(map(str, self.shape))}); got {tuple(x.shape)}")
-        placed: Tensor = x.to(self.device, self.dtype)
+        placed: Tensor = x.to(self.dtype).to(self.device)  # in this order: some devices have no float64
         return placed
 
     def start(self, indices: Sequence[int], seed: int, stream: str = "report") -> Tensor:
         """x_T of these samples: (n, *shape) at the schedule's t_max."""
         drawn = noise.start(indices, self.shape, self.schedule, seed, stream)
-        return drawn.to(self.device, self.dtype)
+        return drawn.to(self.dtype).to(self.device)
 
     def denoiser(self, kind: Kind, cond: Any) -> Denoise:
         """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
@@ -106,7 +107,7 @@ class Model:
         elif self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
             network = denoiser.classifier_free(
-                network, lambda n: self.conditions(range(n), null(range(n))), self.guidance
+                network, cache(lambda n: self.conditions(range(n), null(range(n)))), self.guidance
             )
         made = denoiser.called(network, cond, self.shape, self.schedule.integer, self.variance)
         if self.classifier is not None:
@@ -184,7 +185,8 @@ def from_callable(
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
     `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels
     there are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns
-    learned variances as further channels; trained: how a student is sampled.  A module is put into evaluation mode.
+    learned variances as further channels; trained: how a student is sampled; schedule: the noise levels at its times;
+    name: in files and tables; dtype, device: of its states.  A module is put into evaluation mode.
     Raises ValueError if a first call fails to return the shape of x.
     """
     if null is not None and cond is None:

@@ -84,7 +84,7 @@ def axis(model: Model) -> str:
 def _seen(node: Node, y: Tensor, pixels: Sequence[int]) -> tuple[float, np.ndarray]:
     """Of one state: its norm and the watched pixels (n, P)."""
     flat = y.detach().cpu().double().flatten(1) / np.hypot(node.alpha, node.sigma)
-    return float(flat.square().mean().sqrt()), flat[:, list(pixels)].cpu().numpy()
+    return float(flat.square().mean().sqrt()), flat[:, list(pixels)].numpy()
 
 
 def _together(nodes: Sequence[Node], seen: Sequence[tuple[float, np.ndarray]], end: Tensor) -> Track:

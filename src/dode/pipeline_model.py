@@ -65,10 +65,11 @@ def from_diffusers(
 ) -> Model:
     """A model from a pipeline of diffusers, or from where one was saved: a folder, or a name on the hub.
 
-    prompts: for text-to-image, sample i gets prompt i mod n, encoded once by the pipeline; negative_prompt: what
-    guidance steers away from.  cond and null: the same given by hand, as for `from_callable`.  Class-conditional
-    networks get their classes in turn.  States are latents, where the pipeline has a VAE.  Raises ValueError for a
-    network that is not known here, with what to use instead.
+    pipe_or_path: the pipeline, the folder or the name. prompts: for text-to-image, sample i gets prompt i mod n,
+    encoded once by the pipeline; negative_prompt: what guidance steers away from. cond and null: the same given by
+    hand, as for `from_callable`. Class-conditional networks get their classes in turn. States are latents, where the
+    pipeline has a VAE. dtype, device: where it runs. Raises ValueError for a network that is not known here, with what
+    to use instead.
     """
     pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
     network: Any = denoiser_of(pipe)

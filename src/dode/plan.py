@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from dode.prediction import Kind, parts
 from dode.schedule import Node
 
 Array = np.ndarray
+Terms = tuple[float, tuple[tuple[int, float], ...]]
 TOLERANCE = 1e-10  # of the invariants, relative to the sum of the terms' sizes
 
 
@@ -51,7 +53,7 @@ class Plan:
         if self.told is not None:
             shapes["told"] = (n,)
         for name, shape in shapes.items():
-            array = np.array(getattr(self, name), dtype=np.float64)
+            array = _own(getattr(self, name))
             if array.shape != shape or not np.all(np.isfinite(array)):
                 raise ValueError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
             array.setflags(write=False)
@@ -77,10 +79,24 @@ class Plan:
         """(N, 1 + N): y_{k+1} over [x_T/σ_T, d_0, …], beside start[k]·x."""
         return np.array([self.row(k) for k in range(self.nfe)])
 
+    def terms(self, k: int) -> Terms:
+        """start[k], and row k of the table as (column, coefficient) where it is not zero, in plain numbers.
+
+        Each row on its own and once: the fit changes the plan after every evaluation, and reads one row of each.
+        """
+        if k not in self._terms:
+            row = self.row(k)
+            self._terms[k] = float(self.start[k]), tuple((int(j), float(row[j])) for j in row.nonzero()[0])
+        return self._terms[k]
+
+    @cached_property
+    def _terms(self) -> dict[int, Terms]:
+        return {}
+
     def row(self, k: int) -> Array:
         """Row k of the table, from the few entries of use and mix that are not zero: (1 + N,)."""
         total: Array = np.zeros(1 + self.nfe)
-        for j in np.flatnonzero(self.use[k]):
+        for j in self.use[k].nonzero()[0]:
             if self.carry or j == k:
                 total += self.use[k, j] * self.lifted(self.mix[j])
             else:
@@ -89,14 +105,29 @@ class Plan:
 
     def lifted(self, row: Array) -> Array:
         """Coefficients over [x_T/σ_T, D_0, …] as coefficients over [x_T/σ_T, d_0, …]: (1 + N,)."""
-        known = np.flatnonzero(row[1:])
-        return np.concatenate([row[:1], row[1:][known] @ self.blend[known]])
+        lifted: Array = np.zeros(1 + self.nfe)
+        lifted[0] = row[0]
+        for j in row[1:].nonzero()[0]:
+            lifted[1:] += row[1 + j] * self.blend[j]
+        return lifted
 
     @cached_property
     def last(self) -> tuple[int, ...]:
-        """For x_T and each output the last evaluation that reads it: what may be dropped when."""
-        rows = np.arange(self.nfe)[:, None]
-        return tuple(int(k) for k in np.max(np.where(self.table != 0, rows, -1), axis=0))
+        """For x_T and each output the last evaluation that reads it; −1 for none."""
+        found = [-1] * (1 + self.nfe)
+        for k in range(self.nfe):
+            for j, _ in self.terms(k)[1]:
+                found[j] = k
+        return tuple(found)
+
+    @cached_property
+    def idle(self) -> tuple[tuple[int, ...], ...]:
+        """(N + 1,): what of [x_T/σ_T, d_0, …] no evaluation reads from this one on, though one did just before it."""
+        found: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
+        for j, last in enumerate(self.last):
+            found[max(last + 1, j)] += (j,)
+        found[1] += found[0]  # x_T, in runs that drop nothing before their first evaluation
+        return tuple(found)
 
     @property
     def lambdas(self) -> Array:
@@ -133,7 +164,8 @@ class Plan:
 
     def _check_triangles(self) -> None:
         for name, array, offset in (("use", self.use, 0), ("blend", self.blend, 0), ("mix", self.mix, 1)):
-            if np.any(np.triu(array, offset + 1)):
+            rows, columns = array.nonzero()
+            if np.any(columns > rows + offset):
                 raise ValueError(f"plan.{name} reads an output before it exists")
 
     def _check_sums(self) -> None:
@@ -146,15 +178,13 @@ class Plan:
         if not self.free:
             _agree("mix", self.mix.sum(1), np.abs(self.mix).sum(1), ones)
         outputs = np.array([parts(self.kind, node) for node in self.nodes[:-1]])
+        moved = self.start[:, None] * np.array(list(self.origins()))[:, 1:]
+        totals = moved + self.use @ (self.blend @ outputs)
+        sizes = np.abs(moved) + np.abs(self.use) @ (np.abs(self.blend) @ np.abs(outputs))
+        wanted, fresh = np.array(self.nodes[1:])[:, 1:], np.array(self.added[1:])
+        wanted[:, 1] = np.where(fresh > 0, np.sqrt(np.maximum(wanted[:, 1] ** 2 - fresh**2, 0)), wanted[:, 1])
         for i, name in enumerate(("alpha", "sigma")):
-            origin = np.array([node[1 + i] for node in self.origins()])
-            total = self.start * origin + self.use @ (self.blend @ outputs[:, i])
-            size = np.abs(self.start * origin) + np.abs(self.use) @ (np.abs(self.blend) @ np.abs(outputs[:, i]))
-            wanted = np.array([node[1 + i] for node in self.nodes[1:]])
-            if name == "sigma":
-                fresh = np.array(self.added[1:])
-                wanted = np.where(fresh > 0, np.sqrt(np.maximum(wanted**2 - fresh**2, 0)), wanted)
-            _agree(f"use (the {name} of the next node)", total, size, wanted)
+            _agree(f"use (the {name} of the next node)", totals[:, i], sizes[:, i], wanted[:, i])
 
     def _check_order(self) -> None:
         levels = [node.logsnr for node in self.nodes]
@@ -176,6 +206,12 @@ class Plan:
             lines.append(f"{mark}{k:>2} {numbers}  " + "  ".join(row))
         end = self.nodes[-1]
         return "\n".join([*lines, f"end {end.t:9.6g} {end.alpha:9.6f} {end.sigma:9.6f}"])
+
+
+def _own(given: Any) -> Array:
+    """As float64 that nobody else can write to: a copy, unless another plan's array is handed on."""
+    array = np.asarray(given, dtype=np.float64)
+    return array if array.base is None and not array.flags.writeable else array.copy()
 
 
 def previous(plan: Plan, k: int) -> Array:

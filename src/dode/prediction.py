@@ -15,7 +15,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def parts(kind: Kind, node: Node) -> tuple[float, float]:
-    """(p, q) with output = p·x₀ + q·ε at this node: v = α·ε − σ·x₀, flow = ε − x₀, score = −ε/σ."""
+    """(p, q) with output = p·x₀ + q·ε at this node: v = α·ε − σ·x₀, flow = ε − x₀, score = −ε/σ.
+
+    Raises ValueError for a score at σ = 0.
+    """
     if kind == "score" and node.sigma == 0:
         raise ValueError(f"a score does not exist at t = {node.t:g}, where sigma = 0")
     if kind == "score":

@@ -55,9 +55,7 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     before, change = run(plan(model, counts[0]), denoise, x_T[index]), float("inf")
     for count in counts[1:]:
         after = run(plan(model, count), denoise, x_T[index])
-        change = float(
-            (after - before).cpu().double().square().mean().sqrt() / after.cpu().double().square().mean().sqrt()
-        )
+        change = _rms(after - before) / _rms(after)
         if change <= rtol:
             return count
         before = after
@@ -65,6 +63,10 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
         f"{model.name}: halving {limit} steps, the most there are, still moves the solution by {change:.2g}, "
         f"more than rtol = {rtol:g}"
     )
+
+
+def _rms(states: Tensor) -> float:
+    return float(states.cpu().double().square().mean().sqrt())
 
 
 def tolerance(model: "Model", rtol: float) -> float:

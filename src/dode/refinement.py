@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dode.families import Family
 from dode.plan import Array, Plan
-from dode.sampling import Denoise, State, begin, evaluate, move, observe
+from dode.sampling import Denoise, State, Watch, begin, evaluate, move, observe
 
 Tick = Callable[[int], None]  # told how many evaluations, of one sample each, were just made
 STEP, HALF_STEP = 3e-3, 3e-2  # of the forward differences; the second for states in half precision
@@ -42,17 +42,23 @@ def _ran(
 ) -> tuple[list[State], Tensor]:
     """The states just after each evaluation, and the end; a run may go on from an evaluation of another run."""
     state = move(plan, seen[after]) if after >= 0 else begin(plan, pupil.x_T)
-    states = list(seen[: after + 1])
+    states, watch = list(seen[: after + 1]), Watch(plan)
     for _ in range(after + 1, plan.nfe):
         tick(len(pupil.x_T))
-        state = observe(plan, state, evaluate(plan, state, pupil.denoise))
+        state = observe(plan, state, evaluate(plan, state, pupil.denoise, watch))
         states.append(state)
         state = move(plan, state)
+    watch.look()
     return states, state.y
 
 
+def _wide(states: Tensor) -> Tensor:
+    """Each sample's numbers in float64, on the CPU: some devices have none: (B, D)."""
+    return states.cpu().double().flatten(1)
+
+
 def _squares(end: Tensor, target: Tensor) -> Array:
-    squares: Array = (end.cpu().double() - target.cpu().double()).flatten(1).square().mean(1).numpy()
+    squares: Array = (_wide(end) - _wide(target)).square().mean(1).numpy()
     return squares
 
 
@@ -80,8 +86,9 @@ def system(family: Family, numbers: Array, pupils: Sequence[Pupil], tick: Tick) 
     for pupil in pupils:
         seen, end = _ran(plan, pupil, tick)
         moved = [_ran(other, pupil, tick, seen, after)[1] for other, after in zip(stepped, acts, strict=True)]
-        columns = [(other.cpu().double() - end.cpu().double()) / step for other, step in zip(moved, steps, strict=True)]
-        wide = torch.stack([c.flatten(1) for c in [*columns, pupil.end.cpu().double() - end.cpu().double()]], dim=2)
+        here = _wide(end)
+        columns = [(_wide(other) - here) / step for other, step in zip(moved, steps, strict=True)]
+        wide = torch.stack([*columns, _wide(pupil.end) - here], dim=2)
         grams.append((torch.einsum("bdi,bdj->bij", wide, wide) / wide.shape[1]).numpy())
     return np.concatenate(grams)
 

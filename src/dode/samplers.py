@@ -169,12 +169,14 @@ def sampler(
     end: str = "data",
     **options: Any,
 ) -> Sampler:
-    """The plain solver with this many network evaluations; `dode.distill` gives the distilled one.
+    """The plain solver with nfe network evaluations; `dode.distill` gives the distilled one.
 
-    method: a name in `dode.METHODS`, with options like "dpm-solver-2:inner=time" if you like; options: the same as
-    keywords, inner="time".  grid: trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a list that
-    others published (`dode.lists.NAMES`), a grid file, the times themselves, or a Grid; a student of `dode train`
-    brings its own.  end: "data" or "t_min".  docs/solvers.md has the options of every solver.
+    model: what to sample from, guided or not. method: a name in `dode.METHODS`, with options like
+    "dpm-solver-2:inner=time" if you like; options: the same as keywords, inner="time". grid: trailing, leading,
+    linspace, logsnr, logsnr-trailing, karras, published, a list that others published (`dode.lists.NAMES`), a grid
+    file, the times themselves, or a Grid; a student of `dode train` brings its own. end: "data" or "t_min".
+    docs/solvers.md has the options of every solver. Raises ValueError for a name or option that does not exist, and for
+    a number of evaluations that it cannot spend.
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
@@ -197,7 +199,11 @@ def dtype_name(model: Model) -> str:
 
 
 def save(path: str | Path, *samplers: Sampler) -> None:
-    """One calibration file of all these samplers; they must be of one model. It appears whole or not at all."""
+    """Write the calibration file at path, of all these samplers; it appears whole or not at all.
+
+    Raises ValueError if they are of several models, if two are for the same number of evaluations and guidance, and
+    where it cannot be written.
+    """
     calibration.write(path, content(*samplers))
 
 
@@ -220,7 +226,7 @@ def every(path: str | Path, model: Model) -> list[Sampler]:
 
 
 def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
-    """The sampler of a calibration file for this model, its guidance and this number of evaluations.
+    """The sampler of the calibration file at path for this model, its guidance and this number of evaluations.
 
     nfe may be left out if the file holds one. Raises ValueError, with what was calibrated and what was asked, if the
     file is damaged or belongs to another model, schedule, guidance or number of evaluations.

@@ -83,6 +83,7 @@ class DiscreteVP:
     alphas_cumprod: np.ndarray  # (T,) float64, decreasing
     integer: bool = True
     _logsnr: np.ndarray = field(init=False, repr=False)  # (T,), −inf last if the terminal SNR is zero
+    _rising: np.ndarray = field(init=False, repr=False)  # −log-SNR where it is finite, from time 0 on
 
     def __post_init__(self) -> None:
         a = np.asarray(self.alphas_cumprod, dtype=np.float64)
@@ -93,6 +94,7 @@ class DiscreteVP:
         object.__setattr__(self, "alphas_cumprod", a)
         with np.errstate(divide="ignore"):
             object.__setattr__(self, "_logsnr", 0.5 * (np.log(a) - np.log1p(-a)))
+        object.__setattr__(self, "_rising", -self._logsnr[np.isfinite(self._logsnr)])
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | np.ndarray, integer: bool = True) -> "DiscreteVP":
@@ -127,10 +129,8 @@ class DiscreteVP:
     def at(self, logsnr: float) -> Node:
         if logsnr in (math.inf, -math.inf):
             return self.node(-1.0 if logsnr > 0 else self.t_max)
-        finite = self._logsnr[np.isfinite(self._logsnr)]
-        low, high = float(finite[-1]), float(finite[0])
-        _inside(logsnr, low - 1e-9, high + 1e-9, "log-SNR of the discrete VP schedule")
-        t = float(np.interp(-logsnr, -finite, np.arange(len(finite))))
+        _inside(logsnr, -self._rising[-1] - 1e-9, -self._rising[0] + 1e-9, "log-SNR of the discrete VP schedule")
+        t = float(np.interp(-logsnr, self._rising, np.arange(len(self._rising))))
         return self.node(t) if t == int(t) else _vp(t, _log_alpha(logsnr))
 
 

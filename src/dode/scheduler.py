@@ -114,7 +114,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the last `set_timesteps`."""
+        """The plan of the last `set_timesteps`.  Raises ValueError before the first."""
         if self._choice is None:
             raise ValueError("there is no plan before set_timesteps")
         return self._choice.plan
@@ -187,7 +187,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """EDM's c_in·x; x itself in the other families."""
         if settings.family(self.config) != "edm":
             return sample
-        c_in, _, _ = settings.preconditioning(self.config, self._node(timestep).sigma)
+        c_in, _, _ = settings.preconditioning(self.config, self._due(timestep).sigma)
         return sample * c_in
 
     def step(
@@ -198,7 +198,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         generator: Any = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[Tensor]:
-        """One evaluation: the network's output on `sample` at `timestep` → the next state, in the sample's dtype."""
+        """One evaluation: the network's output on `sample` at `timestep` → the next state, in the sample's dtype.
+
+        Raises ValueError when all evaluations are made.
+        """
         wide = sample.to(torch.promote_types(sample.dtype, torch.float32))
         if self._state is None:
             self._open(timestep, sample)
@@ -258,6 +261,13 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         times = self.timesteps if schedule_timesteps is None else schedule_timesteps
         return int((times.cpu().double() - float(timestep)).abs().argmin())
 
+    def _due(self, timestep: Any) -> Node:
+        """The node of a time; once a run has begun, of its next evaluation if to read the time is to wait for it."""
+        waits = isinstance(timestep, Tensor) and timestep.device.type != "cpu"
+        if waits and self._state is not None and self._plan is not None and self._state.k < self._plan.nfe:
+            return self._plan.nodes[self._state.k]
+        return self._node(timestep)
+
     def _node(self, timestep: Any) -> Node:
         """The node whose time this is: the plan's own, where it is one of them but for rounding."""
         time = float(timestep)
@@ -269,15 +279,12 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """α·x₀ + σ·noise (B, …) at each sample's time (B,) or at one for all."""
-        wide = torch.promote_types(original_samples.dtype, torch.float32)
+        clean = original_samples.to(torch.promote_types(original_samples.dtype, torch.float32))
         nodes = [self._node(time) for time in torch.as_tensor(timesteps).flatten().tolist()]
-        shape = (-1, *[1] * (original_samples.ndim - 1))
-        device = original_samples.device
-        alpha, sigma = (
-            torch.tensor([node[i] for node in nodes], dtype=torch.float64).to(device, wide).reshape(shape)
-            for i in (1, 2)
-        )
-        return (alpha * original_samples.to(wide) + sigma * noise.to(device, wide)).to(original_samples.dtype)
+        levels = torch.tensor([node[1:3] for node in nodes], dtype=torch.float64).to(clean.dtype).to(clean.device)
+        alpha, sigma = levels.T.reshape(2, -1, *[1] * (clean.ndim - 1))
+        noisy: Tensor = alpha * clean + sigma * noise.to(clean)
+        return noisy.to(original_samples.dtype)
 
     def scale_noise(self, sample: Tensor, timestep: Any, noise: Tensor) -> Tensor:
         """The same under the name, and in the order, of flow pipelines."""

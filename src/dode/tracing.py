@@ -16,6 +16,7 @@ from dode.plan import Plan
 from dode.prediction import Kind, express
 from dode.schedule import Node, Schedule
 
+NUMBERS = (float, int, np.floating)
 NOISE = -1  # the key of fresh noise in a Form
 
 
@@ -40,7 +41,7 @@ class Form:
         return Form(terms)
 
     def __mul__(self, factor: float) -> "Form":
-        if not isinstance(factor, float | int | np.floating):
+        if not isinstance(factor, NUMBERS):
             return NotImplemented
         return Form({key: float(value * factor) for key, value in self.terms.items()})
 
@@ -53,7 +54,7 @@ class Form:
         return self + -other if isinstance(other, Form) else NotImplemented
 
     def __truediv__(self, factor: float) -> "Form":
-        return self * (1.0 / factor) if isinstance(factor, float | int | np.floating) else NotImplemented
+        return self * (1.0 / factor) if isinstance(factor, NUMBERS) else NotImplemented
 
 
 class Tracer:
@@ -133,7 +134,10 @@ class Tracer:
         return self.schedule.node(factor * s.sigma)
 
     def step(self, method: Method, s: Node, t: Node) -> None:
-        """Run one step from s to t."""
+        """Run one step from s to t.
+
+        Raises ValueError for a step that makes no evaluation.
+        """
         self._opened = False
         state = method.step(Form({0: 1.0}), s, t, self)
         if not self._opened:
@@ -168,7 +172,10 @@ def _root(square: float) -> float:
 
 
 def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: Schedule, kind: Kind) -> Plan:
-    """One method for every step, or one for all, on the given nodes (steps + 1 of them)."""
+    """One method for every step, or one for all, on the given nodes (steps + 1 of them).
+
+    Raises ValueError for another number of methods than steps, and for a plan that is not consistent.
+    """
     if isinstance(methods, Method):
         methods = [methods] * (len(nodes) - 1)
     if len(methods) != len(nodes) - 1:

@@ -7,10 +7,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    print("error: the command line needs packages that are not installed: pip install 'dode[cli]'", file=sys.stderr)
+    raise SystemExit(2) from error
 
 from dode.cli import (
     auto,
+    cite,
     compare,
     convert,
     demo,
@@ -39,6 +44,7 @@ app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
 app.command()(interpolate.interpolate)
 app.command()(methods.methods)
+app.command()(cite.cite)
 app.command()(export.export)
 app.command()(train.train)
 app.command("import")(import_.import_)  # no function can have that name

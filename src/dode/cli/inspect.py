@@ -28,12 +28,19 @@ def _fitted(entry: dict[str, Any], errors: list[float | list[float]]) -> None:
             print(f"{name} " + "  ".join(f"{value:.2g}" for value in made[key]))
 
 
-def inspect(file: Annotated[Path, typer.Argument(help="A calibration file.")]) -> None:
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A calibration file.")],
+    explain: Annotated[bool, typer.Option("--explain", help="What was fitted, and if it helped, in words.")] = False,
+) -> None:
     """Show what a calibration file holds: for which model, how it was made, every number of its plans."""
     from dode import calibration
+    from dode.explanation import explain as explained
     from dode.samplers import Provenance
 
     content = calibration.read(file)
+    if explain:
+        print(explained(content))
+        return
     model = content["model"]
     shape = "×".join(str(size) for size in model["shape"])
     print(f"model {model['name']} ({model['fingerprint']}), {model['prediction']} prediction, {shape}")

@@ -31,7 +31,7 @@ def reproduce(
         "reproduced"
     ),
     seeds: Annotated[int | None, typer.Option(help="Number of seeds: 3, or 1 with --quick.")] = None,
-    fd: Annotated[int | None, typer.Option(help="Samples of a Fréchet distance: 1000, or 40 with --quick.")] = None,
+    fd: Annotated[int | None, typer.Option(help="Samples of a Fréchet distance: 1000, or 30 with --quick.")] = None,
     students: Annotated[
         Path | None, typer.Option(help="Folder with students of dode train, for fig2a and the trilemma.")
     ] = None,

@@ -52,7 +52,10 @@ def published(where: str) -> bool:
 
 
 def read(where: str) -> Listed:
-    """A list by its name, or a grid file by its path."""
+    """A list by its name, or a grid file by its path.
+
+    Raises ValueError where there is none, and for a file that is not one.
+    """
     path = HERE / f"{where}.json" if where in NAMES else Path(where)
     if not path.is_file():
         raise ValueError(f"no grid file at {where}; lists that dode has: {', '.join(NAMES)}")
@@ -67,7 +70,10 @@ def read(where: str) -> Listed:
 
 
 def parsed(text: str, unit: str, name: str) -> Listed:
-    """A list from numbers as people write them: separated by commas, spaces or lines, with or without brackets."""
+    """A list from numbers as people write them: separated by commas, spaces or lines, with or without brackets.
+
+    Raises ValueError for words, and for numbers that do not fall.
+    """
     words = [word for word in re.split(r"[\s,;\[\]()]+", text) if word]
     try:
         values = tuple(float(word) for word in words)
@@ -89,7 +95,10 @@ def nearest(listed: Listed, nfe: int) -> tuple[float, ...]:
 
 
 def sigmas(listed: Listed, nfe: int) -> tuple[float, ...]:
-    """The sigmas for this number of evaluations, 0 last."""
+    """The sigmas for this number of evaluations, 0 last.
+
+    Raises ValueError for a list of times.
+    """
     if listed.unit != "sigmas":
         raise ValueError(f"{listed.name} holds times: what noise they mean only a model knows")
     values = nearest(listed, nfe)
@@ -99,7 +108,10 @@ def sigmas(listed: Listed, nfe: int) -> tuple[float, ...]:
 
 
 def times(listed: Listed, nfe: int) -> tuple[float, ...]:
-    """The times for this number of evaluations, without the end."""
+    """The times for this number of evaluations, without the end.
+
+    Raises ValueError for another number than the list has.
+    """
     if len(nearest(listed, nfe)) != nfe + 1:
         raise ValueError(
             f"{listed.name} has times for NFE {', '.join(map(str, listed.lists))}; between, a model is needed"
@@ -108,7 +120,10 @@ def times(listed: Listed, nfe: int) -> tuple[float, ...]:
 
 
 def stretched(levels: Sequence[float], nfe: int) -> list[float]:
-    """log-SNR of nfe + 1 nodes along a list of log-SNR; an infinite end stays, and the rest is stretched."""
+    """log-SNR of nfe + 1 nodes along a list of log-SNR; an infinite end stays, and the rest is stretched.
+
+    Raises ValueError for a list that begins at α = 0.
+    """
     clean = levels[-1] == math.inf
     known = list(levels[:-1] if clean else levels)
     if known[0] == -math.inf:
@@ -131,7 +146,10 @@ def _level(sigma: float) -> float:
 
 
 def placed(where: str, schedule: Schedule, nfe: int, end: str = "data") -> Grid:
-    """The grid of a list on this schedule: nfe + 1 nodes, the last the data, or with end="t_min" the list's own end."""
+    """The grid of a list on this schedule: nfe + 1 nodes, the last the data, or with end="t_min" the list's own end.
+
+    Raises ValueError where two nodes fall together, and as `read` does.
+    """
     listed = read(where)
     values = nearest(listed, nfe)
     nodes = [_node(value, listed, schedule) for value in values]

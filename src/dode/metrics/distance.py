@@ -18,7 +18,10 @@ class Distance(NamedTuple):
 
 
 def distance(samples: Tensor, reference: Tensor) -> Distance:
-    """RMS and median of samples (n, …) to the reference (n, …) from the same noise."""
+    """RMS and median of samples (n, …) to the reference (n, …) from the same noise.
+
+    Raises ValueError if their shapes differ.
+    """
     if samples.shape != reference.shape:
         raise ValueError(f"samples {tuple(samples.shape)} and reference {tuple(reference.shape)} differ in shape")
     each = (samples.cpu().double() - reference.cpu().double()).flatten(1).square().mean(1).sqrt().numpy()

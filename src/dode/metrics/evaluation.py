@@ -40,6 +40,8 @@ def evaluate(
 ) -> Row:
     """How good a sampler is, on report noise: figures with their standard errors.
 
+    Distances are in the units of the states, Fréchet and kernel distances in those of the features.
+    sampler: plain or distilled; batch: samples a network call.
     metrics: "rms", the distance to the exact solution from the same noise, with the median (of `paired` samples);
     "path", the same at every node of the plan; "fd", "kid", "pr" (precision and recall) and "agreement" (of classes),
     on `samples` samples.  seed: several give means, and ± over the seeds.  extractor: any callable or module (uint8

@@ -12,7 +12,10 @@ from dode.metrics.splits import parted
 
 
 def frechet(a: Moments, b: Moments) -> float:
-    """The distance of two sets of moments; tr((C₁C₂)^½) by the eigenvalues of C₁^½·C₂·C₁^½."""
+    """The distance of two sets of moments; tr((C₁C₂)^½) by the eigenvalues of C₁^½·C₂·C₁^½.
+
+    Raises ValueError if they are of features of different size.
+    """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"features of {len(a.mean)} numbers cannot be compared with statistics of {len(b.mean)}")
     values, vectors = np.linalg.eigh(a.covariance)
@@ -41,7 +44,7 @@ class Running:
         self._sizes = [part.stop - part.start for part in parted(self.count)]
 
     def add(self, features: np.ndarray) -> None:
-        """Take in the next features (N, D)."""
+        """Take in the next features (N, D); ValueError for more than were announced."""
         while len(features):
             if len(self.parts) == len(self._sizes):
                 raise ValueError(f"more features came than the {self.count} that were announced")
@@ -54,7 +57,7 @@ class Running:
                 self._open = None
 
     def distance(self) -> float:
-        """Of all samples, once all have come."""
+        """Of all samples, once all have come; ValueError before."""
         if self._whole is None or len(self.parts) < len(self._sizes):
             raise ValueError(f"not all of the {self.count} samples have come")
         return frechet(finished(self._whole), self.reference)

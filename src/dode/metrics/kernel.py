@@ -20,7 +20,10 @@ class Kid(NamedTuple):
 
 
 def mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """The unbiased squared MMD of features (M, D) and (N, D), M and N at least 2."""
+    """The unbiased squared MMD of features (M, D) and (N, D), M and N at least 2.
+
+    Raises ValueError for other shapes.
+    """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(f"features must be (M, D) and (N, D) with M and N at least 2; got {x.shape} and {y.shape}")
     x, y = x.astype(np.float64), y.astype(np.float64)

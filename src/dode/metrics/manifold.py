@@ -20,7 +20,10 @@ class Coverage(NamedTuple):
 
 
 def coverage(features: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -> Coverage:
-    """Of the features of N samples (N, D) and M data (M, D); both numbers should be the same."""
+    """Of the features of N samples (N, D) and M data (M, D); both numbers should be the same.
+
+    Raises ValueError for other shapes, and for no more than k of either.
+    """
     for name, one in (("samples", features), ("data", reference)):
         if one.ndim != 2 or len(one) <= k:
             raise ValueError(f"precision and recall need features (N, D) of more than {k} {name}; got {one.shape}")

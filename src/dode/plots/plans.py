@@ -37,7 +37,10 @@ def tableau(plan: Plan, path: str | Path, title: str = "") -> None:
 
 
 def grids(named: Mapping[str, Sequence[Node]], path: str | Path, title: str = "") -> None:
-    """Nodes against log-SNR, log(α/σ), a line for each grid; a clean end (σ = 0) stands apart on the right."""
+    """Nodes against log-SNR, log(α/σ), a line for each grid; a clean end (σ = 0) stands apart on the right.
+
+    Raises ValueError if no node has a finite one.
+    """
     figure, axes = blank(7.2, 1.1 + 0.42 * len(named))
     finite = [n.logsnr for nodes in named.values() for n in nodes if np.isfinite(n.logsnr)]
     if not finite:

@@ -124,7 +124,10 @@ def names() -> list[str]:
 
 
 def read(name: str) -> Recipe:
-    """The recipe by name."""
+    """The recipe by name.
+
+    Raises ValueError, with the nearest names, where there is none.
+    """
     if name not in names():
         near = get_close_matches(name, names(), cutoff=0.4) or names()
         raise ValueError(f"unknown recipe {name!r}; did you mean {' or '.join(near)}?")

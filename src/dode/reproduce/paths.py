@@ -84,7 +84,7 @@ def _pixels_and_norms(lab: Lab, one: Sampler, seed: int) -> Path:
         rows = cond[part] if isinstance(cond, Tensor) else cond
         for state in one.trajectory(noise=x_T[part], cond=rows):
             if state.k % every == 0 or state.k == one.nfe:
-                flat = state.y.flatten(1).double()
+                flat = state.y.flatten(1).cpu().double()
                 found.setdefault(state.k / one.nfe, []).append((flat[:, places], flat.square().mean(1).sqrt()))
     return {
         share: (torch.cat([two for two, _ in kept]), torch.cat([norms for _, norms in kept]))

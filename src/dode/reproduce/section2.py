@@ -46,7 +46,7 @@ def _run(lab: Lab, seed: int) -> Entry:
     noise = torch.stack([convert(state, d, "data", "noise", node) for state, d, node in steps])
     found: Entry = {"t": [node.t for node in nodes(lab)]}
     for form, outputs in zip(FORMS, (noise, data), strict=True):
-        flat = outputs.double().flatten(2)  # (steps, n, D)
+        flat = outputs.cpu().double().flatten(2)  # (steps, n, D)
         found[form] = {"correlation": _correlation(flat), "variance": flat.var(1).mean(1).tolist()}
         found[form]["change"] = (flat[1:] - flat[:-1]).var((1, 2)).tolist()
     return found
@@ -70,7 +70,7 @@ def _error(lab: Lab, seed: int) -> Entry:
         x = node.alpha * x0 + node.sigma * noise
         data = denoise(x, node)
         for form, estimate, truth in (("data", data, x0), ("noise", convert(x, data, "data", "noise", node), noise)):
-            each = (estimate - truth).double().flatten(1).square().mean(1)
+            each = (estimate - truth).cpu().double().flatten(1).square().mean(1)
             found[form].append(
                 [float(each.mean().sqrt()), float(each.std() / len(each) ** 0.5 / (2 * each.mean().sqrt()))]
             )

@@ -23,8 +23,12 @@ def ddim(x: Any, s: Node, t: Node, net: Any, eta: float = 0.0, fresh: float = 0.
     return t.alpha * x0 + sqrt(t.sigma**2 - spread**2) * noise + spread * net.noise()
 
 
-ETA = Option(0.0, most=1.0, about="noise added at every step, as a share of the ancestral one's; sampling only")
-FRESH = Option(0.0, most=1.0, about="least share of each state's noise that is new; 1 for consistency models")
+ETA = Option(
+    0.0, most=1.0, about="noise added at every step, as a share of the ancestral one's (Ho et al. 2020); sampling only"
+)
+FRESH = Option(
+    0.0, most=1.0, about="least share of each state's noise that is new; 1 for consistency models (Song et al. 2023)"
+)
 DDIM = Method(
     "ddim",
     ddim,

@@ -98,7 +98,8 @@ BUNDLED: dict[str, Callable[[], Model]] = {
 def bundled(name: str) -> Model:
     """A bundled model: "fashion" (DDPM, noise), "fashion-edm" (EDM, data), "fashion-mixture" (exact Gaussians).
 
-    Samples are (1, 32, 32) in [−1, 1]; cond is a class 0 … 9 a sample, 10 means none.
+    name: one of these three.  Samples are (1, 32, 32) in [−1, 1]; cond is a class 0 … 9 a sample, 10 means none.
+    Raises ValueError for another name.
     """
     if name not in BUNDLED:
         near = get_close_matches(name, BUNDLED, cutoff=0.4) or list(BUNDLED)

@@ -1,0 +1,107 @@
+"""Ways to a lower Fréchet distance where auto's, near that of the network's own samples, is above a coarse solver's.
+
+    python benchmarks/frechet_ways.py fashion-edm --nfe 8
+
+Beside auto and the best learning-free solver of benchmarks/auto.py, on the same report noise:
+"mean square": auto once more, refining and judging the mean of the squared distances, without Cauchy's loss;
+"contrast s": auto's ends times s, the s of five that has the least distance on select noise;
+"halfway": the mean of auto's ends and the learning-free solver's, which no plan of so many evaluations gives: it says
+whether the way to the lower distance is a straight one.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from auto import again
+from records import RESULTS, Records, table
+from torch import Tensor
+
+import dode
+from dode import auto, refinement
+from dode.calibration import replace_text
+from dode.metrics import reporting
+from dode.metrics.figures import Figures
+from dode.metrics.splits import paired_error
+from dode.model import Model
+from dode.spending import Budget
+
+SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
+BATCH, NEVER = 100, 1e9  # NEVER: medians of squared distances beyond which a sample would have little say
+Entry = dict[str, Any]
+
+
+def judged(ends: Tensor, model: Model) -> Entry:
+    """The Fréchet distance of images (n, *shape), and of ten parts of them."""
+    figures = Figures(reporting.bundled_judge(), ("fd",), len(ends), model)
+    for i in range(0, len(ends), BATCH):
+        figures.add(figures.seen(ends[i : i + BATCH], range(i, min(i + BATCH, len(ends)))))
+    (found,) = figures.found()
+    return {"fd": found.value, "parts": [round(float(part), 5) for part in found.parts]}
+
+
+def by_mean_square(model: Model, nfe: int) -> Any:
+    """auto without its robust loss."""
+    kept = refinement.TOLERANCE, auto.PATIENCE
+    refinement.TOLERANCE = auto.PATIENCE = NEVER
+    try:
+        return auto.tuned(model, [nfe], Budget())[nfe][0]
+    finally:
+        refinement.TOLERANCE, auto.PATIENCE = kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
+    parser.add_argument("--nfe", type=int, default=8)
+    parser.add_argument("--fd", type=int, default=5000)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model, nfe, count = dode.bundled(arguments.model), arguments.nfe, arguments.fd
+    base = Records(f"auto-{model.name}-1", _settings(f"auto-{model.name}-1"))
+    plans = Path(f"{base.path.with_suffix('')}-plans.json")
+    solvers = {
+        "learning-free": lambda: again(model, base.entries[f"learning-free {nfe}"]["solver"], nfe),
+        "auto": lambda: dode.load(plans, model, nfe),
+        "mean square": lambda: by_mean_square(model, nfe),
+    }
+    records = Records(f"frechet-ways-{model.name}", {"nfe": nfe, "fd": count, "model": model.fingerprint})
+    ends = _ends(model, solvers, count, "report")
+    for name, found in ends.items():
+        records.put(name, judged(found, model))
+    chosen = _ends(model, {"auto": solvers["auto"]}, count, "select")["auto"]
+    scale = min(SCALES, key=lambda s: judged(chosen * s, model)["fd"])
+    records.put("contrast", judged(ends["auto"] * scale, model) | {"scale": scale})
+    records.put("halfway", judged((ends["auto"] + ends["learning-free"]) / 2, model))
+    written(records, f"{model.name}, NFE {nfe}, n = {count:,}, report noise, seed 0.")
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """Those of a file of results that is read, not added to."""
+    settings: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())["settings"]
+    return settings
+
+
+def _ends(model: Model, solvers: dict[str, Callable[[], Any]], count: int, stream: str) -> dict[str, Tensor]:
+    x_T = model.start(range(count), 0, stream)
+    return {name: make().sample(noise=x_T, seed=0, batch=BATCH, first=0) for name, make in solvers.items()}
+
+
+def written(records: Records, title: str) -> None:
+    """The table, each way against the learning-free solver."""
+    free, lines = records.entries["learning-free"], []
+    for name, e in records.entries.items():
+        label = f"contrast {e['scale']:g}" if "scale" in e else name
+        error = paired_error(np.array(e["parts"]), np.array(free["parts"]))
+        change = "" if name == "learning-free" else f"{e['fd'] - free['fd']:+.3f} ± {error:.3f}"
+        lines.append([label, f"{e['fd']:.3f}", change])
+    heads = ["what", "FD", "FD − learning-free ±"]
+    replace_text(records.path.with_suffix(".md"), f"{title}\n\n{table(heads, lines)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""A calibration in words: what was fitted at each evaluation, how well it is known, what was held back, if it helped.
+
+    kept = ⟨v, v⟩ / (⟨v, v⟩ + ρ·⟨u, u⟩) = r² / (r² + ρ),  r = ‖v‖/‖u‖
+
+is the share of the least-squares λ that the ridge ρ leaves (`dode.distillation`).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dode.calibration import Json
+from dode.distillation import LARGE
+from dode.samplers import Provenance, provenance_from_json
+
+HELD = 0.75  # a λ of which the ridge leaves less than this was held back
+TOLD_APART = 2.0  # standard errors
+
+
+def explain(content: Json) -> str:
+    """The whole file, an entry after the other; content: what `dode.calibration.read` gives."""
+    return "\n\n".join("\n".join(_entry(entry)) for entry in content["plans"])
+
+
+def _entry(entry: Json) -> Iterator[str]:
+    made = provenance_from_json(entry["provenance"])
+    guidance = "" if entry["guidance"] is None else f", guidance {entry['guidance']:g}"
+    yield f"{made.label}, {entry['nfe']} network evaluations a sample{guidance}"
+    if not made.distilled:
+        yield "A plain solver: nothing was fitted."
+        return
+    whose = "" if made.teacher is None else f" towards {made.teacher} with {made.teacher_nfe} evaluations"
+    yield f"Fitted on {made.samples} samples{whose}."
+    yield from _worth(made)
+    if made.lam is not None:
+        yield f"One lambda, {made.lam:g}, wherever there is an output before."
+    elif made.errors and not any(isinstance(error, tuple) for error in made.errors):
+        yield from _lambdas(entry["plan"], made)
+    else:
+        yield from _rows(entry["plan"], made)
+    if made.formulation == "auto":
+        yield from _search(entry["plan"], made)
+
+
+def _worth(made: Provenance) -> Iterator[str]:
+    """Did it help, on noise that it was not fitted on?"""
+    ours, plain = _number(made, "rms"), _number(made, "plain rms")
+    if ours is None or plain is None:
+        if made.formulation != "auto":
+            yield "Not measured on other noise: dode distill does that with --paired, dode compare at any time."
+        return
+    count = _number(made, "n") or 0
+    yield f"On {count:.0f} other samples it ends {ours:.4f} from the exact solution, the plain solver {plain:.4f}:"
+    if ours < plain:
+        yield f"  it helped, {_times(plain, ours)} nearer."
+    else:
+        yield f"  IT HURT, {_times(ours, plain)} farther."
+        yield "  Use the plain solver, or a teacher of higher order (--teacher), or a larger --rho."
+
+
+def _times(large: float, small: float) -> str:
+    return f"{large / small if small else math.inf:.3g} times"
+
+
+def _number(made: Provenance, key: str) -> float | None:
+    """A figure of the report, which holds words and lists too."""
+    value = made.report.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
+    """A line for each evaluation, and what to do about those that are not well known."""
+    yield "At each evaluation O = d + lambda*(d - the output before). 0 is the plain solver, 1/2 is half a step ahead,"
+    yield "below 0 leans on the output before. Kept is the share of the least-squares lambda that the ridge leaves."
+    yield "  k  sigma/alpha    lambda   error   kept"
+    rho = made.rho or 0.0
+    errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
+    alike, vague = [], []
+    for k, (node, lam, error, ratio) in enumerate(
+        zip(plan["nodes"], plan["lambda"], errors, made.ratios, strict=False)
+    ):
+        start = f"{k:>3}  {_level(node):>11}"
+        if ratio * ratio == 0:
+            yield f"{start}   plain: no output before that differs"
+            continue
+        kept = 1 / (1 + rho / (ratio * ratio))
+        remarks = []
+        if abs(lam) > LARGE:
+            remarks.append("large" if ratio < 1 else "large, but this step hardly uses its output")
+        if kept < HELD:
+            remarks.append(f"held back, least squares asked for {lam / kept:.3g}")
+        if kept < HELD or (abs(lam) > LARGE and ratio < 1):
+            alike.append(k)
+        if abs(lam) < TOLD_APART * error:
+            vague.append(k)
+            remarks.append("not told apart from 0")
+        yield f"{start}  {lam:8.4f}  {error:6.4f}  {kept:4.0%}  {'; '.join(remarks)}".rstrip()
+    if alike:
+        yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
+        yield f"is badly known. The ridge, rho {rho:g}, holds it back; a larger --rho more."
+    if vague:
+        yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
+    if not (alike or vague):
+        yield "Every lambda is told apart from the plain solver, and none was held back much."
+
+
+def _rows(plan: Json, made: Provenance) -> Iterator[str]:
+    """Several coefficients at an evaluation: its row of mix, with errors and the condition number."""
+    yield "At each evaluation O is a sum of outputs D; a coefficient within two errors of 0 is not told apart from it."
+    for k, row in enumerate(plan["mix"]):
+        named = [f"{c:.4f} {'x_T/sigma_T' if j == 0 else f'D{j - 1}'}" for j, c in enumerate(row) if c]
+        error = made.errors[k] if k < len(made.errors) else ()
+        errors = ", ".join(f"{e:.4f}" for e in (error if isinstance(error, tuple) else (error,)))
+        condition = f", condition {made.conditions[k]:.2g}" if k < len(made.conditions) else ""
+        yield f"  O{k} = {' + '.join(named).replace('+ -', '- ')}   errors {errors}{condition}"
+    if not plan["free"]:
+        return
+    sums = [math.fsum(row) for row in plan["mix"]]
+    yield "Rows need not sum to one here; they sum to " + ", ".join(f"{one:.3f}" for one in sums) + "."
+
+
+def _search(plan: Json, made: Provenance) -> Iterator[str]:
+    """What a search began with, spent and tried."""
+    if isinstance(start := made.report.get("start"), str):
+        yield f"It began with {start}."
+    if (spent := _number(made, "evaluations a sample")) is not None:
+        yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
+    keys = [key for key in made.report if key.startswith("tried ")]
+    tried = sorted((value, key.removeprefix("tried ")) for key in keys if (value := _number(made, key)) is not None)
+    if tried:
+        yield "Judged on samples that nothing was fitted on, nearest first:"
+        yield from (f"  {value:.4f}  {name}" for value, name in tried)
+    apart = [k for k, shift in enumerate(plan.get("told", ())) if abs(shift) > 1e-3]
+    if apart:
+        yield f"The network is told another noise level than its state's at {_list(apart)}."
+
+
+def _level(node: Sequence[Any]) -> str:
+    """σ/α of a node, which may be infinite."""
+    _, alpha, sigma = node
+    return f"{sigma / alpha:.4g}" if alpha else "inf"
+
+
+def _list(ks: Sequence[int]) -> str:
+    return "k = " + ", ".join(map(str, ks))
