@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/dode"
 LAYERS = [
-    ["schedule"],
+    ["schedule", "forms"],
     ["prediction"],
     ["methods"],
     ["grid", "plan", "scaling"],

@@ -45,6 +45,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
+        if not np.isfinite([value for node in self.nodes for value in node]).all():
+            raise ValueError("the nodes of a plan must have finite t, alpha and sigma")
         if self.noise is None:
             object.__setattr__(self, "noise", np.zeros(n + 1))
         shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}

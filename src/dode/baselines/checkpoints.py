@@ -1,5 +1,6 @@
 """Checkpoints of a training: written whole or not at all, and read as data only."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from dode.baselines.stages import Run, Stage, begin
+from dode.calibration import replace_bytes
 from dode.nets.loading import unpickled
 
 NETS = ("teacher", "student", "slow", "average")
@@ -17,9 +19,9 @@ def save(path: Path, run: Run, about: dict[str, Any]) -> None:
     """A checkpoint, whole or not at all; `about` says what the run is, and must be the same when it goes on."""
     nets = {name: getattr(run, name).state_dict() for name in NETS}
     counts = {name: getattr(run, name) for name in COUNTS}
-    beside = path.with_suffix(".tmp")
-    torch.save({"about": about, "optimiser": run.optimiser.state_dict(), **nets, **counts}, beside)
-    beside.replace(path)
+    content = io.BytesIO()
+    torch.save({"about": about, "optimiser": run.optimiser.state_dict(), **nets, **counts}, content)
+    replace_bytes(path, content.getvalue())
 
 
 def read(path: Path) -> dict[str, Any]:
