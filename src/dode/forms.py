@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Form = Any
+LONG = 1000  # letters; text is shown to people, in one line
 LARGE = 1 << 64  # whole numbers beyond it are no size, count or seed, and no float may hold them
 
 
@@ -51,6 +52,12 @@ def short(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else text[:most] + " …"
 
 
+def line(value: Any, most: int = 200) -> str:
+    """A value in a message: one line of it."""
+    text = " ".join(str(value).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+
+
 Wrong = tuple[tuple[str | int, ...], Any, str]  # where, what is there, what should be
 
 
@@ -76,6 +83,8 @@ def _plain(value: Any, form: Form) -> bool:
     if form in (int, float):
         whole = type(value) is int and abs(value) <= LARGE
         return whole or (form is float and isinstance(value, float))
+    if form is str:
+        return isinstance(value, str) and len(value) <= LONG and value.isprintable()
     return isinstance(value, form)
 
 
@@ -101,7 +110,7 @@ def _wrong_object(value: Any, form: Mapping[Any, Form]) -> Wrong | None:
     return ((), value, f"an object with {missing[0]}") if missing else None
 
 
-NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "an object"}
+NAMES = {int: "a whole number", float: "a number", str: "one line of text", bool: "true or false", dict: "an object"}
 
 
 def _said(form: Form) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode import forms
+
 MOST = 1 << 30  # bytes of a file, unpacked; Fashion-MNIST has 47 million
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -25,7 +27,7 @@ def read_idx(path: Path) -> np.ndarray:
                 raise ValueError(f"it says that it holds {' × '.join(map(str, sizes))} bytes")
             raw = file.read(math.prod(sizes) + 1)
     except (EOFError, IndexError, ValueError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} is no whole IDX file, packed by gzip ({error})") from error
+        raise ValueError(f"{path} is no whole IDX file, packed by gzip ({forms.line(error)})") from error
     if len(raw) != math.prod(sizes):
         raise ValueError(f"{path} must hold {' × '.join(map(str, sizes))} bytes; it has not as many, or more")
     return np.frombuffer(raw, np.uint8).reshape(sizes)

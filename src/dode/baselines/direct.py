@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dode import samplers
+from dode import forms, samplers
 from dode.calibration import replace_bytes
 from dode.denoiser import Network
 from dode.model import Model
@@ -54,7 +54,7 @@ def known(path: Path, about: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {}
     said, tensors = opened(path, WHAT, {"about": str}, "dode train direct")
     if said["about"] != about:
-        made = " ".join(said["about"].split())[:200]
+        made = forms.line(said["about"])
         raise ValueError(f"{path} was made with {made}; asked for {about}: use another folder, or remove it")
     samples, labels = tensors.get("samples"), tensors.get("labels")
     if samples is None or labels is None or samples.shape[1:] != shape or labels.shape != samples.shape[:1]:

@@ -22,7 +22,7 @@ from dode.metrics.distance import Stop
 SCHEMA = 1
 MAYBE = (float, None)
 ROW = {"solver": str, "nfe": int, "rms": MAYBE, "rms_error": MAYBE, "median": MAYBE, "each": (None, [float])}
-ROW |= {"parts": {str: [float]}, "nodes": [[MAYBE]], "seeds": [int], "seconds?": float, "guidance?": MAYBE}
+ROW |= {"parts": {str: [float]}, "nodes": [[float]], "seeds": [int], "seconds?": float, "guidance?": MAYBE}
 ROW |= dict.fromkeys((f"{name}{what}?" for name in FIGURES for what in ("", "_error")), MAYBE)
 ROW |= {"samples?": int, "reference?": str}
 CONTENT = {"schema": int, "what": str, "settings": {str: object}, "rows": {str: ROW}, "plans": {str: {str: object}}}
@@ -71,7 +71,9 @@ def opened(path: str | Path | None, settings: Json) -> Results:
     for name in sorted({*found.settings, *settings}):
         mine, theirs = settings.get(name), found.settings.get(name)
         if mine != theirs:
-            raise ValueError(f"{path} was made with {name} {theirs}; asked for {mine}: write to another file")
+            raise ValueError(
+                f"{path} was made with {forms.line(name)} {forms.line(theirs)}; asked for {forms.line(mine)}: write to another file"
+            )
     return found
 
 
