@@ -113,6 +113,11 @@ def fitting(
             states[i] = observe(plan, states[i], d)
             systems.append(_system(plan, states[i], rows, targets[k]))
         found = _solved(systems, rho)
+        if not np.isfinite(found.weights).all():
+            raise ValueError(
+                f"evaluation {k + 1} of {plan.nfe}: states or targets have NaN or infinity, beyond the range of their "
+                "dtype; try another dtype, and check what the network returns"
+            )
         largest = max(found.weights.tolist(), key=abs, default=0.0)
         if abs(largest) > LARGE:
             hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"

@@ -53,7 +53,8 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     before, change = run(plan(model, counts[0]), denoise, x_T[index]), float("inf")
     for count in counts[1:]:
         after = run(plan(model, count), denoise, x_T[index])
-        change = float((after - before).double().square().mean().sqrt() / after.double().square().mean().sqrt())
+        moved, size = (float(x.double().square().mean().sqrt()) for x in (after - before, after))
+        change = moved / size if moved else 0.0  # both are 0 where all data is the one point 0
         if change <= rtol:
             return count
         before = after

@@ -13,7 +13,14 @@ from dode.calibration import replace_bytes
 from dode.nets.loading import unpickled
 
 NETS = ("teacher", "student", "slow", "average")
-COUNTS = {"stage": int, "step": int, "steps": int, "calls": int, "seconds": float, "processor": float}
+COUNTS: dict[str, forms.Form] = {
+    "stage": int,
+    "step": int,
+    "steps": int,
+    "calls": int,
+    "seconds": float,
+    "processor": float,
+}
 COUNTS |= {"curve": [[float]], "smooth": (float, None)}
 MOVING = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
 

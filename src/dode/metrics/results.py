@@ -71,9 +71,8 @@ def opened(path: str | Path | None, settings: Json) -> Results:
     for name in sorted({*found.settings, *settings}):
         mine, theirs = settings.get(name), found.settings.get(name)
         if mine != theirs:
-            raise ValueError(
-                f"{path} was made with {forms.line(name)} {forms.line(theirs)}; asked for {forms.line(mine)}: write to another file"
-            )
+            made = f"{forms.line(name)} {forms.line(theirs)}"
+            raise ValueError(f"{path} was made with {made}; asked for {forms.line(mine)}: write to another file")
     return found
 
 
