@@ -1,11 +1,12 @@
 # make demo   install into .venv, then the main job on the bundled model
+# make fuzz   changed files, command lines and kills by the thousand: for the night
 # make test   install into .venv, then every check that CI runs
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
 DEV := accelerate diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint fuzz bench clean
 
 demo: .venv/installed
 	$(BIN)/dode demo
@@ -17,6 +18,10 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+fuzz: .venv/dev
+	DODE_FUZZ=10000 DODE_FUZZ_SEED=$$(date +%Y%m%d) DODE_LINES=200 DODE_KILLS=50 \
+	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py tests/test_killed.py
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py

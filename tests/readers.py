@@ -20,9 +20,10 @@ import taught
 import torch
 from problems import SCHEDULES, gaussian
 
-from dode import calibration, edm, lists, samplers
+from dode import calibration, edm, forms, lists, samplers
 from dode.baselines import checkpoints, data, direct, stages, students
 from dode.cli import inspect, plotting, tables
+from dode.diffusers import DODEScheduler
 from dode.distilled import distill
 from dode.levels import known
 from dode.metrics import results, statistics
@@ -125,6 +126,31 @@ def read_list(path):
 def read_numbers(path):
     """As `dode import` reads a list that people wrote."""
     return lists.parsed(path.read_text(), "sigmas", "mine")
+
+
+def configured(path):
+    """A scheduler's configuration, with a calibration inside."""
+    made = model()
+    fitted = distill(made, "ddim", nfe=3, samples=4, scale=2)
+    DODEScheduler(method="ddim", calibration=fitted, clip_sample=False).save_config(path.parent)
+
+
+def signed_config(chance, content):
+    """A changed configuration; where its calibration changed, with the checksum that then fits."""
+    made = mutants.of_json(chance, content)
+    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        parsed = json.loads(made)
+        parsed["calibration"]["checksum"] = calibration.checksum(parsed["calibration"])
+        made = json.dumps(parsed).encode()
+    return made
+
+
+def read_config(path):
+    """As diffusers hands it to the scheduler of a pipeline."""
+    config = forms.read(path)
+    if isinstance(config, dict):
+        for inside in (config.get("calibration"), None):
+            DODEScheduler.from_config({**config, "calibration": inside}).set_timesteps(3)
 
 
 # --- weights and arrays ----------------------------------------------------------------------------------------
@@ -245,6 +271,7 @@ READERS = {
     "calibration": Reader("c.json", calibrated, signed, read_calibration),
     "results": Reader("r.json", compared, mutants.of_json, read_results),
     "records": Reader("r.json", recorded, mutants.of_json, read_records),
+    "scheduler": Reader("scheduler_config.json", configured, signed_config, read_config),
     "list": Reader("grid.json", listed, mutants.of_json, read_list),
     "numbers": Reader(
         "numbers.txt", lambda path: path.write_text("[80, 5.5,\n1e-1; 0]"), mutants.of_bytes, read_numbers

@@ -3,13 +3,19 @@
 `python tests/fuzz.py` says what is watched; `make fuzz` reads 10,000 changed files of each kind.
 """
 
+import gzip
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from random import Random
 
+import fuzz
+import mutants
 import pytest
 from readers import READERS
 
@@ -78,3 +84,65 @@ def test_the_command_is_one_line_and_exit_code_2_or_works(name, tmp_path, monkey
                     "made.safetensors",
                 }
     assert codes == {0, 2}
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "os.system('true')",
+        "subprocess.run(['true'])",
+        "socket.create_connection(('127.0.0.1', 1))",
+        "pickle.loads(pickle.dumps(os.getcwd))",
+        "Path('/tmp/dode-outside').write_text('')",
+        "os.mkdir('/tmp/dode-outside')",
+        "bytearray(1 << 40)",
+        "1 / 0",
+    ],
+)
+def test_the_watch_sees_what_no_reader_may_do(deed, tmp_path):
+    """In a process of its own, for an audit hook stays as long as its process."""
+    code = f"""
+import os, pickle, socket, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, {str(HERE)!r})
+import fuzz
+fuzz.limited()
+guard = fuzz.Guard(Path.cwd())
+guard.on = True
+found = fuzz.judged(lambda path: {deed}, None)
+guard.on = False
+print(found)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.match("Fault: (runs|writes)|memory ran out|MemoryError|ZeroDivisionError", done.stdout), done.stdout
+    assert not Path("/tmp/dode-outside").exists()
+
+
+def trillion(name, path):
+    """A file of this kind that says it holds a million times a million numbers."""
+    count = 10**12
+    if name == "statistics":
+        head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({count},), }}"
+        array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head) + 1) + head.encode() + b"\n" + bytes(64)
+        path.write_bytes(mutants.zipped([("mu.npy", array), ("sigma.npy", array)]))
+    elif name == "old-weights":
+        READERS[name].make(path)
+        long = b"\x8a\x08" + struct.pack("<q", count)
+        path.write_bytes(path.read_bytes().replace(b"K\x06N", long + b"N"))
+    elif name == "images":
+        path.write_bytes(gzip.compress(bytes([0, 0, 8, 2]) + (10**6).to_bytes(4, "big") * 2 + bytes(100)))
+    else:
+        about = json.dumps({"w": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}).encode()
+        path.write_bytes(struct.pack("<Q", len(about)) + about + bytes(64))
+
+
+@pytest.mark.parametrize("name", ["statistics", "old-weights", "images", "edm-safetensors"])
+def test_a_size_of_a_trillion_is_refused_before_there_is_room_made(name, tmp_path):
+    path = tmp_path / READERS[name].name
+    trillion(name, path)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=path.name) as told:
+        READERS[name].read(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e8
+    tracemalloc.stop()
+    assert not fuzz.refused_by_memory(told.value)

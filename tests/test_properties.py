@@ -1,4 +1,4 @@
-"""For any schedule, grid, solver and λ a plan is consistent, exact where all data is one point, and kept by its file."""
+"""For any schedule, grid, solver and λ a plan is consistent, exact where all data is a point, and kept by its file."""
 
 import json
 import math

@@ -122,3 +122,15 @@ def test_any_command_line_works_or_says_why_not(words, folder, monkeypatch, capf
 
     check()
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("count", ["1000000000000", "99999999999999999999"])
+def test_too_little_memory_is_one_sentence(count, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dode.weights.BUNDLED", small_models(()))
+    words = ["dode", "sample", "fashion", "--solver", "ddim", "--nfe", "2", "-n", count, "-o", "made.png"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert ran()[0] == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert not list(tmp_path.iterdir())

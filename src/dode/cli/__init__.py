@@ -42,6 +42,9 @@ app.add_typer(convert.convert, name="convert")
 app.add_typer(plot.plot, name="plot")
 
 
+MEMORY = "not enough memory; ask for fewer samples, or a smaller --batch"
+
+
 def main() -> None:
     """Entry point: bad input is one line on stderr and exit code 2, a warning is one line."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
@@ -49,6 +52,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except (ValueError, OSError) as error:
         code = _complain(str(error))
+    except MemoryError:
+        code = _complain(MEMORY)
     except typer.Abort:
         code = _complain("stopped")
     except KeyboardInterrupt:
@@ -56,9 +61,12 @@ def main() -> None:
         code = 130
     except Exception as error:
         # typer's own complaints about the command line (a missing option, a wrong type) are not exported by name
-        if not hasattr(error, "format_message"):
+        if hasattr(error, "format_message"):
+            code = _complain(error.format_message())
+        elif isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error)):
+            code = _complain(MEMORY)  # torch's own
+        else:
             raise
-        code = _complain(error.format_message())
     sys.exit(code or 0)
 
 
