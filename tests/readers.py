@@ -23,7 +23,6 @@ from problems import SCHEDULES, gaussian
 from dode import calibration, edm, forms, lists, samplers
 from dode.baselines import checkpoints, data, direct, stages, students
 from dode.cli import inspect, plotting, tables
-from dode.diffusers import DODEScheduler
 from dode.distilled import distill
 from dode.levels import known
 from dode.metrics import results, statistics
@@ -130,6 +129,8 @@ def read_numbers(path):
 
 def configured(path):
     """A scheduler's configuration, with a calibration inside."""
+    from dode.diffusers import DODEScheduler
+
     made = model()
     fitted = distill(made, "ddim", nfe=3, samples=4, scale=2)
     DODEScheduler(method="ddim", calibration=fitted, clip_sample=False).save_config(path.parent)
@@ -147,6 +148,8 @@ def signed_config(chance, content):
 
 def read_config(path):
     """As diffusers hands it to the scheduler of a pipeline."""
+    from dode.diffusers import DODEScheduler
+
     config = forms.read(path)
     if isinstance(config, dict):
         for inside in (config.get("calibration"), None):

@@ -48,11 +48,11 @@ COMMANDS = {
         ["plot", "lambdas", "c.json", "-o", "p.png"],
     ],
     "results": [["plot", "error", "r.json", "-o", "p.png"]],
-    "list": [["export", "grid.json", "--sigmas"]],
+    "list": [["export", "grid.json", "--sigmas", "--nfe", "2"]],
     "numbers": [["import", "numbers.txt", "-o", "made.json"]],
     "edm-pickle": [["convert", "edm", "net.pkl", "made.safetensors"]],
     "edm-safetensors": [["sample", "net.safetensors", "--solver", "edm", "--nfe", "2", "-n", "1", "-o", "p.png"]],
-    "student": [["sample", "pd.safetensors", "-n", "1", "-o", "p.png"]],
+    "student": [["sample", "pd.safetensors", "--nfe", "2", "-n", "1", "-o", "p.png"]],
 }
 
 
@@ -66,7 +66,7 @@ def test_the_command_is_one_line_and_exit_code_2_or_works(name, tmp_path, monkey
     path = Path(reader.name)
     reader.make(path)
     good, codes = path.read_bytes(), set()
-    for i in range(12):
+    for i in range(8):
         path.write_bytes(good if i == 0 else reader.change(Random(f"{name} {SEED} command {i}"), good))
         for words in COMMANDS[name]:
             monkeypatch.setattr(sys, "argv", ["dode", *words])
@@ -86,20 +86,19 @@ def test_the_command_is_one_line_and_exit_code_2_or_works(name, tmp_path, monkey
     assert codes == {0, 2}
 
 
-@pytest.mark.parametrize(
-    "deed",
-    [
-        "os.system('true')",
-        "subprocess.run(['true'])",
-        "socket.create_connection(('127.0.0.1', 1))",
-        "pickle.loads(pickle.dumps(os.getcwd))",
-        "Path('/tmp/dode-outside').write_text('')",
-        "os.mkdir('/tmp/dode-outside')",
-        "bytearray(1 << 40)",
-        "1 / 0",
-    ],
+DEEDS = (
+    "os.system('true')",
+    "subprocess.run(['true'])",
+    "socket.create_connection(('127.0.0.1', 1))",
+    "pickle.loads(pickle.dumps(os.getcwd))",
+    "Path('/tmp/dode-outside').write_text('')",
+    "os.mkdir('/tmp/dode-outside')",
+    "bytearray(1 << 40)",
+    "1 / 0",
 )
-def test_the_watch_sees_what_no_reader_may_do(deed, tmp_path):
+
+
+def test_the_watch_sees_what_no_reader_may_do(tmp_path):
     """In a process of its own, for an audit hook stays as long as its process."""
     code = f"""
 import os, pickle, socket, subprocess, sys
@@ -108,13 +107,17 @@ sys.path.insert(0, {str(HERE)!r})
 import fuzz
 fuzz.limited()
 guard = fuzz.Guard(Path.cwd())
-guard.on = True
-found = fuzz.judged(lambda path: {deed}, None)
-guard.on = False
-print(found)
+for deed in {DEEDS!r}:
+    guard.on = True
+    found = fuzz.judged(lambda path: eval(deed), None)
+    guard.on = False
+    print(found)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert re.match("Fault: (runs|writes)|memory ran out|MemoryError|ZeroDivisionError", done.stdout), done.stdout
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(DEEDS)
+    for line in lines:
+        assert re.match("Fault: (runs|writes)|MemoryError|ZeroDivisionError", line), line
     assert not Path("/tmp/dode-outside").exists()
 
 

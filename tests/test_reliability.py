@@ -9,7 +9,7 @@ PAGE = (HERE.parent / "docs/reliability.md").read_text()
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
 
 
-def tests_of(path):
+def named_in(path):
     return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
 
 
@@ -21,4 +21,4 @@ def test_every_promise_names_a_test():
 
 def test_every_test_that_is_named_exists():
     for file, name in re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE):
-        assert name in tests_of(HERE / file), f"{file} has no {name}"
+        assert name in named_in(HERE / file), f"{file} has no {name}"

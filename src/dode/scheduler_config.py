@@ -56,9 +56,9 @@ CHOICES = {
     "final_sigmas_type": ("zero", "sigma_min"),
     "time_shift_type": ("exponential", "linear"),
 }
-NUMBERS = {"num_train_timesteps": (1, 10**6), "beta_start": (0, 1), "beta_end": (0, 1), "rho": (0.1, 1000)}
+NUMBERS: dict[str, tuple[float, float]] = {"num_train_timesteps": (1, 10**6), "beta_start": (0, 1), "beta_end": (0, 1)}
 NUMBERS |= {"shift": (1e-6, 1e6), "shift_terminal": (0, 0.999), "steps_offset": (0, 10**6), "guidance": (-1e6, 1e6)}
-NUMBERS |= {"sigma_data": (1e-6, 1e6), "dynamic_thresholding_ratio": (0, 1)}
+NUMBERS |= {"rho": (0.1, 1000), "sigma_data": (1e-6, 1e6), "dynamic_thresholding_ratio": (0, 1)}
 NUMBERS |= dict.fromkeys(("sigma_min", "sigma_max", "clip_sample_range", "sample_max_value"), (0, MOST))
 NULL = ("rho", "shift", "shift_terminal", "steps_offset", "guidance")  # these may be left to their defaults
 WORDS = ("method", "timestep_spacing", "beta_schedule", "prediction_type", "sigma_schedule", *CHOICES)
