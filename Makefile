@@ -1,4 +1,5 @@
 # make demo   install into .venv, then the main job on the bundled model
+# make fuzz   changed files, command lines and kills by the thousand: for the night
 # make test   install into .venv, then every check that CI runs
 # make docs   install into .venv, then build the site, to be opened from disk
 PYTHON ?= python3
@@ -6,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip
 DEV := accelerate build diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers zensical
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint fuzz bench docs clean
 
 demo: .venv/installed
 	$(BIN)/dode demo
@@ -21,6 +22,10 @@ lint: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python website/assemble.py
+
+fuzz: .venv/dev
+	DODE_FUZZ=10000 DODE_FUZZ_SEED=$$(date +%Y%m%d) DODE_LINES=200 DODE_KILLS=50 \
+	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py tests/test_killed.py
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py

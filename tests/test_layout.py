@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/dode"
 LAYERS = [
-    ["schedule", "shelf", "ranks"],
+    ["schedule", "forms", "shelf", "ranks"],
     ["prediction"],
     ["methods"],
     ["grid", "plan", "scaling"],

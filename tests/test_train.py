@@ -281,7 +281,8 @@ def test_files_that_are_no_students(folder, tmp_path):
     for wrong, message in (
         ({"times": {"2": [80, 0]}}, "one more than evaluations"),
         ({"times": {}}, "one more than evaluations"),
-        ({"times": 3}, "does not say how to sample"),
+        ({"times": 3}, "form.times must be an object; got 3"),
+        ({"times": {"a": [80, 0]}}, "does not say how to sample"),
         ({"network": "noise"}, "got 'noise'"),
     ):
         said = about | {"form": form | wrong}

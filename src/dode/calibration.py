@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dode import forms
 from dode.fingerprints import alike, schedule_hash, schedule_name
 from dode.plan import Plan
+from dode.prediction import KINDS
 from dode.schedule import Node
 
 if TYPE_CHECKING:
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 Json = dict[str, Any]
+MAYBE = (str, None)
+NUMBERS, ROWS = [float], [[float]]
+PLAN = {"space": KINDS, "convention": "output", "carry": bool, "free": bool, "nodes": ROWS, "fresh": [bool]}
+PLAN |= {"lambda": NUMBERS, "start": NUMBERS, "use": ROWS, "mix": ROWS, "blend": ROWS, "table": ROWS}
+PLAN |= {"noise?": NUMBERS, "told?": NUMBERS}  # files of the first version have none
+MADE = {"method": str, "distilled": bool, "grid": (str, NUMBERS), "end?": str, "options?": {str: (str, float)}}
+MADE |= {"formulation?": str, "lam?": (float, None), "states?": str, "carry?": bool, "teacher?": MAYBE, "align?": MAYBE}
+MADE |= {f"{name}?": (int, None) for name in ("teacher_nfe", "scale", "samples", "batch", "seed")}
+MADE |= {"rho?": (float, None), "dtype?": str, "errors?": [(float, NUMBERS)], "ratios?": NUMBERS}
+MADE |= {"conditions?": NUMBERS, "report?": {str: (float, str, [(float, str)])}}
+MODEL = {"name": str, "fingerprint": str, "schedule": str, "noise?": str, "prediction": KINDS, "form?": str}
+MODEL |= {"shape": [int], "threshold": (None, [(float, None)]), "classifier_scale": (float, None)}
+ENTRY = {"nfe": int, "guidance": (float, None), "plan": PLAN, "provenance": MADE}
+CONTENT = {"schema": int, "what": str, "model": MODEL, "plans": [ENTRY], "checksum": str}
 
 
 def describe(model: "Model") -> Json:
@@ -81,7 +97,11 @@ def plan_from_json(data: Json) -> Plan:
 def checksum(content: Json) -> str:
     """Sixteen hexadecimal digits of everything but the checksum itself."""
     rest = {key: value for key, value in content.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+    try:
+        text = json.dumps(rest, sort_keys=True)
+    except RecursionError as error:
+        raise ValueError("a calibration is nested too deeply") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def compose(model: Json, entries: Sequence[Json], models: Sequence[Json]) -> Json:
@@ -132,23 +152,39 @@ def read(path: str | Path) -> Json:
     if not path.is_file():
         raise ValueError(f"no calibration file at {path}")
     try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = forms.read(path)
+    except ValueError as error:
         raise ValueError(f"{path} is not a whole JSON file ({error}); make it again with dode distill") from error
     return checked(content, str(path))
 
 
 def checked(content: Any, where: str) -> Json:
-    """The content, if it is a calibration and as it was written."""
+    """The content, if it is a calibration, as it was written, and of the form that everything here relies on."""
     if not isinstance(content, dict) or content.get("what") != "dode calibration":
         raise ValueError(f"{where} is not a calibration file of dode")
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"{where} has schema {content.get('schema')!r}; this version of dode reads {SCHEMA}")
+        said = forms.short(content.get("schema"))
+        raise ValueError(f"{where} has schema {said}; this version of dode reads {SCHEMA}")
     if content.get("checksum") != checksum(content):
         raise ValueError(
             f"{where} was changed after it was written (its checksum differs); make it again with dode distill"
         )
+    forms.check(content, CONTENT, where)
+    _together(content["plans"], where)
     return content
+
+
+def _together(entries: Sequence[Json], where: str) -> None:
+    """ValueError unless every entry is one plan, and there is one for each number of evaluations and guidance."""
+    if not entries or len({(entry["nfe"], entry["guidance"]) for entry in entries}) < len(entries):
+        raise ValueError(f"{where} must hold plans, one for each NFE and guidance")
+    for entry in entries:
+        plan, made, count = entry["plan"], entry["provenance"], entry["nfe"]
+        sizes = {len(made.get(key, ())) for key in ("errors", "ratios", "conditions")} | {len(plan["nodes"]) - 1}
+        if count < 1 or not sizes <= {0, count} or any(len(node) != 3 for node in plan["nodes"]):
+            raise ValueError(
+                f"{where}: the plan for NFE {count} has not {count} evaluations at nodes of t, alpha, sigma"
+            )
 
 
 def is_calibration(path: str | Path) -> bool:

@@ -148,7 +148,12 @@ def fitting(
 
 
 def _check(found: Solution, k: int, nfe: int) -> None:
-    """A warning of a large λ."""
+    """ValueError for λ that are no numbers, a warning of a large one."""
+    if not np.isfinite(found.weights).all():
+        raise ValueError(
+            f"evaluation {k + 1} of {nfe}: states or targets have NaN or infinity, beyond the range of their "
+            "dtype; try another dtype, and check what the network returns"
+        )
     largest = max(found.weights.tolist(), key=abs, default=0.0)
     if abs(largest) > LARGE:
         hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"

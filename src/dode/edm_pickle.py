@@ -91,6 +91,8 @@ def _tensors(record: Any, prefix: str, depth: int, budget: list[int]) -> Iterato
     if not isinstance(record, Record) or depth > DEPTH or budget[0] < 0:
         raise ValueError("it has modules that are too many, too deep or no modules")
     skipped = record.state.get("_non_persistent_buffers_set", set())
+    if not isinstance(skipped, set):
+        raise ValueError("it has a module whose _non_persistent_buffers_set is no set")
     for group in ("_parameters", "_buffers", "_modules"):
         for name, value in _group(record, group).items():
             if value is None or (group == "_buffers" and name in skipped):

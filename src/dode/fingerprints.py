@@ -76,8 +76,11 @@ def alike(mine: str, other: str) -> bool:
     """Do two fingerprints mean the same network? Hashes must be equal, probes within 1e-3 of each node's RMS."""
     if not (mine.startswith("probe:") and other.startswith("probe:")):
         return mine == other
-    a, b = (np.array([float(v) for v in mark.removeprefix("probe:").split(",")]) for mark in (mine, other))
-    if a.shape != b.shape:
+    try:
+        a, b = (np.array([float(v) for v in mark.removeprefix("probe:").split(",")]) for mark in (mine, other))
+    except ValueError:  # one of them is from a file, and no mark
+        return False
+    if a.shape != b.shape or len(a) % 2:
         return False
     scale = np.maximum(a[::2], b[::2]).repeat(2)
     return bool(np.all(np.abs(a - b) <= 1e-3 * scale))

@@ -121,7 +121,7 @@ def known(calibration: Calibration) -> list[Calibrated]:
         Calibrated(
             files.plan_from_json(entry["plan"]),
             entry["guidance"],
-            _named(entry["provenance"]["method"], entry["provenance"]["options"]),
+            _named(entry["provenance"]["method"], entry["provenance"].get("options", {})),
             prediction=content["model"]["prediction"],
         )
         for entry in content["plans"]

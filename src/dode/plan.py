@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dode.prediction import Kind, parts
-from dode.schedule import Node
+from dode.schedule import MOST, Node
 
 Array = np.ndarray
 Terms = tuple[float, tuple[tuple[int, float], ...]]
@@ -47,6 +47,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
+        if not all(abs(value) <= MOST for node in self.nodes for value in node):
+            raise ValueError(f"t, alpha and sigma of a plan's nodes must be numbers up to {MOST:g}")
         if self.noise is None:
             object.__setattr__(self, "noise", np.zeros(n + 1))
         shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}

@@ -55,7 +55,8 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     before, change = run(plan(model, counts[0]), denoise, x_T[index]), float("inf")
     for count in counts[1:]:
         after = run(plan(model, count), denoise, x_T[index])
-        change = _rms(after - before) / _rms(after)
+        moved, size = _rms(after - before), _rms(after)
+        change = moved / size if moved else 0.0  # both are 0 where all data is the one point 0
         if change <= rtol:
             return count
         before = after

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-TINY = 1e-12
+TINY, MOST = 1e-12, 1e30  # networks are told times and levels in float32, which ends at 3e38
 ROUNDING = 1e-6  # a time that went through float32 may come back this much beyond an end
 
 
@@ -203,7 +203,7 @@ class EDM:
         return self.sigma_min
 
     def node(self, t: float) -> Node:
-        _inside(t, 0, math.inf, "EDM schedule")
+        _inside(t, 0, MOST, "EDM schedule")
         return Node(float(t), 1.0, float(t))
 
     def at(self, logsnr: float) -> Node:

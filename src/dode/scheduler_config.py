@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from dode import forms
 from dode.denoiser import Threshold
 from dode.grid import Grid, grid, shifted
 from dode.nets.preconditioning import edm
 from dode.prediction import Kind
-from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule, linear_betas, zero_terminal_snr
+from dode.schedule import EDM, MOST, DiscreteVP, Flow, Node, Schedule, linear_betas, zero_terminal_snr
 
 Config = Mapping[str, Any]
 KINDS: dict[str, Kind] = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
@@ -55,6 +56,12 @@ CHOICES = {
     "final_sigmas_type": ("zero", "sigma_min"),
     "time_shift_type": ("exponential", "linear"),
 }
+NUMBERS: dict[str, tuple[float, float]] = {"num_train_timesteps": (1, 10**6), "beta_start": (0, 1), "beta_end": (0, 1)}
+NUMBERS |= {"shift": (1e-6, 1e6), "shift_terminal": (0, 0.999), "steps_offset": (0, 10**6), "guidance": (-1e6, 1e6)}
+NUMBERS |= {"rho": (0.1, 1000), "sigma_data": (1e-6, 1e6), "dynamic_thresholding_ratio": (0, 1)}
+NUMBERS |= dict.fromkeys(("sigma_min", "sigma_max", "clip_sample_range", "sample_max_value"), (0, MOST))
+NULL = ("rho", "shift", "shift_terminal", "steps_offset", "guidance")  # these may be left to their defaults
+WORDS = ("method", "timestep_spacing", "beta_schedule", "prediction_type", "sigma_schedule", *CHOICES)
 
 
 def family(config: Config) -> str:
@@ -111,12 +118,20 @@ def _followed(config: Config) -> None:
 
 
 def check(config: Config) -> None:
-    """ValueError for options that are no option."""
+    """ValueError for options that are no option: a configuration may be a file's."""
+    for key, (low, high) in NUMBERS.items():
+        value = config.get(key, low)
+        right = isinstance(value, int) or (isinstance(value, float) and key != "num_train_timesteps")
+        if not (right and low <= value <= high) and not (value is None and key in NULL):
+            raise ValueError(f"{key} must be a number from {low:g} to {high:g}; got {forms.short(value)}")
+    for key in WORDS:
+        if not isinstance(config.get(key), str | None):
+            raise ValueError(f"{key} must be a word; got {forms.short(config[key])}")
     for key, choices in CHOICES.items():
         if config.get(key, choices[0]) not in choices:
             raise ValueError(f"{key} must be {' or '.join(choices)}; got {config[key]!r}")
     if family(config) not in FAMILIES:
-        raise ValueError(f"noise_schedule must be one of {', '.join(FAMILIES)}; got {family(config)!r}")
+        raise ValueError(f"noise_schedule must be one of {', '.join(FAMILIES)}; got {forms.line(family(config))}")
     if config["prediction_type"] not in KINDS:
         raise ValueError(f"prediction_type must be one of {', '.join(KINDS)}; got {config['prediction_type']!r}")
 

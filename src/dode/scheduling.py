@@ -143,7 +143,7 @@ def same_time(a: Any, b: Any) -> bool:
 def _base(entry: Json) -> str:
     """The plain solver under a plan, by name."""
     made = entry["provenance"]
-    return str(made["method"]) + "".join(f":{key}={value}" for key, value in made["options"].items())
+    return str(made["method"]) + "".join(f":{key}={value}" for key, value in made.get("options", {}).items())
 
 
 def _entry(config: settings.Config, known: Json, schedule: Schedule, count: int, seen: float | None) -> Json:

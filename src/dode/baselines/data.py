@@ -1,12 +1,17 @@
 """Fashion-MNIST from the Debian package dataset-fashion-mnist (MIT licence), padded to 32x32."""
 
 import gzip
+import math
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dode import forms
+
+MOST = 1 << 30  # bytes of a file, unpacked; Fashion-MNIST has 47 million
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -14,9 +19,18 @@ def read_idx(path: Path) -> np.ndarray:
     """One file of the IDX format: a magic number whose last byte counts the dimensions, their sizes, then bytes."""
     if not path.is_file():
         raise ValueError(f"no training images at {path}: install the Debian package dataset-fashion-mnist")
-    raw = gzip.decompress(path.read_bytes())
-    sizes = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(sizes)
+    try:
+        with gzip.open(path) as file:
+            head = file.read(4)
+            sizes = np.frombuffer(file.read(4 * head[3]), ">u4", count=head[3]).tolist()
+            if math.prod(sizes) > MOST:
+                raise ValueError(f"it says that it holds {' × '.join(map(str, sizes))} bytes")
+            raw = file.read(math.prod(sizes) + 1)
+    except (EOFError, IndexError, ValueError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is no whole IDX file, packed by gzip ({forms.line(error)})") from error
+    if len(raw) != math.prod(sizes):
+        raise ValueError(f"{path} must hold {' × '.join(map(str, sizes))} bytes; it has not as many, or more")
+    return np.frombuffer(raw, np.uint8).reshape(sizes)
 
 
 def fashion(split: str, folder: Path = FOLDER) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dode import samplers
+from dode import forms, samplers
 from dode.calibration import replace_bytes
 from dode.denoiser import Network
 from dode.model import Model
@@ -34,7 +34,7 @@ class Pairs:
 def pairs(model: Model, count: int, steps: int, seed: int, path: Path, progress: Callable[[int, int], None]) -> Pairs:
     """`count` pairs of fit noise, with DDIM of `steps` steps, kept at `path`; goes on with what is there."""
     sampler, about = samplers.sampler(model, "ddim", nfe=steps), f"{model.fingerprint}, {steps} steps, seed {seed}"
-    done = known(path, about)
+    done = known(path, about, model.shape)
     while len(done.get("samples", ())) < count:
         first = len(done.get("samples", ()))
         indices = range(first, min(first + CHUNK, count))
@@ -48,14 +48,18 @@ def pairs(model: Model, count: int, steps: int, seed: int, path: Path, progress:
     return Pairs(noise, done["samples"][:count], done["labels"][:count])
 
 
-def known(path: Path, about: str) -> dict[str, Tensor]:
+def known(path: Path, about: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
     """The samples and labels that are there already.  Raises ValueError if they were made in another way."""
     if not path.exists():
         return {}
     said, tensors = opened(path, WHAT, {"about": str}, "dode train direct")
     if said["about"] != about:
-        raise ValueError(f"{path} was made with {said['about']}; asked for {about}: use another folder, or remove it")
-    return tensors
+        made = forms.line(said["about"])
+        raise ValueError(f"{path} was made with {made}; asked for {about}: use another folder, or remove it")
+    samples, labels = tensors.get("samples"), tensors.get("labels")
+    if samples is None or labels is None or samples.shape[1:] != shape or labels.shape != samples.shape[:1]:
+        raise ValueError(f"{path} does not hold samples with a label each; remove it")
+    return {"samples": samples, "labels": labels}
 
 
 def loss(student: Network, first: Tensor, x_T: Tensor, sample: Tensor, label: Tensor) -> Tensor:

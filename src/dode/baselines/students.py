@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from dode import forms
 from dode import samplers as plain
 from dode.baselines.consistency import Consistency
 from dode.baselines.guided import told_the_scale
@@ -24,7 +25,10 @@ from dode.trained import Trained
 from dode.weights import CLASSES, SIGMA_DATA, bundled, labels
 
 WHAT = "dode student"
-FIELDS = {"form": dict, "teacher": str, "fingerprint": str, "card": dict}
+FORM = {"network": str, "solver": str, "times": {str: [float]}, "guidance": (None, [float])}
+FORM |= {"sigma_max?": float, "sigma_min?": float}
+FIELDS = {"form": FORM, "teacher": str, "fingerprint": str, "card": {str: object}}
+COSTS = {"method": str, "network calls": int, "processor minutes": float}  # of a card, what other code reads
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ def written(path: str | Path) -> bool:
 
 
 def card_of(path: str | Path) -> Json:
-    """The card of a student's file."""
+    """The card of a student's file.  Raises ValueError if it does not say what the student took."""
     card: Json = opened(path, WHAT, FIELDS, "dode train")[0]["card"]
+    forms.check(card, COSTS | {str: object}, f"{path}: its card")
     return card
 
 
@@ -118,8 +123,10 @@ def _form(said: dict[str, Any], path: str | Path) -> Form:
         guidance = None if said["guidance"] is None else tuple(map(float, said["guidance"]))
         form = Form(**said | {"times": times, "guidance": guidance})
         EDM(float(form.sigma_max), float(form.sigma_min))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: its description does not say how to sample with it ({error})") from error
+    if guidance is not None and len(guidance) != 2:
+        raise ValueError(f"{path}: a student's guidance is two scales; got {len(guidance)}")
     if not times or any(len(nodes) != nfe + 1 for nfe, nodes in times.items()):
         raise ValueError(f"{path}: a student needs times, one more than evaluations; got {said['times']}")
     return form

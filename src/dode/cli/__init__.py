@@ -53,6 +53,7 @@ app.add_typer(plot.plot, name="plot")
 
 
 TOGETHER = ("distill", "evaluate", "compare", "sample")  # what several processes do together
+MEMORY = "not enough memory; ask for fewer samples, or a smaller --batch"
 
 
 def main() -> None:
@@ -63,6 +64,8 @@ def main() -> None:
             code = app(standalone_mode=False)
     except (ValueError, OSError) as error:
         code = _complain(str(error))
+    except MemoryError:
+        code = _complain(MEMORY)
     except typer.Abort:
         code = _complain("stopped")
     except KeyboardInterrupt:
@@ -70,9 +73,12 @@ def main() -> None:
         code = 130
     except Exception as error:
         # typer's own complaints about the command line (a missing option, a wrong type) are not exported by name
-        if not hasattr(error, "format_message"):
+        if hasattr(error, "format_message"):
+            code = _complain(error.format_message())
+        elif isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error)):
+            code = _complain(MEMORY)  # torch's own
+        else:
             raise
-        code = _complain(error.format_message())
     sys.exit(code or 0)
 
 

@@ -1,31 +1,35 @@
 """dode inspect."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from dode.plan import Plan
+    from dode.samplers import Provenance
 
-def _fitted(entry: dict[str, Any], errors: list[float | list[float]]) -> None:
+
+def _fitted(made: "Provenance", plan: "Plan") -> None:
     """What was fitted: λ ± its error; or, where an evaluation has several coefficients, its row of mix."""
-    made, plan = entry["provenance"], entry["plan"]
-    if made.get("lam") is not None:
-        print(f"lambda  {made['lam']:g} at every evaluation with a previous output")
+    if made.lam is not None:
+        print(f"lambda  {made.lam:g} at every evaluation with a previous output")
         return
-    if not errors:
-        print("lambda  " + "  ".join(f"{lam:.4f}" for lam in plan["lambda"]))
-    elif not any(isinstance(error, list) for error in errors):
-        shown = (f"{lam:.4f}±{error:.4f}" for lam, error in zip(plan["lambda"], errors, strict=True))
+    several = any(isinstance(error, tuple) for error in made.errors)
+    if not made.errors:
+        print("lambda  " + "  ".join(f"{lam:.4f}" for lam in plan.lambdas))
+    elif not several:
+        shown = (f"{lam:.4f}±{error:.4f}" for lam, error in zip(plan.lambdas, made.errors, strict=True))
         print("lambda  " + "  ".join(shown))
     else:
-        for k, (row, error) in enumerate(zip(plan["mix"], errors, strict=True)):
+        for k, (row, error) in enumerate(zip(plan.mix, made.errors, strict=True)):
             said = "  ".join(f"{'x_T/σ_T' if j == 0 else f'D{j - 1}'}: {c:.4f}" for j, c in enumerate(row) if c)
             print(
-                f"O{k} = {said}   ± " + ", ".join(f"{e:.4f}" for e in (error if isinstance(error, list) else [error]))
+                f"O{k} = {said}   ± " + ", ".join(f"{e:.4f}" for e in (error if isinstance(error, tuple) else [error]))
             )
-    for name, key in (("condition", "conditions"), ("‖v‖/‖u‖", "ratios")):
-        if made[key] and (key == "ratios" or any(isinstance(error, list) for error in errors)):
-            print(f"{name} " + "  ".join(f"{value:.2g}" for value in made[key]))
+    for name, values in (("condition", made.conditions if several else ()), ("‖v‖/‖u‖", made.ratios)):
+        if values:
+            print(f"{name} " + "  ".join(f"{value:.2g}" for value in values))
 
 
 def inspect(
@@ -35,7 +39,7 @@ def inspect(
     """Show what a calibration file holds: for which model, how it was made, every number of its plans."""
     from dode import calibration
     from dode.explanation import explain as explained
-    from dode.samplers import Provenance
+    from dode.samplers import provenance_from_json
 
     content = calibration.read(file)
     if explain:
@@ -46,19 +50,20 @@ def inspect(
     print(f"model {model['name']} ({model['fingerprint']}), {model['prediction']} prediction, {shape}")
     print(f"schedule {model['schedule']}, schema {content['schema']}, checksum {content['checksum']}")
     for entry in content["plans"]:
-        made = entry["provenance"]
-        errors = made.pop("errors")
-        label = Provenance(**made).label
+        made, plan = provenance_from_json(entry["provenance"]), calibration.plan_from_json(entry["plan"])
         guidance = "not known" if entry["guidance"] is None else f"{entry['guidance']:g}"
-        print(f"\n{label}, NFE {entry['nfe']}, guidance {guidance}, grid {made['grid']}")
-        if made["distilled"]:
-            how = "" if made["align"] is None else f"align {made['align']}, rho {made['rho']:g}, "
+        print(f"\n{made.label}, NFE {entry['nfe']}, guidance {guidance}, grid {entry['provenance']['grid']}")
+        if made.distilled:
+            rho = "unknown" if made.rho is None else f"{made.rho:g}"
+            how = "" if made.align is None else f"align {made.align}, rho {rho}, "
             print(
-                f"teacher {made['teacher']} with {made['teacher_nfe']} evaluations, {how}"
-                f"{made['samples']} samples, seed {made['seed']}, {made['dtype']}"
+                f"teacher {made.teacher} with {made.teacher_nfe} evaluations, {how}"
+                f"{made.samples} samples, seed {made.seed}, {made.dtype}"
             )
-            _fitted(entry, errors)
-        for key, value in made["report"].items():
-            shown = [f"{v:.3g}" for v in value] if isinstance(value, list) else [f"{value}"]
+            _fitted(made, plan)
+        for key, value in made.report.items():
+            shown = (
+                [v if isinstance(v, str) else f"{v:.3g}" for v in value] if isinstance(value, list) else [f"{value}"]
+            )
             print(f"{key}: {'  '.join(shown)}")
-        print(calibration.plan_from_json(entry["plan"]))
+        print(plan)

@@ -5,7 +5,6 @@ goes (with end="t_min" the run ends at it). Other numbers of evaluations are int
 of Align Your Steps do: log σ is linear in the position within the list.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dode import forms
 from dode.grid import Grid, whole
 from dode.schedule import EDM, Node, Schedule
 
 HERE = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in HERE.glob("*.json")))
 WHAT = "dode grid"
+CONTENT = {"what": str, "name": str, "unit": str, "about?": str, "source?": str, "lists": {str: [float]}}
 UNITS = ("sigmas", "times")
 ROUNDED = 1e-3  # a list may begin this much beyond the schedule: lists are often rounded
 
@@ -42,7 +43,8 @@ class Listed:
             falls = finite and all(a > b for a, b in pairwise(values))
             if not falls or len(values) != nfe + 1 or nfe < 1 or (self.unit == "sigmas" and values[-1] < 0):
                 raise ValueError(
-                    f"{self.name}: a list falls, and for {nfe} evaluations has {nfe + 1} values; got {values}"
+                    f"{self.name[:60]}: a list falls, and for {nfe} evaluations has {nfe + 1} values; "
+                    f"got {', '.join(map(str, values[:20]))}{' …' if len(values) > 20 else ''}"
                 )
 
 
@@ -60,13 +62,17 @@ def read(where: str) -> Listed:
     if not path.is_file():
         raise ValueError(f"no grid file at {where}; lists that dode has: {', '.join(NAMES)}")
     try:
-        content = json.loads(path.read_text())
-        if not isinstance(content, dict) or content.get("what") != WHAT:
-            raise ValueError(f"{where} is not a grid file of dode; make one from numbers with dode import")
-        lists = {int(nfe): tuple(map(float, values)) for nfe, values in content["lists"].items()}
-        return Listed(content["name"], content["unit"], lists, content.get("about", ""), content.get("source", ""))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        content = forms.read(path)
+    except ValueError as error:
         raise ValueError(f"{where} is not a whole grid file ({error}); make it again with dode import") from error
+    if not isinstance(content, dict) or content.get("what") != WHAT:
+        raise ValueError(f"{where} is not a grid file of dode; make one from numbers with dode import")
+    forms.check(content, CONTENT, where)
+    try:
+        found = {int(nfe): tuple(map(float, values)) for nfe, values in content["lists"].items()}
+    except ValueError as error:
+        raise ValueError(f"{where}: its lists must be by numbers of evaluations ({error})") from error
+    return Listed(content["name"], content["unit"], found, content.get("about", ""), content.get("source", ""))
 
 
 def parsed(text: str, unit: str, name: str) -> Listed:

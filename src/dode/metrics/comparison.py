@@ -198,6 +198,8 @@ def ratio(row: Row, base: Row) -> tuple[float, float]:
     if row.each is None or base.each is None:
         raise ValueError("both rows need their samples' distances")
     a, b = row.each**2, base.each**2
+    if not b.any():  # the base is exact
+        return (math.inf if a.any() else 1.0), 0.0
     square = a.mean() / b.mean()
     spread = np.std(a - square * b, ddof=1) / np.sqrt(len(a)) / b.mean()
     return float(np.sqrt(square)), float(spread / (2 * np.sqrt(square)))

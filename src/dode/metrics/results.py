@@ -14,11 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from dode import forms
 from dode.calibration import Json, replace_text
 from dode.metrics.comparison import FIGURES, Row
 from dode.metrics.distance import Stop
 
 SCHEMA = 1
+MAYBE = (float, None)
+ROW = {"solver": str, "nfe": int, "rms": MAYBE, "rms_error": MAYBE, "median": MAYBE, "each": (None, [float])}
+ROW |= {"parts": {str: [float]}, "nodes": [[float]], "seeds": [int], "seconds?": float, "guidance?": MAYBE}
+ROW |= dict.fromkeys((f"{name}{what}?" for name in FIGURES for what in ("", "_error")), MAYBE)
+ROW |= {"samples?": int, "reference?": str}
+CONTENT = {"schema": int, "what": str, "settings": {str: object}, "rows": {str: ROW}, "plans": {str: {str: object}}}
 
 
 @dataclass
@@ -64,7 +71,8 @@ def opened(path: str | Path | None, settings: Json) -> Results:
     for name in sorted({*found.settings, *settings}):
         mine, theirs = settings.get(name), found.settings.get(name)
         if mine != theirs:
-            raise ValueError(f"{path} was made with {name} {theirs}; asked for {mine}: write to another file")
+            made = f"{forms.line(name)} {forms.line(theirs)}"
+            raise ValueError(f"{path} was made with {made}; asked for {forms.line(mine)}: write to another file")
     return found
 
 
@@ -74,13 +82,21 @@ def read(path: str | Path) -> Results:
     if not path.is_file():
         raise ValueError(f"no results at {path}")
     try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = forms.read(path)
+    except ValueError as error:
         raise ValueError(f"{path} is not a whole JSON file ({error}); move it away to begin again") from error
     if not isinstance(content, dict) or content.get("what") != "dode results":
         raise ValueError(f"{path} is not a file of results of dode")
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {content.get('schema')!r}; this version of dode reads {SCHEMA}")
+        said = forms.short(content.get("schema"))
+        raise ValueError(f"{path} has schema {said}; this version of dode reads {SCHEMA}")
+    forms.check(content, CONTENT, str(path))
+    for name, row in content["rows"].items():
+        measured = {figure for figure in FIGURES if row.get(figure) is not None}
+        if not row["seeds"] or set(row["parts"]) != measured or any(len(stop) != 3 for stop in row["nodes"]):
+            raise ValueError(
+                f"{path}: the row {name[:60]!r} must have seeds, the parts of its figures, and nodes of t, rms, median"
+            )
     rows = {name: row_from_json(row) for name, row in content["rows"].items()}
     return Results(path, content["settings"], rows, content["plans"])
 

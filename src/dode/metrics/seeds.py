@@ -23,6 +23,7 @@ def pooled(rows: Sequence[Row]) -> Row:
         )
     if len(rows) == 1:
         return rows[0]
+    shared = [name for name in rows[0].parts if all(name in row.parts for row in rows)]
     whole = [row.each for row in rows if row.each is not None]
     made = Row(
         rows[0].solver,
@@ -30,7 +31,7 @@ def pooled(rows: Sequence[Row]) -> Row:
         median=float(np.mean([row.median for row in rows])),
         seconds=sum(row.seconds for row in rows),
         each=np.concatenate(whole) if len(whole) == len(rows) else None,
-        parts={name: np.concatenate([row.parts[name] for row in rows]) for name in rows[0].parts},
+        parts={name: np.concatenate([row.parts[name] for row in rows]) for name in shared},
         nodes=_stops(rows),
         guidance=rows[0].guidance,
         seeds=seeds,

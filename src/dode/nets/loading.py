@@ -1,13 +1,19 @@
 """State dicts into networks: read as data only, and every name and shape checked."""
 
-import json
+import mmap
+import pickletools
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
+from dode import forms
+
+NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
 
 
 def load(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
@@ -37,24 +43,30 @@ def described(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"no file at {path}")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("dode", "{}"))
-    except (SafetensorError, json.JSONDecodeError, RecursionError, OSError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
+            about = forms.parsed((file.metadata() or {}).get("dode", "{}"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _torn(path, error) from error
     return about if isinstance(about, dict) else {}
 
 
 def opened(
-    path: str | Path, what: str, kinds: Mapping[str, type], command: str
+    path: str | Path, what: str, form: Mapping[str, forms.Form], command: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The description and the tensors of a file that `command` wrote.  Raises ValueError for any other file."""
     about = described(path)
-    if about.get("what") != what or not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
+    if about.get("what") != what:
         raise ValueError(f"{path} was not written by {command}, so its architecture is not known")
+    forms.check(about, {**form, "what": str}, str(path))
     try:
         with safe_open(path, "pt") as file:
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
+        raise _torn(path, error) from error
+
+
+def _torn(path: str | Path, error: Exception) -> ValueError:
+    """One sentence; what the reader says may quote the file at length, on several lines."""
+    return ValueError(f"{path} is not a whole safetensors file ({' '.join(str(error).split())[:200]})")
 
 
 def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Tensor]:
@@ -76,10 +88,31 @@ def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Te
 def unpickled(path: Path, what: str, remedy: str = "") -> Any:
     """The content of a file of torch.save, tensors and plain values alone; ValueError if it is not `what`."""
     try:
+        _bounded(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged or hostile file brings about in torch's reader is of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise ValueError(f"{path} is not {what} ({reason}){remedy}") from error
+
+
+def _bounded(path: Path) -> None:
+    """ValueError for a file that has torch make room for more than it holds, which torch does before it looks.
+
+    A zip file may hold much in little, where it is packed; torch never packs.  The older format says how many numbers
+    follow; no such number can be above the size of the file.
+    """
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if any(info.compress_type != zipfile.ZIP_STORED or info.file_size > size for info in file.infolist()):
+                raise ValueError("it is packed, as torch.save never does")
+        return
+    # a file proper would make room for a text as long as it is said to be
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
+        for part in range(5):  # three of torch's own, the content, the names of the storages
+            for opcode, number, _ in pickletools.genops(cast("IO[bytes]", file)):
+                if part == 3 and opcode.name in NUMBERS and isinstance(number, int) and abs(number) > size:
+                    raise ValueError(f"it speaks of {number:.3g} numbers, more than it has bytes")
 
 
 def _entry(content: Any, entry: int | str, path: Path) -> Any:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 import dode
+from dode import forms
 from dode.calibration import replace_text
 
 Entries = dict[str, Any]
+CONTENT = {str: object, "settings": dict, "entries": dict}
 
 
 class Records:
@@ -30,11 +32,11 @@ class Records:
         }
         if path.exists():
             try:
-                known = json.loads(path.read_text())
-                same = known["settings"] == json.loads(json.dumps(settings))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is not a file of results; move it away to begin again") from error
-            if not same:
+                known = forms.read(path)
+                forms.check(known, CONTENT, str(path))
+            except ValueError as error:
+                raise ValueError(f"{path} is not a file of results ({error}); move it away to begin again") from error
+            if known["settings"] != json.loads(json.dumps(settings)):
                 raise ValueError(f"{path} was made with other settings; move it away to begin again")
             self.content = known
 

@@ -33,5 +33,5 @@ def method(name: str, **options: Any) -> Method:
     """The method of this name with its options chosen; ValueError with the nearest names."""
     if name not in METHODS:
         near = get_close_matches(name, METHODS, cutoff=0.4) or list(METHODS)
-        raise ValueError(f"unknown method {name!r}; did you mean {' or '.join(near)}?")
+        raise ValueError(f"unknown method {name[:60]!r}; did you mean {' or '.join(near)}?")
     return METHODS[name].configured(**options) if options else METHODS[name]

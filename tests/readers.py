@@ -1,0 +1,291 @@
+"""Every file that dode reads: a small good one, how it may be changed, and all that is done with what was read.
+
+A new reader is one more line of READERS.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import edm_files
+import mutants
+import numpy as np
+import taught
+import torch
+from problems import SCHEDULES, gaussian
+
+from dode import calibration, edm, forms, lists, samplers
+from dode.baselines import checkpoints, data, direct, stages, students
+from dode.cli import inspect, plotting, tables
+from dode.distilled import distill
+from dode.levels import known
+from dode.metrics import results, statistics
+from dode.metrics.comparison import Row
+from dode.metrics.distance import Stop
+from dode.nets import loading
+from dode.nets.unet import UNet
+from dode.nets.wrappers import Folded, Preconditioned
+from dode.reproduce.records import Records
+
+Change = Callable[[Random, bytes], bytes]
+
+
+class Reader(NamedTuple):
+    """One kind of file."""
+
+    name: str  # of the file: what it ends with counts
+    make: Callable[[Path], object]  # writes a good one there
+    change: Change
+    read: Callable[[Path], object]  # ValueError or OSError, or something that is whole
+
+
+def model():
+    return replace(gaussian().model(SCHEDULES["discrete"], "noise"), name="gaussian")
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------
+
+
+def calibrated(path):
+    made = model()
+    fitted = [distill(made, "edm", nfe=3, samples=4, scale=2), distill(made, "ddim:formulation=sep", nfe=2, samples=4)]
+    samplers.save(path, *fitted, samplers.sampler(made, "dpm-solver++2m", nfe=4))
+
+
+def signed(chance, content):
+    """A changed calibration, as a rule with the checksum of its changed content, as one who means it would write."""
+    made = mutants.of_json(chance, content)
+    if chance.random() < 0.8:
+        with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):
+            parsed = json.loads(made)
+            made = json.dumps(parsed | {"checksum": calibration.checksum(parsed)}).encode()
+    return made
+
+
+def read_calibration(path):
+    """As the library, `dode inspect`, `dode plot` and the adapters to other tools read it."""
+    for read in (lambda: inspect.inspect(path), lambda: plotting.filed(path), lambda: known(path)):
+        with contextlib.redirect_stdout(io.StringIO()):
+            read()
+    for one in samplers.every(path, model()):
+        one.sample(1)
+
+
+def compared(path):
+    stop = Stop(5.0, 0.5, 0.25)
+    row = Row("d-ddim", 5, 0.5, 0.1, 0.4, 1.0, 3.0, 0.1, None, np.array([0.4, 0.6]), {"fd": np.arange(10.0)})
+    rows = {results.key("d-ddim", 5, 1.0, seed): replace(row, seeds=(seed,), nodes=(stop,)) for seed in (0, 1)}
+    found = results.Results(path, {"name": "gaussian", "paired": 2}, rows)
+    found.plans = {"d-ddim": samplers.content(samplers.sampler(model(), "ddim", nfe=2))}
+    found.write()
+
+
+def read_results(path):
+    """As `dode compare` goes on with it and `dode plot` shows it."""
+    found = results.opened(path, {"name": "gaussian", "paired": 2})
+    with contextlib.redirect_stdout(io.StringIO()):
+        rows, _ = plotting._kept(path, 1.0)
+        tables.print_rows(rows, "")
+        tables.print_figures(rows, "features")
+    for key in found.plans:
+        calibration.checked(found.plans[key], key)
+    results.write_csv(path.with_suffix(".csv"), list(found.rows.values()))
+
+
+def recorded(path):
+    made = Records(path, {"samples": 2}, "dode reproduce", loud=False)
+    made.put("row", {"rms": 0.5, "each": [1, 2]})
+
+
+def read_records(path):
+    made = Records(path, {"samples": 2}, "dode reproduce", loud=False)
+    made.put("row", 1)
+
+
+def listed(path):
+    numbers = lists.Listed("mine", "sigmas", {3: (80.0, 5.0, 0.5, 0.0), 2: (80.0, 1.0, 0.0)}, "a net", "a page")
+    path.write_text(json.dumps(lists.as_json(numbers)))
+
+
+def read_list(path):
+    """As `dode export` shows it and `--grid` places it."""
+    found = lists.read(str(path))
+    for nfe in (2, 3, 7):
+        for schedule in ("edm", "discrete"):
+            lists.placed(str(path), SCHEDULES[schedule], nfe)
+        lists.sigmas(found, nfe) if found.unit == "sigmas" else lists.times(found, nfe)
+
+
+def read_numbers(path):
+    """As `dode import` reads a list that people wrote."""
+    return lists.parsed(path.read_text(), "sigmas", "mine")
+
+
+def configured(path):
+    """A scheduler's configuration, with a calibration inside."""
+    from dode.diffusers import DODEScheduler
+
+    made = model()
+    fitted = distill(made, "ddim", nfe=3, samples=4, scale=2)
+    DODEScheduler(method="ddim", calibration=fitted, clip_sample=False).save_config(path.parent)
+
+
+def signed_config(chance, content):
+    """A changed configuration; where its calibration changed, with the checksum that then fits."""
+    made = mutants.of_json(chance, content)
+    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        parsed = json.loads(made)
+        parsed["calibration"]["checksum"] = calibration.checksum(parsed["calibration"])
+        made = json.dumps(parsed).encode()
+    return made
+
+
+def read_config(path):
+    """As diffusers hands it to the scheduler of a pipeline."""
+    from dode.diffusers import DODEScheduler
+
+    config = forms.read(path)
+    if isinstance(config, dict):
+        for inside in (config.get("calibration"), None):
+            DODEScheduler.from_config({**config, "calibration": inside}).set_timesteps(3)
+
+
+# --- weights and arrays ----------------------------------------------------------------------------------------
+
+
+def pickled(path):
+    edm_files.write(path, *edm_files.tiny(label_dim=4, attn_resolutions=[]))
+
+
+def read_pickle(path):
+    return edm.model_of(edm.read_pickle(path), "net")
+
+
+def converted(path):
+    pickled(path.with_suffix(".pkl"))
+    edm.convert(path.with_suffix(".pkl"), path)
+    path.with_suffix(".pkl").unlink()
+
+
+def small_students():
+    """Students of a network that opens in a moment."""
+    students.UNet = partial(UNet, widths=(8,), groups=2)
+
+
+CARD = {"method": "pd", "network calls": 3, "processor minutes": 0.1, "options": {"batch": 2}}
+
+
+def student(path):
+    small_students()
+    net = Preconditioned(Folded(students.UNet()), 0.5).requires_grad_(False)
+    form = students.Form("data", "ddim", {1: (80.0, 0.0), 2: (80.0, 1.0, 0.0)})
+    students.write(path, net, form, replace(model(), name="fashion-edm"), CARD)
+
+
+def read_student(path):
+    small_students()
+    if students.written(path):
+        for one in students.samplers(path).values():
+            one.sample(1)
+        students.card_of(path)
+
+
+def labelled():
+    """A model with a condition that it does not heed."""
+    made = model()
+    return replace(made, cond=lambda i: torch.zeros(len(i)), network=lambda x, t, cond: made.network(x, t, None))
+
+
+def paired(path):
+    direct.pairs(labelled(), 4, 2, 0, path, lambda done, total: None)
+
+
+def read_pairs(path):
+    direct.pairs(labelled(), 4, 2, 0, path, lambda done, total: None)
+
+
+def measured(path):
+    covariance = np.eye(3) + 0.1
+    features = np.random.default_rng(0).standard_normal((6, 3))
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    arrays = {"mu": np.arange(3.0), "sigma": covariance, "mu_s": np.arange(3.0), "sigma_s": covariance}
+    np.savez(path, **arrays, feats=features, arr_0=images)
+
+
+def read_statistics(path):
+    found = statistics.read(path, lambda images: images.float().flatten(1)[:, :3])
+    return found.mark
+
+
+def weights(path):
+    torch.save({"weight": torch.arange(6.0).reshape(2, 3)}, path)
+
+
+def old_weights(path):
+    torch.save({"weight": torch.arange(6.0).reshape(2, 3)}, path, _use_new_zipfile_serialization=False)
+
+
+def read_weights(path):
+    module = torch.nn.Module()
+    with torch.device("meta"):
+        module.weight = torch.nn.Parameter(torch.empty(2, 3))
+    loading.load(module, loading.state_dict(path), "net")
+
+
+STAGES = [
+    stages.Stage("one", 1.0, lambda net: taught.Affine([1, 2]), lambda trio, rng, done: None, 2),
+    stages.Stage("two", 1.0, lambda net: net, lambda trio, rng, done: None, 2),
+]
+
+
+def kept(path):
+    run = stages.begin(STAGES, 0, taught.Gaussian())
+    run.curve, run.smooth = [[50, 0.5]], 0.5
+    for parameter in run.student.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.optimiser.step()
+    checkpoints.save(path, run, {"what": "test"})
+
+
+def read_checkpoint(path):
+    """As `dode train` goes on with it."""
+    run = checkpoints.restore(path, STAGES, taught.Gaussian(), {"what": "test"})
+    for parameter in run.student.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.optimiser.step()
+    stages.part(STAGES, run, stages.Budget(steps=10))
+    checkpoints.save(path.with_suffix(".again"), run, {"what": "test"})
+
+
+def images(path):
+    taught.write_images(path.parent, 3)
+    (path.parent / "train-images-idx3-ubyte.gz").replace(path)
+    (path.parent / "train-labels-idx1-ubyte.gz").unlink()
+
+
+ZIP = mutants.of_zip(mutants.of_checkpoint)
+READERS = {
+    "calibration": Reader("c.json", calibrated, signed, read_calibration),
+    "results": Reader("r.json", compared, mutants.of_json, read_results),
+    "records": Reader("r.json", recorded, mutants.of_json, read_records),
+    "scheduler": Reader("scheduler_config.json", configured, signed_config, read_config),
+    "list": Reader("grid.json", listed, mutants.of_json, read_list),
+    "numbers": Reader(
+        "numbers.txt", lambda path: path.write_text("[80, 5.5,\n1e-1; 0]"), mutants.of_bytes, read_numbers
+    ),
+    "edm-pickle": Reader("net.pkl", pickled, mutants.of_pickle, read_pickle),
+    "edm-safetensors": Reader("net.safetensors", converted, mutants.of_safetensors, edm.open_file),
+    "student": Reader("pd.safetensors", student, mutants.of_safetensors, read_student),
+    "pairs": Reader("pairs.safetensors", paired, mutants.of_safetensors, read_pairs),
+    "statistics": Reader("s.npz", measured, mutants.of_zip(mutants.of_numpy), read_statistics),
+    "weights": Reader("w.pt", weights, ZIP, read_weights),
+    "old-weights": Reader("w.ckpt", old_weights, mutants.of_bytes, read_weights),
+    "checkpoint": Reader("checkpoint.pt", kept, ZIP, read_checkpoint),
+    "images": Reader("images.gz", images, mutants.of_bytes, data.read_idx),
+}

@@ -1,0 +1,155 @@
+"""Command lines by chance: every command, every option; values that work, that are at an edge, that are wrong."""
+
+from pathlib import Path
+
+import typer
+from hypothesis import strategies as st
+
+from dode.cli import app
+
+NUMBERS = ["0", "1", "2", "3", "4", "-1", "10", "x", "", "1.5", "99999999999999999999", "1e3"]
+FLOATS = ["0", "1", "0.5", "2", "3", "-1", "nan", "inf", "-inf", "1e400", "x", "", "1e-300", "80"]
+FILES = [
+    "c.json",
+    "r.json",
+    "grid.json",
+    "broken.json",
+    "numbers.txt",
+    "net.pkl",
+    "net.safetensors",
+    "ref.npz",
+    "none.json",
+]
+WORDS = {  # by the name of the option; what is not here goes by its type
+    "model": [
+        "fashion",
+        "fashion-edm",
+        "fashion-mixture",
+        "fashon",
+        "",
+        "c.json",
+        "net.safetensors",
+        "none.safetensors",
+    ],
+    "solver": [
+        "ddim",
+        "edm",
+        "dpm-solver++2m",
+        "pndm",
+        "d-ddim",
+        "ddim:eta=1",
+        "edm:churn=1e9",
+        "deis-2:x=1",
+        "dim",
+        ":",
+    ],
+    "solvers": [
+        "ddim",
+        "ddim,d-ddim",
+        "c.json",
+        "auto.json",
+        "d-ddim:formulation=sep,edm",
+        ",",
+        "ddim,ddim",
+        "none.json",
+    ],
+    "teacher": ["ddim", "unipc-2", "d-ddim", "x", "ipndm", "dpm-solver-3"],
+    "nfe": ["1", "2", "3", "2,3", "0", "-1", "x", "2,,3", "1e3", "99999999999", "1.5"],
+    "grid": ["trailing", "karras", "logsnr", "published", "ays-sd15", "gits-sd", "grid.json", "broken.json", "x", ""],
+    "grids": ["trailing,karras", "gits-sd", "grid.json", "x", ",", "c.json"],
+    "metrics": ["rms", "rms,path", "fd", "kid,pr,agreement", "x", ""],
+    "extractor": ["bundled", "x", "none.py:f", "json:dumps", "torch-fidelity:x", ":", "os:getcwd"],
+    "classify": ["bundled", "x", "json:dumps"],
+    "statistics": ["ref.npz", "c.json", "none.npz", "."],
+    "align": ["time", "count", "x"],
+    "formulation": ["d", "2", "sep", "all", "verbatim", "fixed", "la", "x"],
+    "lam": ["0.5", "search", "nan", "x"],
+    "states": ["student", "teacher", "x"],
+    "inner": ["logsnr", "time", "x"],
+    "variable": ["t", "rho", "x"],
+    "end": ["data", "t_min", "x"],
+    "seed": ["0", "1", "-1", "18446744073709551616", "x", "0,1"],
+    "device": ["cpu", "meta", "cuda:9", "x", ""],
+    "dtype": ["float32", "float64", "bfloat16", "float16", "int8", ""],
+    "guidance": ["1", "2", "0", "-1", "nan", "inf", "x", "1,2"],
+    "label": ["0", "2", "99", "-1", "x"],
+    "method": ["pd", "cd", "direct", "guided", "x", ""],
+    "minutes": ["0", "-1", "nan", "x"],  # never a whole minute
+    "name": ["table1", "fig1", "fig3", "table1,fig3", "table9", "", "all,"],
+    "numbers": ["14.6,6.5,0", "3 2 1", "1,2,3", "numbers.txt", "ays-sd15", "c.json", "net.pkl", "", "nan", "."],
+    "file": [*FILES, "ays-sd15", "gits-sd", "."],
+    "source": [*FILES, "fashion", "fashion-mixture", "."],
+    "target": ["made.safetensors", "made.txt", "no/made.safetensors", "."],
+    "calibration": [*FILES, "."],
+    "key": ["ema", "x", ""],
+}
+OUTPUTS = ["made.png", "made.json", "made.svg", "made.html", "made", "c.json", "no/made.png", ".", "", "made.csv"]
+FOR = {"sample": "made.png", "plot": "made.png", "demo": "folder", "train": "folder", "reproduce": "folder"}
+SLOW = {"samples", "number", "paired", "fd", "pairs", "steps", "batch", "scale", "teacher_steps", "columns", "seeds"}
+
+
+def commands():
+    """Every command that does something, by its words."""
+
+    def walk(command, words):
+        if found := getattr(command, "commands", None):
+            for name, one in found.items():
+                yield from walk(one, (*words, name))
+        else:
+            yield words, command
+
+    return dict(walk(typer.main.get_command(app), ()))
+
+
+def values(words, one):
+    """What one parameter may be given."""
+    name = one.name.rstrip("_")
+    if name == "output":
+        usual = FOR.get(words[0], "made.json")
+        return st.one_of(st.just(usual), st.just(usual), st.sampled_from(OUTPUTS))
+    if name in ("plot", "csv", "report"):
+        return st.sampled_from([f"made.{ {'plot': 'png', 'csv': 'csv', 'report': 'html'}[name] }", *OUTPUTS])
+    if (
+        name in WORDS
+        and not (name == "name" and words[0] != "reproduce")
+        and not (name == "source" and words[0] == "import")
+    ):
+        known = WORDS[name]
+        return st.one_of(st.sampled_from(known[:3]), st.sampled_from(known))
+    if name in SLOW:
+        return st.one_of(st.sampled_from(["2", "3"]), st.sampled_from([n for n in NUMBERS if n != "1e3"]))
+    usual = [] if one.default is None else [str(one.default)]
+    return st.sampled_from([*usual, *NUMBERS, *FLOATS, "a", "λ", "-", "x" * 300, "c.json"])
+
+
+@st.composite
+def lines(draw, words, command):
+    """The words of one command line."""
+    made = list(words)
+    for one in command.params:
+        if one.param_type_name == "argument":
+            if one.required or draw(st.booleans()):
+                made.append(draw(values(words, one)))
+            continue
+        wanted = one.required or one.name in CHEAPER.get(words[0], {}) or draw(st.integers(0, 5)) == 0
+        if not wanted or one.name == "help":
+            continue
+        if one.is_flag:
+            made.append(draw(st.sampled_from([*one.opts, *one.secondary_opts])))
+        else:
+            made += [one.opts[0], CHEAPER.get(words[0], {}).get(one.name) or draw(values(words, one))]
+    if draw(st.integers(0, 20)) == 0:
+        made.insert(
+            draw(st.integers(0, len(made))), draw(st.sampled_from(["--", "--nonsense", "-", "extra", "--nfe", "-o"]))
+        )
+    return made
+
+
+CHEAPER = {"demo": {"fd": "20", "samples": "2", "paired": "2"}, "auto": {"quick": None}}
+
+
+def whole(path: Path) -> bool:
+    """Is a file one that was written to its end?"""
+    content = path.read_bytes()
+    ends = {".png": b"IEND\xaeB`\x82", ".svg": b"</svg>\n", ".html": b"</html>\n", ".json": b"}\n", ".csv": b"\n"}
+    return not path.name.startswith(".") and content.endswith(ends.get(path.suffix, b""))
