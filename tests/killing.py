@@ -12,12 +12,14 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from problems import SCHEDULES
 
 import dode
+from dode.schedule import DiscreteVP, linear_betas
 
 
 class Network:
@@ -44,7 +46,10 @@ def distil(model, cache):
 
 def evaluate(model, cache):
     """Distances at the end and along the way of three batches, and the exact solution before."""
-    sampler = dode.sampler(model, "ipndm-2", nfe=5)
+    short = DiscreteVP.from_betas(
+        [b * 20 for b in linear_betas()[::20]]
+    )  # fifty times: the exact solution is soon found
+    sampler = dode.sampler(replace(model, schedule=short), "ipndm-2", nfe=5)
     row = dode.evaluate(sampler, ["rms", "path"], paired=8, batch=3, rtol=0.5, cache=cache)
     return hashlib.sha256(repr((row.each.tolist(), row.nodes)).encode()).hexdigest()
 
