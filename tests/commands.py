@@ -21,7 +21,7 @@ MODEL = "fashion-mixture"
 COMMANDS = {
     "sheet.png": ["sample", MODEL, "--solver", "ddim", "--nfe", "2", "-n", "7", "--batch", "2", "--label", "3"],
     "results.json": ["evaluate", MODEL, "--solver", "ddim", "--nfe", "2", "--metrics", "rms,path"],
-    "rows.json": ["compare", MODEL, "--solvers", "edm,ipndm-2", "--nfe", "3,4", "--fd", "30", "--csv", "rows.csv"],
+    "rows.json": ["compare", MODEL, "--solvers", "ddim,ipndm-2", "--nfe", "2", "--fd", "20", "--csv", "rows.csv"],
 }
 
 
@@ -68,7 +68,7 @@ def all_files(size):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for output, words in COMMANDS.items():
-            more = [] if words[0] == "sample" else ["--paired", "5", "--batch", "2"]
+            more = [] if words[0] == "sample" else ["--paired", "3", "--batch", "2"]
             run([*words, *more, "-o", output], folder, size)
             content = (folder / output).read_bytes()
             found[output] = content.hex() if output.endswith("png") else without_seconds(json.loads(content))

@@ -194,7 +194,7 @@ class Resting:
 def _read(plan: Plan, k: int, rows: Array) -> list[int]:
     """What has been seen before evaluation k that the step to it, its least squares or its own step reads."""
     own = np.eye(1 + plan.nfe)[1 + k]
-    coefficients = [plan.table[max(0, k - 1)], plan.table[k], *(plan.lifted(row) for row in (own, *rows))]
+    coefficients = [plan.row(max(0, k - 1)), plan.row(k), *(plan.lifted(row) for row in (own, *rows))]
     found = np.flatnonzero(np.any(np.array(coefficients) != 0, axis=0)).tolist()
     return [j for j in found if j or plan.kind == "noise"]  # only noise outputs have x_T/σ_T before them
 
