@@ -83,7 +83,7 @@ def adopted(config: Config, options: Config | None = None) -> dict[str, Any]:
     """
     said = {**config, **(options or {})}
     _followed(said)
-    found = dict(config)
+    found = {key: value for key, value in config.items() if key != "dtype"}  # of flax, which diffusers would hand on
     kind = found["noise_schedule"] = family(said)
     if kind == "flow":
         found.setdefault("prediction_type", "flow_prediction")
@@ -124,9 +124,9 @@ def check(config: Config) -> None:
         right = isinstance(value, int) or (isinstance(value, float) and key != "num_train_timesteps")
         if not (right and low <= value <= high) and not (value is None and key in NULL):
             raise ValueError(f"{key} must be a number from {low:g} to {high:g}; got {forms.short(value)}")
+    forms.check(config.get("trained_betas"), (None, [float]), "trained_betas")
     for key in WORDS:
-        if not isinstance(config.get(key), str | None):
-            raise ValueError(f"{key} must be a word; got {forms.short(config[key])}")
+        forms.check(config.get(key), (str, None), key)
     for key, choices in CHOICES.items():
         if config.get(key, choices[0]) not in choices:
             raise ValueError(f"{key} must be {' or '.join(choices)}; got {config[key]!r}")
