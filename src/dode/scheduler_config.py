@@ -119,10 +119,11 @@ def _followed(config: Config) -> None:
 
 def check(config: Config) -> None:
     """ValueError for options that are no option: a configuration may be a file's."""
+    null = NULL if family(config) == "edm" else (*NULL, "sigma_min", "sigma_max", "sigma_data")
     for key, (low, high) in NUMBERS.items():
         value = config.get(key, low)
         right = isinstance(value, int) or (isinstance(value, float) and key != "num_train_timesteps")
-        if not (right and low <= value <= high) and not (value is None and key in NULL):
+        if not (right and low <= value <= high) and not (value is None and key in null):
             raise ValueError(f"{key} must be a number from {low:g} to {high:g}; got {forms.short(value)}")
     forms.check(config.get("trained_betas"), (None, [float]), "trained_betas")
     for key in WORDS:
