@@ -21,7 +21,8 @@ class Live(TorchDispatchMode):
         given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
         self.alive = {key: kept for key, kept in self.alive.items() if not kept[0].expired()}
         for one in tree_leaves(made):
-            if isinstance(one, torch.Tensor) and one.untyped_storage()._cdata not in given:
+            real = isinstance(one, torch.Tensor) and one.device.type != "meta"  # those have no bytes
+            if real and one.untyped_storage()._cdata not in given:
                 storage = one.untyped_storage()
                 self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self.peak = max(self.peak, sum(size for _, size in self.alive.values()))

@@ -22,6 +22,7 @@ from problems import SCHEDULES, gaussian
 
 from dode import calibration, edm, forms, lists, samplers
 from dode.baselines import checkpoints, data, direct, stages, students
+from dode.cache import Cache
 from dode.cli import inspect, plotting, tables
 from dode.distilled import distill
 from dode.levels import known
@@ -269,6 +270,29 @@ def images(path):
     (path.parent / "train-labels-idx1-ubyte.gz").unlink()
 
 
+OUTPUT = torch.arange(6.0).reshape(2, 3)
+
+
+def remembered(path):
+    Cache(path.parent)._write("output", OUTPUT)
+    place = Cache(path.parent)._path("output")
+    place.replace(path)
+    place.parent.rmdir()
+
+
+def read_cache(path):
+    """As a run that goes on: the output, or none; nothing else may be taken for it."""
+    place = Cache(path.parent)._path("output")
+    place.parent.mkdir()
+    path.rename(place)
+    found = Cache(path.parent)._read("output", OUTPUT)
+    place.rename(path)
+    place.parent.rmdir()
+    if found is None:
+        raise ValueError("made anew")
+    assert torch.equal(found, OUTPUT)
+
+
 ZIP = mutants.of_zip(mutants.of_checkpoint)
 READERS = {
     "calibration": Reader("c.json", calibrated, signed, read_calibration),
@@ -287,5 +311,6 @@ READERS = {
     "weights": Reader("w.pt", weights, ZIP, read_weights),
     "old-weights": Reader("w.ckpt", old_weights, mutants.of_bytes, read_weights),
     "checkpoint": Reader("checkpoint.pt", kept, ZIP, read_checkpoint),
+    "cache": Reader("output.safetensors", remembered, mutants.of_safetensors, read_cache),
     "images": Reader("images.gz", images, mutants.of_bytes, data.read_idx),
 }

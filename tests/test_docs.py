@@ -76,6 +76,17 @@ def test_the_example_of_an_own_solver_distils():
     assert fitted < plain
 
 
+def test_two_processes_find_what_one_finds():
+    script = str(ROOT / "examples/two_processes.py")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script]
+    alone, both = (
+        subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, timeout=300)
+        for words in ([script], launch)
+    )
+    assert len(alone.stdout.split()) == 5
+    assert both.stdout == alone.stdout
+
+
 def test_examples_are_short():
     for path in (ROOT / "examples").glob("*.py"):
         assert len(path.read_text().splitlines()) < 60, path.name

@@ -75,7 +75,7 @@ WORDS = {  # by the name of the option; what is not here goes by its type
     "label": ["0", "2", "99", "-1", "x"],
     "method": ["pd", "cd", "direct", "guided", "x", ""],
     "minutes": ["0", "-1", "nan", "x"],  # never a whole minute
-    "name": ["table1", "fig1", "fig3", "table1,fig3", "table9", "", "all,"],
+    "name": ["fig3", "table9", "", "fig3,x", "all,"],
     "numbers": ["14.6,6.5,0", "3 2 1", "1,2,3", "numbers.txt", "ays-sd15", "c.json", "net.pkl", "", "nan", "."],
     "file": [*FILES, "ays-sd15", "gits-sd", "."],
     "source": [*FILES, "fashion", "fashion-mixture", "."],
@@ -145,7 +145,7 @@ def lines(draw, words, command):
     return made
 
 
-CHEAPER = {"demo": {"fd": "20", "samples": "2", "paired": "2"}, "auto": {"quick": None}}
+CHEAPER = {"demo": {"fd": "20", "samples": "2", "paired": "2"}, "auto": {"quick": None}, "train": {"pairs": "2"}}
 
 
 def whole(path: Path) -> bool:

@@ -150,7 +150,7 @@ def read(path: str | Path) -> Json:
     """The content of a file, checked; ValueError says what is wrong with it."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"no calibration file at {path}")
+        raise ValueError(f"no calibration file at {forms.line(path)}")
     try:
         content = forms.read(path)
     except ValueError as error:

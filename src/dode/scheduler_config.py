@@ -83,7 +83,7 @@ def adopted(config: Config, options: Config | None = None) -> dict[str, Any]:
     """
     said = {**config, **(options or {})}
     _followed(said)
-    found = dict(config)
+    found = {key: value for key, value in config.items() if key != "dtype"}  # of flax, which diffusers would hand on
     kind = found["noise_schedule"] = family(said)
     if kind == "flow":
         found.setdefault("prediction_type", "flow_prediction")
@@ -119,14 +119,15 @@ def _followed(config: Config) -> None:
 
 def check(config: Config) -> None:
     """ValueError for options that are no option: a configuration may be a file's."""
+    null = NULL if family(config) == "edm" else (*NULL, "sigma_min", "sigma_max", "sigma_data")
     for key, (low, high) in NUMBERS.items():
         value = config.get(key, low)
         right = isinstance(value, int) or (isinstance(value, float) and key != "num_train_timesteps")
-        if not (right and low <= value <= high) and not (value is None and key in NULL):
+        if not (right and low <= value <= high) and not (value is None and key in null):
             raise ValueError(f"{key} must be a number from {low:g} to {high:g}; got {forms.short(value)}")
+    forms.check(config.get("trained_betas"), (None, [float]), "trained_betas")
     for key in WORDS:
-        if not isinstance(config.get(key), str | None):
-            raise ValueError(f"{key} must be a word; got {forms.short(config[key])}")
+        forms.check(config.get(key), (str, None), key)
     for key, choices in CHOICES.items():
         if config.get(key, choices[0]) not in choices:
             raise ValueError(f"{key} must be {' or '.join(choices)}; got {config[key]!r}")

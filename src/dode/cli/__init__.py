@@ -64,7 +64,7 @@ def main() -> None:
             code = app(standalone_mode=False)
     except (ValueError, OSError) as error:
         code = _complain(str(error))
-    except MemoryError:
+    except (MemoryError, OverflowError):  # the second: more than any memory can hold
         code = _complain(MEMORY)
     except typer.Abort:
         code = _complain("stopped")
