@@ -89,7 +89,7 @@ def judged(read, path):
 def limited():
     """No more memory than MEMORY beyond what is there now."""
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def fuzzed(name, count, seed, first, guard):

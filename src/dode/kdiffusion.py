@@ -63,6 +63,7 @@ def sample_dode(
             denoised = convert(state.y, d, plan.kind, "data", node)
             callback({"x": state.y, "i": k, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
         state = advance(plan, state, d)
+    watch.see(plan.nfe, state.y)
     watch.look()
     return state.y
 

@@ -93,7 +93,7 @@ def needed(plan: Plan, state: State) -> State:
 
 
 class Watch:
-    """Were the outputs finite, and their sums?  The first that was not is an error with its evaluation and its node.
+    """Were outputs and samples finite, and their sums?  The first that was not is an error that says where it was.
 
     On the CPU each is looked at as it comes.  Elsewhere a look would make the program wait for the device, so that the
     answers stay there until `look`.
@@ -105,18 +105,23 @@ class Watch:
         self.sums: list[Tensor] = []  # of each output asked about: NaN and infinity stay what they are
 
     def see(self, k: int, d: Tensor) -> None:
-        """Take note of the output of evaluation k."""
+        """Take note of the output of evaluation k, or after the last of the samples."""
         self.asked.append(k)
         self.sums.append(d.sum(dtype=_wide(d)))  # one pass, a tenth of the cost of isfinite
         if d.device.type == "cpu":
             self.look()
 
     def look(self) -> None:
-        """ValueError if an output was not finite."""
+        """ValueError if something was not finite; states may leave the range of their numbers where no output does."""
         if not self.asked:
             return
         sums = self.sums if self.sums[0].device.type == "cpu" else torch.stack(self.sums).cpu()
         bad = [k for k, one in zip(self.asked, sums, strict=True) if not isfinite(one)]
+        if bad[:1] == [self.plan.nfe]:
+            raise ValueError(
+                "the samples have NaN or infinity: states are beyond the range of their dtype; try another, and check "
+                "what the network returns"
+            )
         if bad:
             raise ValueError(
                 f"{_where(self.plan, bad[0])}: the network returned NaN or infinity; try another dtype, and check its "
@@ -148,12 +153,13 @@ def evaluate(plan: Plan, state: State, denoise: Denoise, watch: Watch | None = N
 def trajectory(plan: Plan, denoise: Denoise, x_T: Tensor, draw: Draw | None = None) -> Iterator[State]:
     """Every state of a run, the first before any evaluation; logs, plots and stops belong to the caller.
 
-    On a device outputs that are not finite are found out at the end, before the last state is given.
+    Raises ValueError for what is not finite, on a device at the end, before the last state is given.
     """
     state, watch = needed(plan, begin(plan, x_T, draw)), Watch(plan)
     for _ in range(plan.nfe):
         yield state
         state = advance(plan, state, evaluate(plan, state, denoise, watch))
+    watch.see(plan.nfe, state.y)
     watch.look()
     yield state
 

@@ -54,6 +54,16 @@ Grid = Annotated[
 ]
 
 
+def room(number: int, shape: tuple[int, ...]) -> None:
+    """MemoryError for more samples than there is memory for; asked before the first is made."""
+    import numpy as np
+
+    try:
+        np.empty((number, *shape), np.float32)
+    except ValueError as error:  # more than an array can count
+        raise MemoryError from error
+
+
 def counts(text: str) -> list[int]:
     """'5,10,20' → [5, 10, 20]."""
     numbers = whole(text, "--nfe")

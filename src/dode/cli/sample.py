@@ -66,6 +66,7 @@ def sample(
     else:
         solver, nfe = _own(opened, solver, nfe)
         chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **options)
+    common.room(number, opened.shape)
     team = here()
     cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
     done, parts = 0, []

@@ -56,7 +56,10 @@ def opened(
     about = described(path)
     if about.get("what") != what:
         raise ValueError(f"{path} was not written by {command}, so its architecture is not known")
-    forms.check(about, {**form, "what": str}, str(path))
+    try:
+        forms.check(about, {**form, "what": str}, "its description")
+    except ValueError as error:
+        raise ValueError(f"{path} was not written by {command}: {error}") from error
     try:
         with safe_open(path, "pt") as file:
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

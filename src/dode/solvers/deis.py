@@ -59,7 +59,7 @@ def weights(
     points, factors = FEW if narrow or isinstance(schedule, DiscreteVP) else POINTS
     low, high = (np.array(ends)[:, None] for ends in _pieces(a, b, kind, schedule, narrow))
     where = np.array([place(value) for value in (low + (high - low) * (points + 1) / 2).ravel().tolist()])
-    totals = _lagrange(at, where) @ ((high - low) / 2 * factors).ravel()
+    totals = _lagrange(at, where) @ ((high - low) * factors).ravel()
     return tuple(float(total) for total in totals / totals.sum())
 
 
