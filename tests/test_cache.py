@@ -300,3 +300,97 @@ def test_a_read_only_folder_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OSError, match="is read-only; give another folder"):
         opened(tmp_path)
+
+
+class Scaled(torch.nn.Module):
+    """A convolution times a plain attribute, as an adapter's scale is, after an activation."""
+
+    def __init__(self, scale=1.0, activation=torch.nn.SiLU):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.activation, self.scale = torch.nn.Conv2d(2, 2, 3, padding=1), activation(), scale
+
+    def forward(self, x, t):
+        return self.activation(self.inner(x)) * self.scale
+
+
+def of(net):
+    return dode.from_callable(net, schedule=SCHEDULES["vp"], prediction="noise", shape=(2, 8, 8))
+
+
+def heavier(net):
+    net.inner.weight.data *= 1 + 1e-7
+    return net
+
+
+@pytest.mark.parametrize(
+    "other", [lambda: Scaled(1.5), lambda: Scaled(activation=torch.nn.ReLU), lambda: heavier(Scaled())]
+)
+def test_modules_of_equal_fingerprint_are_told_apart(other, tmp_path):
+    distil(of(Scaled()), cache=tmp_path)
+    plain, kept = distil(of(other())), distil(of(other()), cache=tmp_path)
+    np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
+
+
+def test_weights_changed_in_place_are_another_network(tmp_path):
+    net = Scaled()
+    model = of(net)
+    distil(model, cache=tmp_path)
+    heavier(net)
+    np.testing.assert_array_equal(distil(model, cache=tmp_path).plan.table, distil(model).plan.table)
+
+
+def test_outputs_under_autocast_are_for_autocast_alone(tmp_path):
+    model = of(Scaled())
+    with torch.autocast("cpu", torch.bfloat16):
+        distil(model, cache=tmp_path)
+    np.testing.assert_array_equal(distil(model, cache=tmp_path).plan.table, distil(model).plan.table)
+
+
+def test_the_layout_of_a_state_decides_too(tmp_path):
+    model = of(Scaled())
+    noise = model.start(range(7), 0, "fit")
+    last = noise.contiguous(memory_format=torch.channels_last)
+    distil(model, noise=noise, cache=tmp_path)
+    kept, plain = distil(model, noise=last, cache=tmp_path), distil(model, noise=last)
+    np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ipndm"])
+def test_a_run_with_its_steps_elsewhere_is_no_teacher(solver, tmp_path):
+    """Ten steps, nine of them in the first hundredth, are not as fine as ten even ones."""
+    model, _ = counted("vp")
+    crowded = [1.0, *(1 - k / 1000 for k in range(1, 10)), float(model.schedule.t_min)]
+    distil(model, solver, nfe=10, scale=1, end="t_min", grid=crowded, cache=tmp_path)
+    options = {"nfe": 1, "scale": 10, "end": "t_min"}
+    kept, plain = distil(model, solver, cache=tmp_path, **options), distil(model, solver, **options)
+    np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"nodes": []}', "{}", "1e999", "null"])
+def test_records_of_teachers_that_are_none_are_left_out(content, tmp_path):
+    model, _ = counted()
+    plain = distil(model, nfe=3, cache=tmp_path)
+    for path in (tmp_path / "teachers").rglob("*.json"):
+        path.write_text(content)
+    np.testing.assert_array_equal(distil(model, nfe=3, cache=tmp_path).plan.table, plain.plan.table)
+
+
+def test_another_default_condition_is_another_run(tmp_path):
+    """Each costs what it costs, and finds its own teacher again."""
+    calls = []
+    network = lambda x, t, cond: calls.append(1) or torch.sin(x + cond.reshape(-1, 1, 1, 1))  # noqa: E731
+    made = [
+        dode.from_callable(
+            network,
+            schedule=SCHEDULES["vp"],
+            prediction="noise",
+            shape=(1, 4, 4),
+            cond=lambda n, value=value: torch.full((len(n),), value),
+        )
+        for value in (1.0, 2.0)
+    ]
+    twin = [replace(model, fingerprint="weights:one") for model in made]
+    distil(twin[0], nfe=8, cache=tmp_path)
+    assert distil(twin[1], nfe=4, cache=tmp_path).provenance.teacher_nfe == 16
+    assert distil(twin[0], nfe=4, cache=tmp_path).provenance.teacher_nfe == 32

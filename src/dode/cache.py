@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dode.calibration import describe, replace_bytes
 from dode.fingerprints import probe
@@ -44,7 +44,7 @@ class Cache:
 
         def known(x: Tensor, node: Node) -> Tensor:
             whole = start.copy()
-            absorb(whole, (x, tuple(node)))
+            absorb(whole, (x, x.stride(), tuple(node), autocast(x.device.type)))
             key = whole.hexdigest()
             found = self._read(key, x)
             if found is None:
@@ -64,7 +64,7 @@ class Cache:
     def _marked(self, model: "Model") -> dict[str, Any]:
         said = {key: value for key, value in describe(model).items() if key not in ("name", "noise")}
         said |= {"guidance": model.guidance, "dtype": str(model.dtype), "device": torch.device(model.device).type}
-        said |= {"kept as": str(self.dtype or model.dtype)}
+        said |= {"kept as": str(self.dtype or model.dtype), "network": built(model.network)}
         if model.guidance not in (None, 1) and model.null is not None:
             said["none"] = digest(model.conditions([0], model.null([0])))
         if model.classifier is not None or not model.fingerprint:  # a function that has no fingerprint
@@ -98,6 +98,8 @@ class Cache:
             replace_bytes(path, content)
         except OSError as error:
             raise complaint(self.folder, error) from error
+        except ValueError as error:
+            raise OSError(f"cannot write to the cache {self.folder}: {error}") from error
 
     def _read(self, key: str, x: Tensor) -> Tensor | None:
         """The output for this key, of the shape of x; None if there is none, or none that can be trusted."""
@@ -154,6 +156,29 @@ def absorb(whole: Any, value: Any) -> None:
         whole.update(raw(value).numpy())
     else:
         whole.update(f"{value!r};".encode())
+
+
+def autocast(device: str) -> str:
+    """The dtype that networks compute in here, if it is not their own."""
+    return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+
+
+def built(network: Any) -> str:
+    """Sixteen hexadecimal digits of the modules in a network: classes, code, plain attributes, weights bit for bit.
+
+    What a fingerprint leaves out, because a calibration outlives it: another activation, a scale that is an attribute.
+    Functions have no more than their fingerprint.
+    """
+    held = getattr(network, "__dict__", {}).values()
+    modules = [network] if isinstance(network, nn.Module) else [one for one in held if isinstance(one, nn.Module)]
+    whole = hashlib.sha256()
+    for name, module in (found for one in modules for found in one.named_modules()):
+        code = getattr(type(module).forward, "__code__", None)
+        plain = {key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str)}
+        absorb(whole, (name, type(module).__qualname__, code and (code.co_code, code.co_names), plain))
+    for key, value in (found for one in modules for found in one.state_dict().items()):
+        absorb(whole, (key, value.shape if value.is_meta else value))
+    return whole.hexdigest()[:16]
 
 
 def digest(value: Any) -> str:

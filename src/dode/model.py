@@ -136,7 +136,7 @@ class Model:
 
         if self.trained is not None:
             teacher = self.trained.teacher().to(self.device, self.dtype).guided(self.guidance or 1.0)
-            return teacher.exact(x_T, rtol, cond, batch, progress, team)
+            return replace(teacher, cache=self.cache).exact(x_T, rtol, cond, batch, progress, team)
         x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
         if self.flow is not None:

@@ -51,7 +51,7 @@ def _told(exchange: Callable[[], Any]) -> None:
     try:
         exchange()
     except RuntimeError as error:
-        raise OSError("another process of this run has ended; it says why") from error
+        raise OSError("another process of this run has ended; it, or torchrun, says why") from error
 
 
 ALONE = Team()

@@ -1,8 +1,9 @@
 """A teacher's run that is in the cache in place of the one asked for, if it teaches these students as finely.
 
 A file for each finished run says its nodes; its outputs are the cache's.  It serves students that it starts and ends
-with, if it has in each of their intervals at least the steps asked for, and stands at their nodes.  DDIM's runs serve
-students at other nodes too: the state there is on DDIM's way from the node before, with the output that was there.
+with, if it has in each of their intervals at least the steps asked for, none longer than the longest of these, and
+stands at their nodes.  DDIM's runs serve students at other nodes too: the state there is on DDIM's way from the node
+before, with the output that was there.  Methods for even steps are served by runs that have all nodes asked for.
 """
 
 import hashlib
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+
+from dode import forms
 from dode.cache import Cache, digest
 from dode.calibration import checksum
 from dode.course import Student
@@ -61,20 +65,28 @@ def _kind_of_run(model: Model, student: Student) -> str:
     assert model.cache is not None
     course = student.course
     noise = course.seed if course.noise is None else digest(model.placed(course.noise))
-    cond = None if course.cond is None else digest(model.conditions(range(course.samples), course.cond))
+    cond = digest(model.conditions(range(course.samples), course.cond))
     said = [model.cache.mark(model), student.teacher, noise, cond, course.samples, course.batch]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _finished(cache: Cache, kind: str) -> list[Nodes]:
+def _falls(nodes: Nodes, schedule: Schedule) -> bool:
+    """Are these nodes of the schedule, from noise to data?"""
+    there = all(np.allclose(schedule.node(n.t)[1:], n[1:], rtol=1e-9, atol=1e-12) for n in nodes)
+    return len(nodes) > 1 and there and all(s.logsnr < t.logsnr for s, t in pairwise(nodes))
+
+
+def _finished(cache: Cache, kind: str, schedule: Schedule) -> list[Nodes]:
     """The nodes of the finished runs of a kind; files that are damaged, or of something else, are left out."""
     found = []
     for path in sorted((cache.folder / "teachers" / kind).glob("*.json")):
         try:
-            content = json.loads(path.read_text())
-            if content["what"] == WHAT and content["checksum"] == checksum(content):
-                found.append(tuple(Node(*map(float, node)) for node in content["nodes"]))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            content = forms.read(path)
+            forms.check(content, {"what": WHAT, "nodes": [[float]], "checksum": str}, path.name)
+            if content["checksum"] == checksum(content):
+                nodes = tuple(Node(*node) for node in content["nodes"])
+                found += [nodes] if _falls(nodes, schedule) else []
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
             continue
     return found
 
@@ -86,7 +98,7 @@ def _nearest(model: Model, lesson: Lesson, students: Sequence[Student], team: Te
     if course.align == "count":
         return lesson
     mine, method = _steps(lesson), read(students[0].teacher).method
-    known = team.agreed(_finished(model.cache, _kind_of_run(model, students[0])))
+    known = team.agreed(_finished(model.cache, _kind_of_run(model, students[0]), model.schedule))
     if any(_alike(nodes, mine) for nodes in known):
         return lesson
     plain = [_needs(one, course.scale, model.schedule) for one in students]
@@ -99,25 +111,40 @@ def _alike(some: Nodes, others: Nodes) -> bool:
     return len(some) == len(others) and all(map(same, some, others))
 
 
-Needs = list[tuple[Node, Node, int]]  # from, to, the teacher's steps between
+Needs = list[Nodes]  # the teacher's nodes in each interval of a student, with both ends
 
 
 def _needs(student: Student, scale: int, schedule: Schedule) -> Needs:
-    """The student's intervals, and into how many steps its own refined grid divides each."""
+    """The student's intervals as its own refined grid divides them."""
     nodes = distinct(student.plan.nodes)
     fine = refine(replace(student.grid, nodes=nodes), scale, schedule).nodes
-    return [(s, t, 1 + _between(fine, s, t)) for s, t in pairwise(nodes)]
+    return [_within(fine, s, t) for s, t in pairwise(nodes)]
 
 
-def _between(nodes: Nodes, s: Node, t: Node) -> int:
-    """How many nodes lie inside an interval."""
-    return sum(s.logsnr < n.logsnr < t.logsnr and not same(n, s) and not same(n, t) for n in nodes)
+def _within(nodes: Nodes, s: Node, t: Node) -> Nodes:
+    """The nodes inside an interval, between its ends."""
+    inner = (n for n in nodes if s.logsnr < n.logsnr < t.logsnr and not same(n, s) and not same(n, t))
+    return (s, *inner, t)
 
 
 def _serves(nodes: Nodes, needs: Needs, method: Method) -> bool:
-    ends = same(nodes[0], needs[0][0]) and same(nodes[-1], needs[-1][1])
-    stands = method.name == DDIM.name or all(any(same(n, t) for n in nodes) for _, t, _ in needs)
-    return ends and stands and all(1 + _between(nodes, s, t) >= steps for s, t, steps in needs)
+    ends = same(nodes[0], needs[0][0]) and same(nodes[-1], needs[-1][-1])
+    wanted = [n for part in needs for n in (part if method.even else part[-1:])]
+    stands = method.name == DDIM.name or all(any(same(n, t) for n in nodes) for t in wanted)
+    return ends and stands and all(_as_fine(_within(nodes, part[0], part[-1]), part) for part in needs)
+
+
+def _as_fine(some: Nodes, others: Nodes) -> bool:
+    """Has the first as many steps in an interval, none longer in time or log-SNR than the longest of the second?"""
+    return len(some) >= len(others) and all(
+        mine <= most * (1 + 1e-6) for mine, most in zip(_longest(some), _longest(others), strict=True)
+    )
+
+
+def _longest(nodes: Nodes) -> tuple[float, float]:
+    """The longest step in time, and in log-SNR; infinite where one goes to σ = 0 or from α = 0."""
+    steps = list(pairwise(nodes))
+    return max(abs(s.t - t.t) for s, t in steps), max(t.logsnr - s.logsnr for s, t in steps)
 
 
 def _lesson(nodes: Nodes, students: Sequence[Student], method: Method, kind: Kind, schedule: Schedule) -> Lesson:

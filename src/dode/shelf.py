@@ -122,4 +122,6 @@ def raw(tensor: Tensor) -> Tensor:
 def restored(data: Tensor, like: Tensor) -> Tensor:
     """The tensor of these bytes, laid out in memory as `like`: a network may round otherwise with the channels last."""
     made = data.view(like.dtype).reshape(like.shape)
-    return made if like.is_contiguous() else torch.empty_like(like, device="cpu").copy_(made)
+    if made.stride() == like.stride():
+        return made
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype).copy_(made)

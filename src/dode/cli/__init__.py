@@ -84,7 +84,8 @@ def main() -> None:
 
 def _rank() -> int | None:
     """Which of the processes of `torchrun` this is; None if there is one."""
-    return int(os.environ["RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ else None
+    size, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    return int(rank) if size.isdecimal() and int(size) > 1 and rank.isdecimal() else None
 
 
 @contextmanager

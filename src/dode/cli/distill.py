@@ -91,7 +91,7 @@ def distill(
         dode.save(output, *made.values())
     for count, one in made.items():
         figures = one.provenance.report
-        said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if figures else ""
+        said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if "rms" in figures else ""
         print(f"{one.name} NFE {count}{said}")
         biased = bias(one.plan, opened.schedule)
         if biased:

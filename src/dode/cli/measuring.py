@@ -97,6 +97,8 @@ def described(model: "Model", settings: "Settings", judge: "Judge | None", more:
 
     said = {key: value for key, value in calibration.describe(model).items() if key != "noise"}
     said |= {"dtype": dtype_name(model), "metrics": sorted(settings.metrics), "paired": settings.paired}
+    if model.cache is not None and model.cache.dtype is not None:
+        said |= {"cache": str(model.cache.dtype).removeprefix("torch.")}  # outputs have fewer digits
     said |= {"fd": settings.fd, "rtol": settings.rtol, "reference": None if judge is None else judge.mark}
     return said | more
 
