@@ -19,12 +19,15 @@ from problems import (
     relative,
 )
 
+import dode
 from dode.analytic import Gaussian
+from dode.methods import Method
 from dode.plan import from_state_lambdas
 from dode.prediction import express
 from dode.sampling import run
 from dode.solvers import METHODS
 from dode.solvers.budget import build, steps
+from dode.solvers.ddim import ddim
 from dode.solvers.names import read
 from dode.tracing import Tracer
 
@@ -177,3 +180,21 @@ def test_asked_is_used(name):
     run(plan, lambda x, node: calls.append(node) or denoise(x, node), model.start(range(2), 0))
     assert len(calls) == nfe
     assert calls == list(plan.nodes[:-1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"kinds": ("nois",)}, "outputs are noise, data"),
+        ({"stages": 2}, "with several stages lower is needed"),
+        ({"order": 0}, "at least 1"),
+    ],
+)
+def test_a_row_that_is_wrong_is_told_where_it_is_made(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        Method(**({"name": "mine", "step": ddim, "kinds": ("noise",), "stages": 1, "order": 1, "about": ""} | wrong))
+
+
+def test_a_sampler_is_one_line():
+    sampler = dode.sampler(dode.bundled("fashion").guided(3.0), "ddim", nfe=4)
+    assert repr(sampler) == "Sampler(ddim, NFE 4, fashion, guidance 3)"

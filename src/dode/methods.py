@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from dode.prediction import Kind
+from dode.prediction import KINDS, Kind
 from dode.schedule import Schedule
 
 Step = Callable[
@@ -58,6 +58,15 @@ class Method:
     even: bool = False  # do its weights suppose steps of one length?
     teacher: str = "ddim"  # the paper's, by name; "self": the method with more steps
     chosen: Mapping[str, Value] = field(default_factory=dict)  # options that differ from their defaults
+
+    def __post_init__(self) -> None:
+        if wrong := set(self.kinds) - set(KINDS):
+            raise ValueError(f"{self.name}: outputs are {', '.join(KINDS)}; got {', '.join(map(repr, wrong))}")
+        if self.stages < 1 or self.order < 1 or (self.stages > 1 and self.lower is None and not self.warmup):
+            raise ValueError(
+                f"{self.name}: stages and order are at least 1, and with several stages lower is needed, for the rest of "
+                f"a budget; got stages={self.stages}, order={self.order}, lower={self.lower and self.lower.name}"
+            )
 
     def configured(self, **options: Any) -> "Method":
         """The method with some options chosen; ValueError names those it has."""

@@ -64,13 +64,18 @@ class Provenance:
         return name + "".join(f":{key}={str(value).removesuffix('.0')}" for key, value in said.items())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sampler:
     """Samples of one model by one plan."""
 
     model: Model
     plan: Plan
     provenance: Provenance
+
+    def __repr__(self) -> str:
+        """One line; print(sampler.plan) shows every number."""
+        scale = "" if self.model.guidance in (None, 1) else f", guidance {self.model.guidance:g}"
+        return f"Sampler({self.name}, NFE {self.nfe}, {self.model.name}{scale})"
 
     @property
     def nfe(self) -> int:

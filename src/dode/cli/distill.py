@@ -1,7 +1,7 @@
 """dode distill."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -91,9 +91,17 @@ def distill(
         dode.save(output, *made.values())
     for count, one in made.items():
         figures = one.provenance.report
-        said = f": RMS {figures['rms']:.4f}, plain {figures['plain rms']:.4f}" if "rms" in figures else ""
-        print(f"{one.name} NFE {count}{said}")
+        print(f"{one.name} NFE {count}{_said(figures)}")
         biased = bias(one.plan, opened.schedule)
         if biased:
             print(f"note: {biased}")
     print(f"written: {output}")
+
+
+def _said(figures: dict[str, Any]) -> str:
+    """What a fit was worth, where it was measured."""
+    if "rms" not in figures:
+        return ""
+    ratio = f", {figures['rms'] / figures['plain rms']:.2f} times" if figures["plain rms"] else ""
+    error = f"{figures['rms']:.4f} ± {figures['rms error']:.4f}"
+    return f": RMS to the exact solution {error}, plain {figures['plain rms']:.4f}{ratio}"
