@@ -64,8 +64,8 @@ class Method:
             raise ValueError(f"{self.name}: outputs are {', '.join(KINDS)}; got {', '.join(map(repr, wrong))}")
         if self.stages < 1 or self.order < 1 or (self.stages > 1 and self.lower is None and not self.warmup):
             raise ValueError(
-                f"{self.name}: stages and order are at least 1, and with several stages lower is needed, for the rest of "
-                f"a budget; got stages={self.stages}, order={self.order}, lower={self.lower and self.lower.name}"
+                f"{self.name}: stages and order are at least 1, and with several stages lower is needed, for the rest "
+                f"of a budget; got stages={self.stages}, order={self.order}, lower={self.lower and self.lower.name}"
             )
 
     def configured(self, **options: Any) -> "Method":
