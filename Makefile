@@ -12,8 +12,9 @@ DEV := accelerate build diffusers einops hypothesis mypy pytest pytest-xdist ruf
 demo: .venv/installed
 	$(BIN)/dode demo
 
+# one thread a process: those that tests start would fight with each other
 test: .venv/dev lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
