@@ -60,7 +60,7 @@ def test_the_citation_file_names_the_same_paper():
 
 
 def test_a_solver_of_ones_own_is_not_given_to_somebody_else(monkeypatch):
-    monkeypatch.setitem(dode.METHODS, "ralston", Method("ralston", None, ("noise",), 2, 2, "Ralston 1962"))
+    monkeypatch.setitem(dode.METHODS, "ralston", Method("ralston", None, ("noise",), 1, 2, "Ralston 1962"))
     with pytest.raises(ValueError, match="names as its source 'Ralston 1962'"):
         dode.cite("d-ralston")
     with pytest.raises(ValueError, match="unknown method"):
