@@ -60,6 +60,20 @@ def nearest(model: Model, nfe: int) -> Sampler:
     return min(every, key=lambda one: measure(one, exact, settings, None).rms)
 
 
+def written(records: Records, name: str) -> None:
+    """The table of what has been measured so far."""
+    lines = []
+    for key, entry in records.entries.items():
+        for other in [one for one in ("interpolated", "auto", "learning-free") if one in entry]:
+            e = entry[other]
+            own = [f"{e['rms']:.4f} ± {e['rms error']:.4f}", f"{e['median']:.4f}"]
+            lines.append([key, other, *own, f"{e['ratio']:.3f} ± {e['ratio error']:.3f}" if "ratio" in e else ""])
+        if "refused" in entry:
+            lines.append([key, "interpolated", "refused", "", ""])
+    heads = ["where", "what", "RMS ±", "median", "RMS of interpolated / this ±"]
+    replace_text(records.path.with_suffix(".md"), f"{name}: 100 report samples, seed 0.\n\n{table(heads, lines)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
@@ -74,22 +88,14 @@ def main() -> None:
         free = again(model, entries[f"learning-free {nfe}"]["solver"], nfe)
         others = {"auto": plans[nfe], "learning-free": free}
         judged(records, f"NFE {nfe} from {sides[0]} and {sides[1]}", [plans[n] for n in sides], model, nfe, others)
+    written(records, name)
     if model.null is not None and (RESULTS / f"auto-{name}-3-plans.json").exists():
         for nfe in (5, 8):
             strong = dode.load(RESULTS / f"auto-{name}-3-plans.json", model.guided(3), nfe)
             two, key = model.guided(2), f"NFE {nfe}, guidance 2 from 1 and 3"
             if key not in records.entries:
                 judged(records, key, [plans[nfe], strong], two, nfe, {"learning-free": nearest(two, nfe)})
-    lines = []
-    for key, entry in records.entries.items():
-        for other in [one for one in ("interpolated", "auto", "learning-free") if one in entry]:
-            e = entry[other]
-            own = [f"{e['rms']:.4f} ± {e['rms error']:.4f}", f"{e['median']:.4f}"]
-            lines.append([key, other, *own, f"{e['ratio']:.3f} ± {e['ratio error']:.3f}" if "ratio" in e else ""])
-        if "refused" in entry:
-            lines.append([key, "interpolated", "refused", "", ""])
-    heads = ["where", "what", "RMS ±", "median", "RMS of interpolated / this ±"]
-    replace_text(records.path.with_suffix(".md"), f"{name}: 100 report samples, seed 0.\n\n{table(heads, lines)}")
+    written(records, name)
 
 
 if __name__ == "__main__":
