@@ -12,7 +12,6 @@ whether the way to the lower distance is a straight one.
 import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,10 +61,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, nfe, count = dode.bundled(arguments.model), arguments.nfe, arguments.fd
-    base = Records(f"auto-{model.name}-1", _settings(f"auto-{model.name}-1"))
-    plans = Path(f"{base.path.with_suffix('')}-plans.json")
+    entries = json.loads((RESULTS / f"auto-{model.name}-1.json").read_text())["entries"]
+    plans = RESULTS / f"auto-{model.name}-1-plans.json"
     solvers = {
-        "learning-free": lambda: again(model, base.entries[f"learning-free {nfe}"]["solver"], nfe),
+        "learning-free": lambda: again(model, entries[f"learning-free {nfe}"]["solver"], nfe),
         "auto": lambda: dode.load(plans, model, nfe),
         "mean square": lambda: by_mean_square(model, nfe),
     }
@@ -78,12 +77,6 @@ def main() -> None:
     records.put("contrast", judged(ends["auto"] * scale, model) | {"scale": scale})
     records.put("halfway", judged((ends["auto"] + ends["learning-free"]) / 2, model))
     written(records, f"{model.name}, NFE {nfe}, n = {count:,}, report noise, seed 0.")
-
-
-def _settings(name: str) -> dict[str, Any]:
-    """Those of a file of results that is read, not added to."""
-    settings: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())["settings"]
-    return settings
 
 
 def _ends(model: Model, solvers: dict[str, Callable[[], Any]], count: int, stream: str) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def tasks(lab: Lab) -> Iterator[Task]:
             yield from _of_solvers(lab, nfe, seed)
         yield _task(lab, FINE, MANY, seed, 0, lambda: plain(lab, FINE, MANY))
         for key, student in taught(lab).items():
-            yield _task(lab, key, student.nfe, seed, 0, lambda student=student: student.sampler)  # type: ignore[misc]
+            yield _task(lab, key, student.nfe, seed, 0, partial(getattr, student, "sampler"))
 
 
 def _of_solvers(lab: Lab, nfe: int, seed: int) -> Iterator[Task]:
