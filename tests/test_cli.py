@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dode import __version__
+
 ROOT = Path(__file__).parent.parent
 PLAIN = ["sample", "fashion-mixture", "--solver", "ddim", "--nfe", "3"]
 
@@ -103,6 +105,11 @@ def test_methods_lists_the_catalogue(folder):
     assert all(name in done.stdout for name in METHODS)
 
 
+def test_version(tmp_path):
+    asked = dode(tmp_path, "--version")
+    assert (asked.stdout, asked.stderr, asked.returncode) == (f"dode {__version__}\n", "", 0)
+
+
 def test_demo_small(folder):
     words = ["--model", "fashion-mixture", "--nfe", "3", "--samples", "6", "--paired", "10", "--fd", "20", "-o", "out"]
     first, second = dode(folder, "demo", *words), dode(folder, "demo", *words)
@@ -121,8 +128,16 @@ def test_demo_small(folder):
     ("words", "says"),
     [
         (["distill", "fashon", "-o", "x.json"], "unknown model 'fashon'; did you mean fashion"),
-        (["distill", "fashion-mixture", "--solver", "dim", "-o", "x.json"], "unknown method 'dim'; did you mean ddim"),
+        (
+            ["distill", "fashion-mixture", "--solver", "dim", "-o", "x.json"],
+            "unknown method 'd-dim'; did you mean d-ddim",
+        ),
+        (["distill", "./pipe", "-o", "x.json"], "no folder at ./pipe"),
+        (["distill", "some/saved/pipe", "-o", "x.json"], "no folder at some/saved/pipe"),
+        (["compare", "fashion-mixture", "--solvers", "d-dim"], "unknown method 'd-dim'; did you mean d-ddim"),
+        (["compare", "fashion-mixture", "--solvers", "foo"], "unknown method 'foo'; there are ddim, ipndm-2"),
         (["distill", "fashion-mixture", "--nfe", "0", "-o", "x.json"], "--nfe must be at least 1"),
+        (["distill", "fashion-mixture", "--samples", "0", "-o", "x.json"], "samples must be a whole number, at least"),
         (["distill", "fashion-mixture", "--nfe", "ten", "-o", "x.json"], "--nfe takes whole numbers"),
         (["distill", "fashion", "--nfe", "1001", "-o", "x.json"], "ask for fewer"),
         (["distill", "fashion-mixture", "-o", "no/x.json"], "the folder no does not exist"),
@@ -151,7 +166,7 @@ def test_demo_small(folder):
         ([*PLAIN, "--seed", "-1", "-o", "x.png"], "seed must be"),
         ([*PLAIN, "--device", "meta", "-o", "x.png"], "cannot be used"),
         (["sample", "fashion-mixture", "--calibration", "c.json", "--grid", "karras", "-o", "x.png"], "no --grid"),
-        (["distill", "fashion-mixture", "--rho", "nan", "-o", "x.json"], "rho at least 0"),
+        (["distill", "fashion-mixture", "--rho", "nan", "-o", "x.json"], "rho must be a number, at least 0"),
         (["distill", "fashion-mixture", "--nfe", "5000", "-o", "x.json"], "ask for fewer"),
         (["demo", "-o", "c.json"], "it is a file"),
         (["distill", "fashion-mixture", "--solver", "ddim:eta=1", "-o", "x.json"], "is stochastic"),

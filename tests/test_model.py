@@ -184,9 +184,19 @@ def test_a_reference_that_cannot_converge_says_so():
         model.exact(model.start(range(4), 0), rtol=1e-12)
 
 
-def test_an_unknown_prediction_is_refused():
-    with pytest.raises(ValueError, match="prediction must be one of"):
-        dode.from_callable(lambda x, t: x, schedule=SCHEDULES["vp"], prediction="eps", shape=(3,))
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"prediction": "eps"}, "prediction must be one of"),
+        ({"schedule": "vp"}, "schedule must be an object of dode.schedule.*got 'vp'"),
+        ({"schedule": type(SCHEDULES["vp"])}, "schedule must be an object"),
+        ({"shape": 3}, r"shape must be the sizes of one sample, as \(3,\); got 3"),
+    ],
+)
+def test_what_is_no_description_of_a_network_is_refused(wrong, message):
+    right = {"schedule": SCHEDULES["vp"], "prediction": "noise", "shape": (3,)}
+    with pytest.raises(ValueError, match=message):
+        dode.from_callable(lambda x, t: x, **(right | wrong))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inside torch.compile

@@ -25,7 +25,8 @@ import pytest
 import torch
 
 import dode
-from dode.diffusers import DODEScheduler, attach, calibrate, fashion_pipeline
+from dode.diffusers import DODEScheduler, attach, calibrate, distances, fashion_pipeline
+from dode.metrics.distance import distance
 from dode.sampling import run
 from dode.solvers import METHODS
 
@@ -119,6 +120,35 @@ def test_the_swap_line_brings_a_pipeline_nearer_to_the_exact_solution(fashion, t
         pipe.scheduler = DODEScheduler.from_config(config, calibration=tmp_path / "d-ddim.json")
         fitted = pixels(pipe, [seeded(i) for i in range(16)], count, n=16)
         assert float((fitted - exact).square().mean() / (plain - exact).square().mean()) ** 0.5 < most
+
+
+def test_distances_through_the_call_are_those_of_the_core(fashion):
+    """On noise that nothing was fitted on, the seed of the fit is refused, and the scheduler is there again."""
+    pipe, _, made = fashion
+    before = pipe.scheduler
+    seen = []
+
+    def call(pipe, generator, steps):
+        seen.append(steps)
+        return pipe(batch_size=8, generator=generator, num_inference_steps=steps, output_type="pt")
+
+    found = distances(pipe, call, made, seed=1)
+    assert pipe.scheduler is before
+    assert seen == [100, 50, 5, 5, 10, 10]
+    noise = torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1000))
+    model = dode.from_diffusers(pipe)
+    exact = model.exact(noise, rtol=2e-3)
+    for count, one in found.items():
+        plain = distance(dode.sampler(model, "ddim", nfe=count).sample(noise=noise), exact)
+        assert one.nfe == count
+        assert one.plain.rms == pytest.approx(plain.rms, rel=0.02)  # the reference is 100 steps, not the exact solution
+        assert one.reference.rms < 0.3 * one.distilled.rms
+        assert one.distilled.rms < 0.7 * one.plain.rms
+    with pytest.raises(ValueError, match="seed 0 is what the calibration for 5 evaluations was fitted on"):
+        distances(pipe, call, made, seed=0)
+    with pytest.raises(ValueError, match="asked for 100 steps and made 10"):
+        distances(pipe, lambda pipe, generator, steps: call(pipe, generator, 10), made)
+    assert pipe.scheduler is before
 
 
 def test_one_file_serves_every_number_of_steps_it_holds(tmp_path):

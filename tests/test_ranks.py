@@ -81,7 +81,7 @@ def test_what_one_process_complains_of_ends_all(tmp_path):
     both = launched(2, *DISTIL, "--scale", "0", "-o", str(tmp_path / "no.json"))
     _, err = both.communicate(timeout=120)
     assert both.returncode != 0
-    assert err.count("error: samples, batch and scale must be whole") == 1
+    assert err.count("error: scale must be a whole number") == 1
     assert not (tmp_path / "no.json").exists()
 
 

@@ -196,12 +196,26 @@ def test_getattr_is_problematic():
         ({"noise_schedule": "ve"}, "noise_schedule must be one of vp, edm, flow"),
         ({"beta_schedule": "cubic"}, "beta_schedule must be one of linear"),
         ({"timestep_spacing": "even"}, "unknown grid 'even'"),
-        ({"method": "dpm"}, "unknown method 'dpm'"),
     ],
 )
 def test_what_does_not_exist_is_refused(option, message):
     with pytest.raises(ValueError, match=message):
         DODEScheduler(**option).set_timesteps(5)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("dpm", "unknown method 'dpm'"),
+        ("d-dim", "unknown method 'd-dim'; did you mean d-ddim"),
+        ("d-ddim", "for d-ddim give its calibration"),
+        (None, "unknown method 'None'"),
+    ],
+)
+def test_a_wrong_method_is_told_when_the_scheduler_is_made(method, message):
+    """Not at the first run, which may be in another file; a distilled solver needs its numbers."""
+    with pytest.raises(ValueError, match=message):
+        DODEScheduler(method=method)
 
 
 def test_betas_are_those_of_the_schedule():

@@ -45,10 +45,11 @@ class Course:
             raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}; got {self.align!r}")
         if self.states not in STATES:
             raise ValueError(f"states must be one of {', '.join(STATES)}; got {self.states!r}")
-        whole = (self.samples, self.batch, self.scale)
-        if not all(isinstance(n, int | np.integer) and n >= 1 for n in whole) or not 0 <= self.rho < math.inf:
-            got = f"{self.samples}, {self.batch}, {self.scale}, {self.rho}"
-            raise ValueError(f"samples, batch and scale must be whole and at least 1 and rho at least 0; got {got}")
+        for name, value in (("samples", self.samples), ("batch", self.batch), ("scale", self.scale)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+        if not 0 <= self.rho < math.inf:
+            raise ValueError(f"rho must be a number, at least 0; got {self.rho!r}")
         if str(self.carry).lower() not in ("true", "false"):
             raise ValueError(f"carry must be true or false; got {self.carry!r}")
         object.__setattr__(self, "carry", str(self.carry).lower() == "true")

@@ -4,10 +4,10 @@ import math
 from bisect import bisect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import pairwise
 
 from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule
+from dode.spelling import unknown
 
 MOST = 4000  # steps; a plan of so many holds half a gigabyte
 
@@ -158,8 +158,7 @@ def grid(
         return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
     name = name or default(schedule)
     if name not in GRIDS:
-        near = get_close_matches(name, GRIDS, cutoff=0.3) or list(GRIDS)
-        raise ValueError(f"unknown grid {name!r}; did you mean {' or '.join(near)}?")
+        raise unknown("grid", name, GRIDS)
     make, coordinate = GRIDS[name]
     if name == "published" and not isinstance(schedule, DiscreteVP):
         coordinate = "karras"

@@ -189,6 +189,10 @@ def from_callable(
     name: in files and tables; dtype, device: of its states.  A module is put into evaluation mode.
     Raises ValueError if a first call fails to return the shape of x.
     """
+    if isinstance(schedule, str | type) or not hasattr(schedule, "node"):
+        raise ValueError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
+    if isinstance(shape, int):
+        raise ValueError(f"shape must be the sizes of one sample, as ({shape},); got {shape}")
     if null is not None and cond is None:
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
     if isinstance(fn, nn.Module):

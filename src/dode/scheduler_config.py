@@ -19,6 +19,7 @@ from dode.grid import Grid, grid, shifted
 from dode.nets.preconditioning import edm
 from dode.prediction import Kind
 from dode.schedule import EDM, MOST, DiscreteVP, Flow, Node, Schedule, linear_betas, zero_terminal_snr
+from dode.solvers.names import read
 
 Config = Mapping[str, Any]
 KINDS: dict[str, Kind] = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
@@ -135,6 +136,8 @@ def check(config: Config) -> None:
         raise ValueError(f"noise_schedule must be one of {', '.join(FAMILIES)}; got {forms.line(family(config))}")
     if config["prediction_type"] not in KINDS:
         raise ValueError(f"prediction_type must be one of {', '.join(KINDS)}; got {config['prediction_type']!r}")
+    if read(str(config["method"])).distilled and config["calibration"] is None:
+        raise ValueError(f"method is a plain solver; for {config['method']} give its calibration, of dode distill")
 
 
 def schedule(config: Config, mu: float | None = None) -> Schedule:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 try:
     import typer
@@ -32,12 +33,32 @@ from dode.cli import (
     train,
 )
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dode import __version__
+
+        print(f"dode {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Distil the ODE solver of a pre-trained diffusion or flow model, and sample with it.",
 )
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which dode.")
+    ] = False,
+) -> None:
+    """What is asked of no command."""
+
+
 for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
     app.command()(command)
 app.command()(evaluate.evaluate)

@@ -11,20 +11,23 @@ def methods() -> None:
     from dode.solvers import METHODS
 
     table = Table(box=box.SIMPLE)
-    for column in ("name", "order", "evaluations a step", "outputs", "options", "what it is"):
-        table.add_column(column, no_wrap=column == "name")
+    for column in ("name", "order", "calls", "outputs", "what it is"):
+        table.add_column(column, no_wrap=column != "what it is")
     for name, method in METHODS.items():
         kinds = ", ".join(method.kinds) or "any"
         about = method.about if name == method.name else f"the same as {method.name}"
-        options = " ".join(method.options)
-        stages = ", ".join(map(str, (*method.warmup, method.stages)))
-        table.add_row(name, str(method.order), stages, kinds, options, about)
-    wide = Console(width=max(Console().width, 110))
+        table.add_row(name, str(method.order), ", ".join(map(str, (*method.warmup, method.stages))), kinds, about)
+    wide = Console(width=max(Console().width, 110), highlight=False)
     wide.print(table)
-    wide.print("A d- before a name asks for the distilled form. Options are written name:option=value, or as --option.")
-    options_of = {name: option for method in METHODS.values() for name, option in method.options.items()}
-    for name, option in options_of.items():
-        values = " or ".join(option.words) or f"a number, {option.default:g} by default"
-        wide.print(f"  {name}: {values}; {option.about}", highlight=False)
+    wide.print("calls: network evaluations a step. A d- before a name asks for the distilled form.")
+    wide.print("Options, written name:option=value or as --option:")
+    having: dict[str, list[str]] = {}
+    for name, method in METHODS.items():
+        for option in method.options:
+            having.setdefault(option, []).append(name)
+    for option, names in having.items():
+        one = METHODS[names[0]].options[option]
+        values = " or ".join(one.words) or f"a number, {one.default:g} by default"
+        wide.print(f"  {option} of {', '.join(names)}: {values}; {one.about}")
     for name, form in FORMULATIONS.items():
-        wide.print(f"  d-NAME:formulation={name}: {form.about}", highlight=False)
+        wide.print(f"  d-NAME:formulation={name}: {form.about}")

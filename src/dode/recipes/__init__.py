@@ -10,7 +10,6 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from dode.nets.adm import ADM, Settings
 from dode.nets.adm_classifier import NoisyClassifier
 from dode.nets.loading import classes_in_turn, load, state_dict
 from dode.schedule import DiscreteVP, linear_betas
+from dode.spelling import unknown
 
 FAMILIES = ("ddpm", "adm", "edm")
 
@@ -129,8 +129,7 @@ def read(name: str) -> Recipe:
     Raises ValueError, with the nearest names, where there is none.
     """
     if name not in names():
-        near = get_close_matches(name, names(), cutoff=0.4) or names()
-        raise ValueError(f"unknown recipe {name!r}; did you mean {' or '.join(near)}?")
+        raise unknown("recipe", name, names())
     content = tomllib.loads((files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
     family = content["network"].pop("family")
     if family not in FAMILIES:

@@ -1,7 +1,5 @@
 """All items by name."""
 
-from difflib import get_close_matches
-
 from dode.reproduce import (
     NAMES,
     curves,
@@ -17,6 +15,7 @@ from dode.reproduce import (
     trilemma,
 )
 from dode.reproduce.item import Item
+from dode.spelling import unknown
 
 MADE = (
     table1.ITEM,
@@ -48,7 +47,6 @@ def chosen(name: str) -> list[Item]:
     found = []
     for part in name.split(","):
         if part not in ITEMS:
-            near = get_close_matches(part, [*NAMES, "all"], cutoff=0.4) or [*NAMES, "all"]
-            raise ValueError(f"unknown item {part!r}; did you mean {' or '.join(near)}?")
+            raise unknown("item", part, [*NAMES, "all"])
         found.append(ITEMS[part])
     return found

@@ -1,6 +1,5 @@
 """The catalogue: every solver by name, in reading order."""
 
-from difflib import get_close_matches
 from typing import Any
 
 from dode.methods import Method
@@ -12,6 +11,7 @@ from dode.solvers.gradient_estimation import GRADIENT_ESTIMATION
 from dode.solvers.ipndm import IPNDM, IPNDM_2, IPNDM_3, PNDM
 from dode.solvers.multistep import DPM_SOLVER_PP_2M, DPM_SOLVER_PP_3M
 from dode.solvers.unipc import UNIPC_2, UNIPC_3
+from dode.spelling import unknown
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -32,6 +32,5 @@ METHODS["dpm-solver-1"] = DDIM  # the same method, under the name of Lu et al. 2
 def method(name: str, **options: Any) -> Method:
     """The method of this name with its options chosen; ValueError with the nearest names."""
     if name not in METHODS:
-        near = get_close_matches(name, METHODS, cutoff=0.4) or list(METHODS)
-        raise ValueError(f"unknown method {name[:60]!r}; did you mean {' or '.join(near)}?")
+        raise unknown("method", name, METHODS)
     return METHODS[name].configured(**options) if options else METHODS[name]

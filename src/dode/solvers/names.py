@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dode.methods import Method
-from dode.solvers import method
+from dode.solvers import METHODS, method
+from dode.spelling import unknown
 
 FITTED = ("formulation", "lam", "teacher", "carry", "states")  # options of the distilled form, read by dode.distill
 
@@ -32,6 +33,8 @@ def read(text: str, **options: Any) -> Name:
             raise ValueError(f"options are written name=value; got {part!r} in {text!r}")
         found[key] = value
     distilled = name.startswith("d-")
+    if distilled and name.removeprefix("d-") not in METHODS:
+        raise unknown("method", name, [f"d-{one}" for one in METHODS])
     fitted = {key: found.pop(key) for key in FITTED if key in found} if distilled else {}
     return Name(text, method(name.removeprefix("d-"), **found), distilled, fitted)
 

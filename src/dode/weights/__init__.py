@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib.resources import as_file, files
 
 import torch
@@ -18,6 +17,7 @@ from dode.nets.loading import classes_in_turn
 from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned
 from dode.schedule import EDM, DiscreteVP, linear_betas
+from dode.spelling import unknown
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 NO_LABEL = len(CLASSES)
@@ -102,8 +102,7 @@ def bundled(name: str) -> Model:
     Raises ValueError for another name.
     """
     if name not in BUNDLED:
-        near = get_close_matches(name, BUNDLED, cutoff=0.4) or list(BUNDLED)
-        raise ValueError(f"unknown model {name!r}; did you mean {' or '.join(near)}?")
+        raise unknown("model", name, BUNDLED)
     return BUNDLED[name]()
 
 
