@@ -13,7 +13,7 @@ from dode.calibration import replace_text
 
 CATALOGUES = ("fashion", "fashion-edm")
 SEARCHES = {"fashion-1": "fashion", "fashion-3": "fashion, guidance 3", "fashion-edm-1": "fashion-edm"}
-ROWS = ("learning-free", "paper", "quick", "auto")
+NAMED = ("learning-free", "paper")
 Entries = dict[str, dict[str, Any]]
 
 
@@ -54,14 +54,17 @@ def searches() -> list[list[str]]:
     for name, label in SEARCHES.items():
         known = entries(f"auto-{name}")
         for count in sorted({int(key.rsplit(" ", 1)[1]) for key in known if key.startswith("auto ")}):
-            rows.append([label, str(count), *(said(known, f"{row} {count}") for row in ROWS)])
+            best = [f"{known[f'{row} {count}']['solver']}: {said(known, f'{row} {count}')}" for row in NAMED]
+            short, long = (known[f"{row} {count}"] for row in ("quick", "auto"))
+            shares = [f"{row['ratio']:.2f} ± {row['ratio error']:.2f}" for row in (short, long)]
+            rows.append([label, str(count), *best, shares[0], said(known, f"auto {count}"), shares[1]])
     return rows
 
 
 def tables() -> dict[str, str]:
     """Both tables, by their names in docs/results."""
     plain = ["network", "NFE", "ddim", "d-ddim", "nearest plain solver", "nearest distilled solver"]
-    found = ["network", "NFE", "best learning-free", "best distilled", "auto, quick", "auto"]
+    found = ["network", "NFE", "best learning-free", "best distilled", "auto, quick: ratio", "auto", "auto: ratio"]
     return {"choosing-catalogue": table(plain, catalogue()), "choosing-auto": table(found, searches())}
 
 
