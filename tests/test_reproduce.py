@@ -57,6 +57,21 @@ def whole(tmp_path_factory):
     return folder
 
 
+def test_a_formulation_is_fitted_once_and_is_what_it_is_alone():
+    """To the last digit, whatever was fitted beside it; solvers with other nodes are not mixed up."""
+    one, how = fresh(), Fitting(0, 4, 3)
+    names = [table1.named(form) for form in table1.FORMS]
+    family = lab.fitted(one, names, 4, how)
+    for name, member in zip(names, family, strict=True):
+        assert lab.fitted(one, [name], 4, how)[0] is member
+        alone = lab.fitted(fresh(), [name], 4, how)[0]
+        assert np.array_equal(alone.plan.mix, member.plan.mix)
+        assert alone.provenance == member.provenance
+    both = lab.fitted(one, ["d-ddim", "d-dpm-solver-2"], 4, how)
+    assert both[0] is not family[0]
+    assert lab.fitted(one, ["d-dpm-solver-2"], 4, how)[0] is not both[1]
+
+
 def untimed(path):
     """An item's numbers, without what a clock says."""
     content = json.loads(path.read_text())

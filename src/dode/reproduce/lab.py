@@ -23,6 +23,7 @@ from dode.reproduce.sizes import Size
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
 from dode.solvers.budget import build
+from dode.solvers.names import plain_name
 
 PARTS = 10  # of the samples: errors of differences and ratios come from disjoint parts, as in `metrics.splits`
 BATCH = 100
@@ -95,10 +96,16 @@ class Fitting:
 def fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Sampler]:
     """Distilled solvers at one number of evaluations from one teacher run.
 
-    The run has the nodes of all of them, so what is kept belongs to all these names together.
+    Formulations of one solver have the same nodes, so each is what it would be alone, and is kept by itself.  Of
+    several solvers the run has the nodes of all, so that what is kept belongs to all these names together.
     """
-    found: list[Sampler] = lab.once(("fitted", *names, nfe, how), lambda: _fitted(lab, names, nfe, how))
-    return found
+    alike = len({plain_name(name) for name in names}) == 1
+    keys = [("fitted", (name,) if alike else tuple(names), name, nfe, how) for name in names]
+    missing = [name for name, key in zip(names, keys, strict=True) if key not in lab.kept]
+    if missing:
+        made = _fitted(lab, missing, nfe, how)
+        lab.kept.update(zip([key for key in keys if key not in lab.kept], made, strict=True))
+    return [lab.kept[key] for key in keys]
 
 
 def _fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Sampler]:
