@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/dode"
 LAYERS = [
-    ["schedule", "forms", "shelf", "ranks"],
+    ["schedule", "forms", "shelf", "ranks", "spelling"],
     ["prediction"],
     ["methods"],
     ["grid", "plan", "scaling"],
@@ -35,7 +35,7 @@ LAYERS = [
     ["scheduler", "pipelines"],
     ["pipeline_model"],
     ["metrics", "weights", "edm", "paths", "legend"],
-    ["recipes", "fashion_pipeline", "baselines"],
+    ["recipes", "fashion_pipeline", "baselines", "pipeline_distance"],
     ["diffusers"],
     ["plots"],
     ["report", "reproduce"],
