@@ -27,6 +27,17 @@ def test_distilled_is_nearer_to_the_exact_solution(schedule, method):
         assert fitted < 0.7 * plain
 
 
+def test_a_large_lambda_is_warned_of_with_its_solver():
+    """Heun diverges here at 5 evaluations; DDIM, fitted beside it, has nothing to be warned of."""
+    model = gaussian().model(SCHEDULES["edm"], prediction_for("edm"))
+    with pytest.warns(UserWarning, match="is large") as said:
+        made = dode.distill(model, ["edm", "ddim"], nfe=5, samples=40)
+    large = [k + 1 for k, lam in enumerate(made["edm"][5].plan.lambdas) if abs(lam) > 5]
+    heads = [str(one.message).partition(": lambda = ")[0] for one in said]
+    assert heads == [f"d-edm, evaluation {k} of 5" for k in large]
+    assert large
+
+
 @pytest.mark.parametrize("method", ["ipndm-2", "dpm-solver-2", "dpm-solver++2m", "deis-1", "gradient-estimation"])
 def test_distilling_other_solvers_pays(method):
     """A greedy fit on a strong solver may not; on these it does, with the teacher of the paper."""

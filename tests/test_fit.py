@@ -203,13 +203,6 @@ def test_standard_errors_are_those_of_repeated_draws(m):
     np.testing.assert_allclose(np.mean(claimed, axis=0), np.std(found, axis=0), rtol=0.1)
 
 
-def test_a_large_lambda_is_warned_of():
-    plan, denoise, x = problem("ddim", "vp")
-    targets = [state + 40 * (state - x) for state in states(plan, denoise, x)]
-    with pytest.warns(UserWarning, match="is large"):
-        fit(plan, [Batch(x, denoise, targets)], rho=0)
-
-
 def test_forced_evaluations_stand_on_the_teachers_states():
     """Exposure bias: the student is asked where the teacher stands, and each λ mends one step alone."""
     plan, denoise, x = problem("ddim", "vp")

@@ -12,7 +12,7 @@ import dode
 from dode.model import Called, Model
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:evaluation:UserWarning"),  # of a λ that is large, as it may be here
+    pytest.mark.filterwarnings("ignore:.*is large:UserWarning"),  # of a λ that is large, as it may be here
     pytest.mark.filterwarnings("error::RuntimeWarning"),
 ]
 

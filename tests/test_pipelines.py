@@ -31,7 +31,7 @@ from dode.sampling import run
 from dode.solvers import METHODS
 
 NAMES = [name for name in METHODS if name != "dpm-solver-1"]
-pytestmark = pytest.mark.filterwarnings("ignore:evaluation .* is large:UserWarning")  # untrained networks ask for it
+pytestmark = pytest.mark.filterwarnings("ignore:.*is large:UserWarning")  # untrained networks ask for it
 
 
 def swapped(pipe, **config):

@@ -8,7 +8,6 @@ y_{k+1} is affine in λ_k with slope v = use[k, k]·(D_k − D_{k−1}), so with
 directions at an evaluation the same least squares are solved by QR.
 """
 
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -25,7 +24,7 @@ from dode.sampling import Denoise, State, begin, combine, evaluate, move, observ
 from dode.schedule import Node
 from dode.shelf import Memory, Shelf
 
-LARGE = 5.0  # a |λ| above this is warned of
+LARGE = 5.0  # a |λ| above this is warned of, and explained
 Tick = Callable[[int], None]  # told how many network calls were just made
 
 
@@ -148,17 +147,12 @@ def fitting(
 
 
 def _check(found: Solution, k: int, nfe: int) -> None:
-    """ValueError for λ that are no numbers, a warning of a large one."""
+    """ValueError for λ that are no numbers."""
     if not np.isfinite(found.weights).all():
         raise ValueError(
             f"evaluation {k + 1} of {nfe}: states or targets have NaN or infinity, beyond the range of their "
             "dtype; try another dtype, and check what the network returns"
         )
-    largest = max(found.weights.tolist(), key=abs, default=0.0)
-    if abs(largest) > LARGE:
-        hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"
-        said = f"lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); {hint}"
-        warnings.warn(f"evaluation {k + 1} of {nfe}: {said}", stacklevel=4)
 
 
 class Resting:

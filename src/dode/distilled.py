@@ -1,5 +1,6 @@
 """`dode.distill`: one teacher run, then a fit for each solver and number of evaluations asked for."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any, Unpack, overload
 from dode.auto import tuned
 from dode.cache import opened
 from dode.course import RHO, Course, SolverOptions, Student, students
-from dode.distillation import Fit
+from dode.distillation import LARGE, Fit
 from dode.grid import Grid
 from dode.lockstep import Place, Progress, fit_all, in_order, lessons_of
 from dode.model import Model
@@ -182,4 +183,16 @@ def sampler_of(model: Model, student: Student, lesson: Lesson, result: Fit) -> S
         ratios=tuple(s.ratio for s in result.solutions),
         conditions=tuple(s.condition for s in result.solutions),
     )
-    return Sampler(model, result.plan, provenance)
+    made = Sampler(model, result.plan, provenance)
+    _warn_of_large(made.name, result)
+    return made
+
+
+def _warn_of_large(name: str, result: Fit) -> None:
+    """Of every evaluation whose λ is far from what a difference should be weighed with."""
+    for k, found in enumerate(result.solutions):
+        largest = max(found.weights.tolist(), key=abs, default=0.0)
+        if abs(largest) > LARGE:
+            hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"
+            said = f"lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); {hint}"
+            warnings.warn(f"{name}, evaluation {k + 1} of {result.plan.nfe}: {said}", stacklevel=4)

@@ -110,7 +110,7 @@ def fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Sampl
 
 def _fitted(lab: Lab, names: Sequence[str], nfe: int, how: Fitting) -> list[Sampler]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="evaluation .* lambda", category=UserWarning)  # tables show it
+        warnings.filterwarnings("ignore", message=".* lambda .* is large", category=UserWarning)  # tables show it
         made = distilled.distill(
             lab.model,
             list(names),
