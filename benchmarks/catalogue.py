@@ -11,7 +11,6 @@ where it was; --only 25,50 does a part.  docs/results/catalogue-MODEL.md has the
 import argparse
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from acceptance import entry, silent
@@ -23,6 +22,7 @@ from dode.metrics import reporting
 from dode.metrics.comparison import Settings, measure
 from dode.metrics.figures import Judge
 from dode.model import Model
+from dode.reproduce.solutions import kept
 from dode.samplers import Sampler
 
 GROUPS = ((5, 10, 20), (25,), (50,))  # the students of one teacher run
@@ -44,16 +44,10 @@ def forms() -> list[str]:
     return [f"d-{base}:formulation={form}" for base, some in FORMS.items() for form in some]
 
 
-def reference(model: Model, name: str, settings: Settings) -> torch.Tensor:
-    """The exact solutions of the report noise, kept beside the results; others' settings are no use."""
-    path = RESULTS / f".exact-{name}.pt"
-    said = [model.fingerprint, settings.paired, settings.seed, settings.rtol]
-    kept: dict[str, Any] = torch.load(path, weights_only=True) if path.exists() else {"said": None}
-    if kept["said"] != said:
-        kept = {"said": said, "exact": reporting.exact(model, settings, silent)}
-        torch.save(kept, path)
-    exact: torch.Tensor = kept["exact"]
-    return exact
+def reference(model: Model, settings: Settings) -> torch.Tensor:
+    """The exact solutions of the report noise, kept beside the results."""
+    said = {"model": model.fingerprint, "samples": settings.paired, "seed": settings.seed, "rtol": settings.rtol}
+    return kept(RESULTS, said, lambda: reporting.exact(model, settings, silent))
 
 
 Table = dict[str, dict[int, Sampler]]
@@ -170,7 +164,7 @@ def main() -> None:
     if arguments.tables:
         written(records, arguments.model, arguments.paired, arguments.fd)
         return
-    exact = reference(model, arguments.model, settings)
+    exact = reference(model, settings)
     judge = reporting.bundled_judge()
     wanted = [int(count) for count in arguments.only.split(",")]
     for group in GROUPS:

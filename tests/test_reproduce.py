@@ -72,6 +72,24 @@ def test_a_formulation_is_fitted_once_and_is_what_it_is_alone():
     assert lab.fitted(one, ["d-dpm-solver-2"], 4, how)[0] is not both[1]
 
 
+def test_exact_solutions_are_kept_for_another_run(tmp_path):
+    """Not those of another seed or of finer settings; a torn file is made anew."""
+    first = lab.exact(replace(fresh(), folder=tmp_path), 0)
+    (path,) = tmp_path.iterdir()
+    refused = replace(fresh().model, network=None)  # what is kept needs no network
+    again = Lab(refused, SMALLEST, None, folder=tmp_path)
+    assert torch.equal(lab.exact(replace(again, kept={}), 0), first)
+    whole = path.read_bytes()
+    for torn in (whole[:-5], whole[:-1] + bytes([whole[-1] ^ 1]), b"", b"nothing of the kind"):
+        path.write_bytes(torn)
+        assert torch.equal(lab.exact(replace(fresh(), folder=tmp_path), 0), first)
+        assert torch.equal(lab.exact(replace(again, kept={}), 0), first)
+    for other, seed in ((SMALLEST, 1), (replace(SMALLEST, rtol=0.02), 0)):
+        with pytest.raises(TypeError):
+            lab.exact(replace(again, size=other, kept={}), seed)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
 def untimed(path):
     """An item's numbers, without what a clock says."""
     content = json.loads(path.read_text())

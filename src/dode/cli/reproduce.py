@@ -45,7 +45,7 @@ def reproduce(
     from dode.reproduce.registry import chosen
     from dode.reproduce.sizes import FULL, QUICK
 
-    size, items, labs = run.limited(QUICK if quick else FULL, seeds, fd), chosen(name), _Labs(students)
+    size, items, labs = run.limited(QUICK if quick else FULL, seeds, fd), chosen(name), _Labs(students, output)
     words = [*(["--quick"] if quick else []), *([f"--seeds {seeds}"] if seeds else []), *([f"--fd {fd}"] if fd else [])]
     words += [f"--students {students}"] if students else []
     for item in items:
@@ -58,15 +58,16 @@ def reproduce(
 class _Labs:
     """Every model is opened once."""
 
-    def __init__(self, students: Path | None) -> None:
+    def __init__(self, students: Path | None, folder: Path) -> None:
         self.students = students
+        self.folder = folder
         self.known: dict[str, Lab] = {}
 
     def of(self, name: str, checkpoint: Path | None, size: "Size") -> "Lab":
         from dode.reproduce.run import lab_for
 
         if name not in self.known:
-            self.known[name] = lab_for(_opened(name, checkpoint), size, self.students)
+            self.known[name] = lab_for(_opened(name, checkpoint), size, self.students, self.folder)
         return self.known[name]
 
 

@@ -20,6 +20,7 @@ from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.prediction import Kind
 from dode.reproduce.sizes import Size
+from dode.reproduce.solutions import kept
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
 from dode.solvers.budget import build
@@ -46,6 +47,7 @@ class Lab:
     size: Size
     judge: Judge | None
     students: Path | None = None  # folder with those of `dode train`
+    folder: Path | None = None  # where exact solutions are kept for another run
     kept: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -57,9 +59,19 @@ class Lab:
 
 def exact(lab: Lab, seed: int, stream: str = "report") -> Tensor:
     """The exact solutions of the first `report` samples of a noise: (report, *shape)."""
-    settings = Settings(lab.size.report, 0, seed, BATCH, lab.size.rtol, stream)
-    found: Tensor = lab.once(("exact", seed, stream), lambda: reporting.exact(lab.model, settings, lambda *_: None))
+    found: Tensor = lab.once(("exact", seed, stream), lambda: _exact(lab, seed, stream))
     return found
+
+
+def _exact(lab: Lab, seed: int, stream: str) -> Tensor:
+    settings = Settings(lab.size.report, 0, seed, BATCH, lab.size.rtol, stream)
+    said = {"model": lab.model.fingerprint, "guidance": lab.model.guidance, "seed": seed, "stream": stream}
+    said |= {"samples": settings.paired, "rtol": settings.rtol, "batch": BATCH, "dtype": str(lab.model.dtype)}
+
+    def make() -> Tensor:
+        return reporting.exact(lab.model, settings, lambda *_: None)
+
+    return make() if lab.folder is None else kept(lab.folder, said, make)
 
 
 def plain(lab: Lab, name: str, nfe: int, grid: str | None = None) -> Sampler:

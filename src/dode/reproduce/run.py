@@ -17,9 +17,9 @@ from dode.weights import BUNDLED
 Progress = Callable[[int, int], None]
 
 
-def lab_for(model: Model, size: Size, students: Path | None = None) -> Lab:
-    """A model with the bundled judge where that knows the images, and the folder of students of `dode train`."""
-    return Lab(model, size, reporting.bundled_judge() if model.name in BUNDLED else None, students)
+def lab_for(model: Model, size: Size, students: Path | None = None, folder: Path | None = None) -> Lab:
+    """A model with the bundled judge where that knows the images; folders of students and for exact solutions."""
+    return Lab(model, size, reporting.bundled_judge() if model.name in BUNDLED else None, students, folder)
 
 
 def limited(size: Size, seeds: int | None, fd: int | None) -> Size:
