@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from acceptance import entry, silent
+from acceptance import entry
 from records import RESULTS, Records, table
 
 import dode
@@ -22,7 +22,7 @@ from dode.metrics import reporting
 from dode.metrics.comparison import Settings, measure
 from dode.metrics.figures import Judge
 from dode.model import Model
-from dode.reproduce.solutions import kept
+from dode.reproduce import solutions
 from dode.samplers import Sampler
 
 GROUPS = ((5, 10, 20), (25,), (50,))  # the students of one teacher run
@@ -42,12 +42,6 @@ def names(count: int) -> list[str]:
 def forms() -> list[str]:
     """The formulations beside (42), for a solver without a history of its own and one with."""
     return [f"d-{base}:formulation={form}" for base, some in FORMS.items() for form in some]
-
-
-def reference(model: Model, settings: Settings) -> torch.Tensor:
-    """The exact solutions of the report noise, kept beside the results."""
-    said = {"model": model.fingerprint, "samples": settings.paired, "seed": settings.seed, "rtol": settings.rtol}
-    return kept(RESULTS, said, lambda: reporting.exact(model, settings, silent))
 
 
 Table = dict[str, dict[int, Sampler]]
@@ -164,7 +158,7 @@ def main() -> None:
     if arguments.tables:
         written(records, arguments.model, arguments.paired, arguments.fd)
         return
-    exact = reference(model, settings)
+    exact = solutions.exact(model, settings, RESULTS)
     judge = reporting.bundled_judge()
     wanted = [int(count) for count in arguments.only.split(",")]
     for group in GROUPS:

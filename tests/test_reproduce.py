@@ -13,6 +13,7 @@ import torch
 from test_cli import dode as command
 
 import dode
+from dode.metrics import reporting
 from dode.metrics.comparison import Settings, fd_change, measure, ratio
 from dode.reproduce import (
     ABOUT,
@@ -21,6 +22,7 @@ from dode.reproduce import (
     fig2a,
     images,
     lab,
+    pictures,
     registry,
     run,
     searches,
@@ -72,22 +74,36 @@ def test_a_formulation_is_fitted_once_and_is_what_it_is_alone():
     assert lab.fitted(one, ["d-dpm-solver-2"], 4, how)[0] is not both[1]
 
 
-def test_exact_solutions_are_kept_for_another_run(tmp_path):
-    """Not those of another seed or of finer settings; a torn file is made anew."""
-    first = lab.exact(replace(fresh(), folder=tmp_path), 0)
+def test_exact_solutions_are_kept_for_another_run(tmp_path, monkeypatch):
+    """Not those of another seed, of finer settings or of other labels; a torn file is made anew."""
+    made = []
+    solved = reporting.exact
+    monkeypatch.setattr(reporting, "exact", lambda *given: made.append(1) or solved(*given))
+
+    def found(seed=0, **changes):
+        made.clear()
+        return lab.exact(replace(fresh(), folder=tmp_path, **changes), seed), len(made)
+
+    first, _ = found()
     (path,) = tmp_path.iterdir()
-    refused = replace(fresh().model, network=None)  # what is kept needs no network
-    again = Lab(refused, SMALLEST, None, folder=tmp_path)
-    assert torch.equal(lab.exact(replace(again, kept={}), 0), first)
+    again, calls = found()
+    assert calls == 0
+    assert torch.equal(again, first)
     whole = path.read_bytes()
     for torn in (whole[:-5], whole[:-1] + bytes([whole[-1] ^ 1]), b"", b"nothing of the kind"):
         path.write_bytes(torn)
-        assert torch.equal(lab.exact(replace(fresh(), folder=tmp_path), 0), first)
-        assert torch.equal(lab.exact(replace(again, kept={}), 0), first)
-    for other, seed in ((SMALLEST, 1), (replace(SMALLEST, rtol=0.02), 0)):
-        with pytest.raises(TypeError):
-            lab.exact(replace(again, size=other, kept={}), seed)
-    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+        again, calls = found()
+        assert calls == 1
+        assert torch.equal(again, first)
+        assert found()[1] == 0
+    model = fresh().model
+    scenes = [pictures.model_of(model, pictures.Scene((), label)) for label in ("none", "one")]
+    others = [{"size": replace(SMALLEST, rtol=0.02)}, *({"model": one} for one in (*scenes, model.guided(3)))]
+    for other in others:
+        assert found(**other)[1] == 1
+        assert found(**other)[1] == 0
+    assert found(1)[1] == 1
+    assert len(list(tmp_path.iterdir())) == 2 + len(others)
 
 
 def untimed(path):

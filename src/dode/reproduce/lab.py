@@ -14,13 +14,12 @@ from torch import Tensor
 
 from dode import distilled, samplers
 from dode.formulations import FORMULATIONS
-from dode.metrics import reporting
 from dode.metrics.comparison import Settings, measure
 from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.prediction import Kind
+from dode.reproduce import solutions
 from dode.reproduce.sizes import Size
-from dode.reproduce.solutions import kept
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
 from dode.solvers.budget import build
@@ -59,19 +58,9 @@ class Lab:
 
 def exact(lab: Lab, seed: int, stream: str = "report") -> Tensor:
     """The exact solutions of the first `report` samples of a noise: (report, *shape)."""
-    found: Tensor = lab.once(("exact", seed, stream), lambda: _exact(lab, seed, stream))
-    return found
-
-
-def _exact(lab: Lab, seed: int, stream: str) -> Tensor:
     settings = Settings(lab.size.report, 0, seed, BATCH, lab.size.rtol, stream)
-    said = {"model": lab.model.fingerprint, "guidance": lab.model.guidance, "seed": seed, "stream": stream}
-    said |= {"samples": settings.paired, "rtol": settings.rtol, "batch": BATCH, "dtype": str(lab.model.dtype)}
-
-    def make() -> Tensor:
-        return reporting.exact(lab.model, settings, lambda *_: None)
-
-    return make() if lab.folder is None else kept(lab.folder, said, make)
+    found: Tensor = lab.once(("exact", seed, stream), lambda: solutions.exact(lab.model, settings, lab.folder))
+    return found
 
 
 def plain(lab: Lab, name: str, nfe: int, grid: str | None = None) -> Sampler:

@@ -5,31 +5,47 @@ anew without a word.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dode.cache import checksum, digest
+from dode.cache import Cache, checksum, digest
 from dode.calibration import replace_bytes
+from dode.metrics import reporting
+from dode.metrics.comparison import Settings
+from dode.model import Model
 
 
-def kept(folder: Path, said: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
-    """The solution that is decided by `said`, from the folder if it is there; made and put there if it is not."""
-    key = digest(json.dumps(said | {"torch": torch.__version__}, sort_keys=True))
-    path = folder / f".exact-{key}.safetensors"
-    found = _read(path, key)
+def exact(model: Model, settings: Settings, folder: Path | None) -> Tensor:
+    """The exact solutions of the paired samples (settings.paired, *shape): those in the folder, or made and put there.
+
+    folder: None to keep nothing.
+    """
+    path = None if folder is None else folder / f".exact-{_key(model, settings, folder)}.safetensors"
+    found = None if path is None else _read(path)
     if found is None:
-        found = make()
-        replace_bytes(path, save({"exact": found.contiguous()}, {"key": key, "checksum": checksum(found, "")}))
+        found = reporting.exact(model, settings, lambda *_: None)
+        if path is not None:
+            replace_bytes(path, save({"exact": found.contiguous()}, _said(path, found)))
     return found
 
 
-def _read(path: Path, key: str) -> Tensor | None:
+def _key(model: Model, settings: Settings, folder: Path) -> str:
+    """A hash of all that decides the solutions: the model as it is, the noise, the conditions, how exact they are."""
+    indices = range(settings.paired)
+    noise, cond = model.start(indices, settings.seed, settings.stream), model.conditions(indices)
+    said = Cache(folder).mark(model) | {"noise": digest(noise), "cond": digest(cond), "rtol": settings.rtol}
+    return digest(json.dumps(said | {"batch": settings.batch, "torch": torch.__version__}, sort_keys=True))
+
+
+def _said(path: Path, found: Tensor) -> dict[str, str]:
+    return {"name": path.name, "checksum": checksum(found, "")}
+
+
+def _read(path: Path) -> Tensor | None:
     """What is there, if it can be trusted."""
     try:
         content = path.read_bytes()
@@ -37,4 +53,4 @@ def _read(path: Path, key: str) -> Tensor | None:
         said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     except (OSError, SafetensorError, ValueError, LookupError, TypeError):
         return None
-    return found if said == {"key": key, "checksum": checksum(found, "")} else None
+    return found if said == _said(path, found) else None
