@@ -1,6 +1,7 @@
 """A calibration file gives back every bit, and refuses what it is not for."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from problems import SCHEDULES, mixture
 
 import dode
+from dode import calibration, samplers
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,37 @@ def test_guidance_scales_share_a_file(tmp_path, model, fitted):
     again = dode.load(tmp_path / "both.json", model.guided(2.0), 4)
     np.testing.assert_array_equal(again.plan.lambdas, strong.plan.lambdas)
     assert not np.array_equal(again.plan.lambdas, dode.load(tmp_path / "both.json", model, 4).plan.lambdas)
+
+
+def test_a_plan_of_its_own_scale_comes_before_one_of_an_unknown(tmp_path, model, fitted):
+    """In either order; the other numbers of evaluations are still served, and all are there to be written again."""
+    unknown = [replace(one, model=replace(model, guidance=None)) for one in fitted.values()]
+    own = replace(fitted[4], model=replace(model, guidance=1.0))
+    dode.save(tmp_path / "a.json", *unknown, own)
+    content = calibration.read(tmp_path / "a.json")
+    for plans in (content["plans"], content["plans"][::-1]):
+        mixed = content | {"plans": plans}
+        assert calibration.pick(mixed, 1.0, 4)["guidance"] == 1.0
+        assert calibration.pick(mixed, 1.0, 6)["guidance"] is None
+        assert calibration.pick(mixed, 2.0, 4)["guidance"] is None
+        with pytest.raises(ValueError, match="NFE 4, 6; say which"):
+            calibration.pick(mixed, 1.0, None)
+    found = samplers.every(tmp_path / "a.json", model)
+    assert [(one.nfe, one.model.guidance) for one in found] == [(4, 1.0), (6, 1.0), (4, 1.0)]
+
+
+def test_numpys_numbers_are_saved(tmp_path, model):
+    numbers = {"samples": np.int64(4), "scale": np.int32(3), "batch": np.int64(2)}
+    made = dode.distill(model, "ddim", nfe=3, **numbers)
+    made.save(tmp_path / "n.json")
+    assert dode.load(tmp_path / "n.json", model).provenance == made.provenance
+
+
+def test_devices_are_not_replaced(tmp_path, fitted):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="it is a folder or a device"):
+        dode.save(tmp_path / "pipe", *fitted.values())
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_what_a_reader_needs_is_in_the_file(path):

@@ -65,6 +65,27 @@ def test_several_methods_and_numbers_come_back_by_name():
     assert dode.distill(model, "ddim", nfe=4, samples=6).nfe == 4
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "says"),
+    [
+        ("ddim", {"quick": True}, "quick, told and whole are options of method 'auto'"),
+        ("ddim", {"told": False}, "quick, told and whole are options"),
+        ("auto", {"noise": np.zeros((4, 3))}, "auto finds solver, grid, weights and times itself"),
+        ("ddim", {"noise": np.zeros((4, 3)), "samples": 5}, "noise has 4 samples; got samples=5"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(method, options, says):
+    with pytest.raises(ValueError, match=says):
+        dode.distill(gaussian_model("vp"), method, nfe=3, **options)
+
+
+def test_a_teacher_that_is_not_the_solvers_own_is_in_its_name():
+    model = gaussian_model("vp")
+    own, other = (dode.distill(model, "ipndm", nfe=4, samples=6, teacher=name) for name in (None, "ddim"))
+    assert (own.name, other.name) == ("d-ipndm", "d-ipndm:teacher=ddim")
+    assert dode.distill(model, other.name, nfe=4, samples=6).provenance == other.provenance
+
+
 def test_options_in_the_name_are_the_same_as_keywords():
     model, text = (
         gaussian_model("vp"),

@@ -126,6 +126,14 @@ def test_torch_fidelity_that_is_not_there_is_one_sentence(monkeypatch):
         named("torch-fidelity:inception-v3-compat")
 
 
+def test_what_is_no_extractor_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"fails on uint8 images \(2, 1, 8, 8\): Object of type Tensor"):
+        named("json:dumps")(images(2, 0))
+    (tmp_path / "broken.py").write_text("def features(images:\n")
+    with pytest.raises(ValueError, match="cannot be loaded as a Python file"):
+        named(f"{tmp_path}/broken.py:features")
+
+
 def test_features_of_ones_own_need_statistics_of_ones_own():
     with pytest.raises(ValueError, match=r"needs statistics, an \.npz file of the same extractor"):
         judge_of(Projection(), None, None, "cpu")

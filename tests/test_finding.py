@@ -1,5 +1,7 @@
 """What a report says of its rows is what the rows say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,9 @@ def test_details_name_what_is_not_nearer():
     assert counted == (
         "1 of 2 distilled rows are nearer to the exact solution than their plain solver; farther: d-deis-2 at 5."
     )
-    assert "Stochastic" in finding.details([row("ddim:eta=1", 5, 1.0)])[-1]
+    noisy = replace(row("ddim:fresh=1", 5, 1.0), stochastic=True)
+    assert "Stochastic" in finding.details([noisy])[-1]
+    assert not any("Stochastic" in text for text in finding.details([row("heavy-ball:beta=0.4", 5, 1.0)]))
 
 
 def test_frechet_distances_are_counted_by_two_standard_errors():

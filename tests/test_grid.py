@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from problems import SCHEDULES
 
 from dode.grid import grid, merged, nested, refine, same
+from dode.schedule import Flow
 
 DISCRETE, EDM = SCHEDULES["discrete"], SCHEDULES["edm"]
 
@@ -82,6 +84,21 @@ def test_grids_beyond_memory_are_refused():
         grid(EDM, 4001)
     with pytest.raises(ValueError, match="smaller scale"):
         refine(grid(EDM, 50), 100, EDM)
+
+
+def test_a_scale_beyond_the_times_there_are_is_refused():
+    """Rather than looked through: every part of every interval would be tried."""
+    with pytest.raises(ValueError, match="a teacher's scale of 1001 on a schedule of 1000 times"):
+        refine(grid(DISCRETE, 10), 1001, DISCRETE)
+    assert len(refine(grid(DISCRETE, 10), 1000, DISCRETE).nodes) == 1001
+
+
+def test_a_refinement_has_the_grids_own_shift():
+    flow = Flow(shift=3.0)
+    made = grid(flow, 4)
+    twice = refine(refine(made, 2, flow), 2, flow)
+    assert twice.value(twice.nodes[3]) == made.value(twice.nodes[3])
+    np.testing.assert_allclose([n.t for n in twice.nodes], [n.t for n in refine(made, 4, flow).nodes])
 
 
 def test_a_shared_teacher_holds_every_students_nodes():

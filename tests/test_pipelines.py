@@ -201,7 +201,7 @@ def test_two_scales_in_one_file(tmp_path):
         drawn(pipe, seeded(), 4, scale=scale)
         assert (pipe.scheduler.plan.table == one.plan.table).all()
     pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, calibration=tmp_path / "c.json")
-    with pytest.raises(ValueError, match="holds plans for guidance 1, 3; say which"):
+    with pytest.raises(ValueError, match="calibrated for guidance 1, 3; say which guidance"):
         drawn(pipe, seeded(), 4)
     pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, guidance=3.0)
     drawn(pipe, seeded(), 4)
@@ -242,6 +242,13 @@ def test_evaluations_of_a_calibration_are_as_promised():
     asked, told = 0, []
     calibrate(pipe, [pixels, pixels], 6, scale=5, progress=lambda done, total: told.append((done, total)))
     assert (asked, told[-1]) == (2 * (30 + 21), (102, 102))
+    asked, told = 0, []
+    options = {"formulation": "fixed", "lam": "search", "scale": 2}
+    calibrate(pipe, pixels, 3, **options, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (asked, asked)  # every constant is tried in runs that are stopped
+    asked, told = 0, []
+    calibrate(pipe, pixels, 3, formulation="la", scale=2, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (asked, asked)
 
 
 def test_calls_that_cannot_be_fitted_are_refused():

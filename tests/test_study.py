@@ -80,6 +80,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_rows(model, whole, tmp_path,
     assert seen == []
 
 
+def test_no_call_is_larger_than_a_batch(model):
+    """The teacher's and the fit's too: who asks for small batches has little memory."""
+    largest = []
+    seen = replace(model, network=lambda x, t, cond: largest.append(len(x)) or model.network(x, t, cond))
+    run(seen, Study(("d-ddim",), (3,), (1.0,), (0,)), replace(SETTINGS, batch=4), None, Results(None, {}), bars()[0])
+    assert max(largest) <= 4
+
+
 def test_more_can_be_asked_of_the_same_file(model, whole, tmp_path):
     path = tmp_path / "r.json"
     run(model, WHOLE, SETTINGS, None, opened(path, {}), bars()[0])

@@ -8,9 +8,9 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -131,6 +131,8 @@ def replace_bytes(path: str | Path, content: bytes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if path.exists() and not path.is_file():  # what is moved there would take its place
+        raise ValueError(f"cannot write {path}: it is a folder or a device")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -195,9 +197,14 @@ def is_calibration(path: str | Path) -> bool:
 
 def choose(content: Json, model: Json, guidance: float | None, nfe: int | None) -> Json:
     """The plan for this model, guidance and number of evaluations."""
+    belongs(content, model)
+    return pick(content, guidance, nfe)
+
+
+def belongs(content: Json, model: Json) -> None:
+    """ValueError unless the calibration is for this model."""
     match(content, model)
     recognise(content, model["name"], model["fingerprint"])
-    return pick(content, guidance, nfe)
 
 
 def match(content: Json, asked: Json) -> None:
@@ -227,19 +234,34 @@ def recognise(content: Json, name: str, fingerprint: str) -> None:
         )
 
 
+P = TypeVar("P")
+
+
+def under(
+    plans: Sequence[P], guidance: float | None, scale: Callable[[P], float | None], nfe: Callable[[P], int]
+) -> list[P]:
+    """The plans for a guidance scale, one for each number of evaluations; None where nobody knows which.
+
+    scale, nfe: what a plan is for.  One whose own scale is None was made where it could not be seen, and serves any for
+    which there is none of its own.  Raises ValueError where there is a choice, or nothing to choose.
+    """
+    scales = {scale(one) for one in plans}
+    known = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
+    if guidance is None and len(scales) > 1:
+        raise ValueError(f"calibrated for guidance {known}; say which guidance")
+    fitting = [one for one in plans if guidance is None or scale(one) in (guidance, None)]
+    if not fitting:
+        raise ValueError(f"calibrated for guidance {known}; asked for {guidance:g}")
+    own = {nfe(one) for one in fitting if scale(one) is not None}
+    return [one for one in fitting if scale(one) is not None or nfe(one) not in own]
+
+
 def pick(content: Json, guidance: float | None, nfe: int | None) -> Json:
     """The plan for a guidance scale and a number of evaluations; None where nobody knows, if there is no choice.
 
     A plan whose own guidance is None was made where it could not be seen, and serves any.
     """
-    plans = content["plans"]
-    scales = {entry["guidance"] for entry in plans}
-    known = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
-    if guidance is None and len(scales) > 1:
-        raise ValueError(f"the calibration holds plans for guidance {known}; say which")
-    guided = [entry for entry in plans if guidance is None or entry["guidance"] in (guidance, None)]
-    if not guided:
-        raise ValueError(f"calibrated for guidance {known}; asked for {guidance:g}")
+    guided = under(content["plans"], guidance, lambda entry: entry["guidance"], lambda entry: entry["nfe"])
     counts = sorted(entry["nfe"] for entry in guided)
     if nfe is None and len(counts) > 1:
         raise ValueError(f"the file holds plans for NFE {', '.join(map(str, counts))}; say which")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -32,13 +32,13 @@ class Course:
     rho: float = RHO
     align: str = "time"
     batch: int = 50
-    cond: Any = None
+    cond: Any = field(default=None, compare=False)  # tensors have no one answer to ==
     end: str = "data"
     formulation: str = "d"
     lam: float | str | None = None
     carry: bool | str = True
     states: str = "student"
-    noise: Any = None  # x_T to fit on, (samples, *shape); None: drawn from the seed
+    noise: Any = field(default=None, compare=False)  # x_T to fit on, (samples, *shape); None: drawn from the seed
 
     def __post_init__(self) -> None:
         if self.align not in ALIGNMENTS:
@@ -48,6 +48,7 @@ class Course:
         for name, value in (("samples", self.samples), ("batch", self.batch), ("scale", self.scale)):
             if not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+            object.__setattr__(self, name, int(value))  # numpy's are no JSON
         if not 0 <= self.rho < math.inf:
             raise ValueError(f"rho must be a number, at least 0; got {self.rho!r}")
         if str(self.carry).lower() not in ("true", "false"):

@@ -113,6 +113,8 @@ def distill(
     solution, and where the network gives NaN or infinity, naming the evaluation.
     Kim, Tang & Yu, CVPR 2024.
     """
+    if noise is not None and samples not in (None, len(noise)):
+        raise ValueError(f"noise has {len(noise)} samples; got samples={samples}: leave it out")
     wanted = SAMPLES if samples is None else samples
     wanted = wanted if noise is None else len(noise)
     course = Course(
@@ -135,6 +137,8 @@ def distill(
         tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
         found = tuned(working, counts, budget, course.seed, cond, tell)
         made["auto"] = {count: replace(one, model=model) for count, (one, _) in found.items()}
+    elif quick or whole or not told:
+        raise ValueError("quick, told and whole are options of method 'auto'")
     asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
     team = here()
     taught = recalled(working, asked, lessons_of(model, asked), team)
@@ -150,8 +154,8 @@ def distill(
 
 def _check_auto(course: Course, grid: Any, options: SolverOptions) -> None:
     """ValueError for options that auto decides itself."""
-    usual = Course(samples=course.samples, seed=course.seed, batch=course.batch, cond=course.cond)
-    if grid is not None or options or course != usual:
+    usual = Course(samples=course.samples, seed=course.seed, batch=course.batch)
+    if grid is not None or options or course != usual or course.noise is not None:
         raise ValueError(
             "auto finds solver, grid, weights and times itself; it takes samples, seed, cond, batch, quick, told, whole"
         )

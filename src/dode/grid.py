@@ -186,6 +186,9 @@ def refine(made: Grid, parts: int, schedule: Schedule) -> Grid:
     """
     if parts < 1:
         raise ValueError(f"the teacher's scale must be at least 1; got {parts}")
+    if schedule.integer and parts > schedule.t_max - schedule.t_end:
+        times = f"{schedule.t_max - schedule.t_end:.0f}"
+        raise ValueError(f"a teacher's scale of {parts} on a schedule of {times} times; ask for a smaller scale")
     if not schedule.integer and parts * (len(made.nodes) - 1) > MOST:
         raise ValueError(
             f"a teacher of {parts} × {len(made.nodes) - 1} steps is more than {MOST}; ask for a smaller scale"
@@ -196,7 +199,7 @@ def refine(made: Grid, parts: int, schedule: Schedule) -> Grid:
             nodes += _divide(made, s, t, parts, schedule)
         nodes.append(t)
     distinct = [node for node, after in pairwise(nodes) if node.logsnr < after.logsnr]
-    return Grid((*distinct, nodes[-1]), made.coordinate, made.name, made.rho)
+    return replace(made, nodes=(*distinct, nodes[-1]))
 
 
 def _divide(made: Grid, s: Node, t: Node, parts: int, schedule: Schedule) -> list[Node]:

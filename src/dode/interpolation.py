@@ -57,7 +57,8 @@ def interpolate(found: Sequence[Sampler], model: Model, nfe: int, seed: int = 0,
 
 
 def _said(one: Sampler) -> str:
-    return f"NFE {one.nfe} under guidance {one.model.guidance:g}"
+    scale = "unknown" if one.model.guidance is None else f"{one.model.guidance:g}"
+    return f"NFE {one.nfe} under guidance {scale}"
 
 
 def _neighbours(found: Sequence[Sampler], model: Model, nfe: int) -> tuple[Sampler, Sampler, float]:

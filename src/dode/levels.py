@@ -161,13 +161,7 @@ def fitting(
 
 def chosen(plans: list[Calibrated], guidance: float | None) -> list[Calibrated]:
     """The plans of one guidance scale; it need not be said if there is only one."""
-    scales = {one.guidance for one in plans}
-    text = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
-    if guidance is None and len(scales) > 1:
-        raise ValueError(f"calibrated for guidance {text}: say which with guidance")
-    if not scales & {guidance, None} and guidance is not None:
-        raise ValueError(f"calibrated for guidance {text}; asked for {guidance:g}")
-    return [one for one in plans if guidance is None or one.guidance in (None, guidance)]
+    return files.under(plans, guidance, lambda one: one.guidance, lambda one: one.plan.nfe)
 
 
 def differing(plan: Plan, levels: Sequence[float], k: int) -> int | None:

@@ -131,6 +131,11 @@ def _opened(path: str | Path) -> Any:
     except OSError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"no pipeline of diffusers at {path}, as a folder or on the hub ({reason})") from error
+    except (ImportError, AttributeError, ValueError) as error:  # of a package that a part needs, or of a part unknown
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"diffusers cannot load {path} ({reason}); pip install 'dode[diffusers]' brings all"
+        ) from error
 
 
 def _shape(network: Any) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dode.prediction import Kind, parts
+from dode.prediction import KINDS, Kind, parts
 from dode.schedule import MOST, Node
 
 Array = np.ndarray
@@ -47,6 +47,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
+        if self.kind not in KINDS:
+            raise ValueError(f"a plan's outputs are {', '.join(KINDS)}; got {self.kind!r}")
         if not all(abs(value) <= MOST for node in self.nodes for value in node):
             raise ValueError(f"t, alpha and sigma of a plan's nodes must be numbers up to {MOST:g}")
         if self.noise is None:

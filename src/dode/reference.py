@@ -105,7 +105,7 @@ def along(
     Between two nodes of the fine solver the path is a cubic, from its states and outputs at both.  progress(network
     calls done, in all), after the pilot.  team: processes that take batches in turn; each gets all states.
     """
-    fine = plan(model, steps(model, x_T, cond, rtol))
+    fine = plan(model, steps(model, x_T[:batch], cond, rtol))
     if early := [node for node in nodes if node.logsnr < fine.nodes[0].logsnr]:
         raise ValueError(f"the exact path begins at t = {fine.nodes[0].t:g}; it has no state at t = {early[0].t:g}")
     parts = team.mine([slice(i, i + batch) for i in range(0, len(x_T), batch)])

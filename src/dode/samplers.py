@@ -1,6 +1,6 @@
 """A model with a plan: what a user samples with."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,14 +54,20 @@ class Provenance:
         """The solver as one asks for it: d-dpm-solver-2:inner=time:formulation=sep."""
         if self.formulation == "auto":
             return "auto"
-        name = ("d-" if self.distilled else "") + self.method
-        said = dict(self.options) | ({"formulation": self.formulation} if self.formulation != "d" else {})
+        own = self.method + _written(self.options)
+        said = {"formulation": self.formulation} if self.formulation != "d" else {}
         said |= {"lam": f"{self.lam:g}"} if self.lam is not None else {}
         said |= {"carry": "false"} if not self.carry else {}
         said |= {"states": self.states} if self.states != "student" else {}
         usual = METHODS[self.method].teacher if self.method in METHODS else None
-        said |= {"teacher": self.teacher} if self.teacher not in (None, usual) and usual != "self" else {}
-        return name + "".join(f":{key}={str(value).removesuffix('.0')}" for key, value in said.items())
+        usual = own if usual == "self" else usual
+        said |= {"teacher": self.teacher} if self.teacher not in (None, usual) else {}
+        return ("d-" if self.distilled else "") + own + _written(said)
+
+
+def _written(options: Mapping[str, str | float]) -> str:
+    """Options as they stand behind a name."""
+    return "".join(f":{key}={str(value).removesuffix('.0')}" for key, value in options.items())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -226,8 +232,11 @@ def content(*samplers: Sampler) -> calibration.Json:
 
 def every(path: str | Path, model: Model) -> list[Sampler]:
     """All samplers of a file, under their own guidance scales."""
-    made = [(entry["nfe"], entry["guidance"]) for entry in calibration.read(path)["plans"]]
-    return [load(path, model if guidance is None else replace(model, guidance=guidance), nfe) for nfe, guidance in made]
+    content = calibration.read(path)
+    calibration.belongs(content, calibration.describe(model))
+    scales = [entry["guidance"] for entry in content["plans"]]
+    models = [model if scale is None else replace(model, guidance=scale) for scale in scales]
+    return [_of(entry, one) for entry, one in zip(content["plans"], models, strict=True)]
 
 
 def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
@@ -241,7 +250,10 @@ def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
 
 def from_content(content: calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
     """The sampler of what `content` gave, for this model; as `load` without the file."""
-    entry = calibration.choose(content, calibration.describe(model), model.guidance, nfe)
+    return _of(calibration.choose(content, calibration.describe(model), model.guidance, nfe), model)
+
+
+def _of(entry: calibration.Json, model: Model) -> Sampler:
     return Sampler(model, calibration.plan_from_json(entry["plan"]), provenance_from_json(entry["provenance"]))
 
 

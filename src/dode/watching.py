@@ -111,9 +111,8 @@ class Job:
             self.progress(self.done, self.total())
 
     def total(self) -> int:
-        """Evaluations in all: teachers, and N for a single call or N·(N + 1)/2 for each of several."""
-        single = len(self.calls) == 1
-        each = sum(s.nfe if single else s.nfe * (s.nfe + 1) // 2 for s in self.asked)
+        """Evaluations in all: the teachers' and the fits'."""
+        each = sum(_evaluations(student, len(self.calls) == 1) for student in self.asked)
         return len(self.calls) * (sum(lesson.plan.nfe for lesson, _ in self.taught) + each)
 
     def begin(self, schedule: Schedule, config: settings.Config) -> None:
@@ -220,6 +219,15 @@ class Dialogue:
         if self.result is None:
             raise ValueError("the call did not make all evaluations of its second run; it must run to the end")
         return self.result
+
+
+def _evaluations(student: Student, single: bool) -> int:
+    """Of a fit, in each call: N in one run, N·(N + 1)/2 where runs are stopped, and that for every constant tried."""
+    if student.course.form.constant is None and single:
+        return student.nfe
+    trials = 1 if student.course.form.constant is None else len(student.course.constants())
+    tried = student.course.form.constant is None or trials > 1  # one constant alone needs no run
+    return trials * student.nfe * (student.nfe + 1) // 2 if tried else 0
 
 
 class Replay:

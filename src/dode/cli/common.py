@@ -169,8 +169,8 @@ def writable(path: Path, *suffixes: str) -> None:
     """ValueError unless a file of these kinds can be put there; asked before long work, not after."""
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"cannot write {path}: it is a folder, or its folder is read-only")
+    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"cannot write {path}: it is a folder or a device, or its folder is read-only")
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
 

@@ -22,6 +22,8 @@ def demo(
 ) -> None:
     """Distil DDIM on a bundled model at 5, 10 and 20 evaluations; a table, pictures and the calibration file."""
     numbers = common.counts(nfe)
+    if paired < 2:
+        raise ValueError(f"--paired must be at least 2; got {paired}")
     import dode
     from dode import plots
     from dode.metrics import reporting
@@ -34,6 +36,7 @@ def demo(
     output.mkdir(parents=True, exist_ok=True)
     with common.progress("1/3 teacher and fit") as advance:
         fitted = dode.distill(opened, "ddim", nfe=numbers, samples=samples, seed=seed, progress=advance)
+    dode.save(output / "d-ddim.json", *fitted.values())
     chosen = [one for n in numbers for one in (dode.sampler(opened, "ddim", nfe=n), fitted[n])]
     with common.progress("2/3 exact solution") as advance:
         exact = reporting.exact(opened, settings, advance)
@@ -45,6 +48,5 @@ def demo(
     named += [(f"{row.solver.upper()}, NFE {row.nfe}", row.images[:shown]) for row in rows if row.images is not None]
     plots.comparison(named, output / "comparison.png", f"{opened.name}: the same noise in a column")
     plots.lambdas(list(fitted.values()), output / "lambdas.png")
-    dode.save(output / "d-ddim.json", *fitted.values())
     for name in ("comparison.png", "lambdas.png", "d-ddim.json"):
         print(f"written: {output / name}")

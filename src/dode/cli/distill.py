@@ -84,11 +84,17 @@ def distill(
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
-    if paired:
-        with common.progress(f"figures on {paired} samples") as advance:
-            made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
-    if here().first:
+    first = here().first
+    if first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *made.values())
+    if paired:
+        try:
+            with common.progress(f"figures on {paired} samples") as advance:
+                made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
+        except ValueError as error:
+            raise ValueError(f"{error}; the fit is in {output}, without figures") from error
+        if first:
+            dode.save(output, *made.values())
     for count, one in made.items():
         figures = one.provenance.report
         print(f"{one.name} NFE {count}{_said(figures)}")

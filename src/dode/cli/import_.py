@@ -38,7 +38,15 @@ def import_(
     if numbers in lists.NAMES:
         listed = lists.read(numbers)
     else:
-        text = Path(numbers).read_text() if Path(numbers).is_file() else numbers
+        text = Path(numbers).read_text() if _is_file(numbers) else numbers
         listed = replace(lists.parsed(text, "times" if times else "sigmas", name), about=about, source=source)
     replace_text(output, json.dumps(lists.as_json(listed), indent=1) + "\n")
     print(f"written: {output}; use it with --grid {output}")
+
+
+def _is_file(text: str) -> bool:
+    """Is this a file's name, and no list of numbers, which may be longer than a name can be?"""
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False

@@ -203,12 +203,13 @@ def _study(asked: Asked) -> "Study":
 
 def _made(name: str, asked: Asked) -> "tuple[Model, list[Case]]":
     """The model and a sampler for each solver and number of evaluations."""
+    from dode.metrics.comparison import Settings
     from dode.metrics.results import Results
     from dode.metrics.study import cases
 
     study = _study(asked)
-    model = common.open_model(name, asked.guidance)
-    return model, cases(model, study, asked.seed, Results(None, {}), common.progress)
+    model, settings = common.open_model(name, asked.guidance), Settings(asked.samples, seed=asked.seed)
+    return model, cases(model, study, asked.seed, Results(None, {}), common.progress, settings.batch)
 
 
 def _measured(name: str, asked: Asked) -> "tuple[list[Row], str]":

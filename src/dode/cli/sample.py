@@ -49,9 +49,9 @@ def sample(
     options = common.given(
         inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn, churn_min=churn_min, churn_max=churn_max
     )
-    if calibration is not None and (grid is not None or options):
+    if calibration is not None and (grid is not None or end != "data" or options):
         raise ValueError(
-            "a calibration brings its own grid and options; give no --grid and no options of solvers with it"
+            "a calibration brings its own grid, end and options; give no --grid, --end and options of solvers with it"
         )
     common.writable(output, ".png")
     import torch

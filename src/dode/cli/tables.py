@@ -124,6 +124,8 @@ def _change(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
 
 def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
     """What the columns are, and of how many samples."""
+    from dode.metrics.comparison import STOCHASTIC
+
     found = []
     seeds = max(len(row.seeds) for row in rows)
     each = f", each of {seeds} seeds; ± over the seeds" if seeds > 1 else ""
@@ -132,10 +134,8 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
         found.append(
             f"RMS and median: distance to the exact solution from the same noise, {paired} report samples{each}."
         )
-    if any("eta=" in row.solver or "churn=" in row.solver for row in rows):
-        found.append(
-            "Stochastic solvers leave the exact solution on purpose: judge them by their FD, not by a distance."
-        )
+    if any(row.stochastic for row in rows):
+        found.append(STOCHASTIC)
     samples = max(row.samples for row in rows)
     if samples:
         names = [head for name, (head, _) in SHOWN.items() if any(getattr(row, name) is not None for row in rows)]

@@ -62,6 +62,9 @@ class Settings:
         return metric in self.metrics and bool(self.fd if metric in OF_FEATURES else self.paired)
 
 
+STOCHASTIC = "Stochastic solvers leave the exact solution on purpose: judge them by another figure than distance."
+
+
 @dataclass
 class Row:
     """One solver at one number of evaluations; ± are standard errors, NaN and None are not measured."""
@@ -90,6 +93,7 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     samples: int = 0  # that the figures of features are of
     reference: str = ""  # a hash of the statistics that they compare with
+    stochastic: bool = False  # does the solver add noise?
 
     @property
     def seed(self) -> int | None:
@@ -115,9 +119,10 @@ def measure(
     if settings.paired and exact is None:
         raise ValueError("paired samples need the exact solution to compare with")
     row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
+    row.stochastic = any(sampler.plan.added)
     wanted = settings.of_features
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
-    way = Way(sampler.plan.nodes, path) if path is not None and not any(sampler.plan.added) else None
+    way = Way(sampler.plan.nodes, path) if path is not None and not row.stochastic else None
     kept = []
     cuts = [range(i, min(i + settings.batch, settings.count)) for i in range(0, settings.count, settings.batch)]
     for together in (cuts[i : i + settings.team.size] for i in range(0, len(cuts), settings.team.size)):

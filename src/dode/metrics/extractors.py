@@ -46,8 +46,12 @@ def wrapped(function: Any, device: str = "cpu") -> Features:
         function = function.to(device).eval()
 
     def features(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            found: Tensor = torch.as_tensor(function(images.to(device)))
+        try:
+            with torch.no_grad():
+                found: Tensor = torch.as_tensor(function(images.to(device)))
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"the extractor fails on uint8 images {tuple(images.shape)}: {reason}") from error
         return found.flatten(1)
 
     return features
@@ -108,7 +112,10 @@ def _attribute(home: str, name: str) -> Any:
         if spec is None or spec.loader is None:
             raise ValueError(f"{home} cannot be loaded as a Python file")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except (ImportError, SyntaxError) as error:
+            raise ValueError(f"{home} cannot be loaded as a Python file ({error})") from error
     else:
         here = str(Path.cwd())
         if here not in sys.path:

@@ -117,5 +117,5 @@ def with_figures(
     for (count, one), mine, base_row in zip(made.items(), rows[::2], rows[1::2], strict=True):
         said = {"n": report, "seed": seed, "rms": mine.rms, "rms error": mine.rms_error, "median": mine.median}
         said |= {"plain rms": base_row.rms, "plain median": base_row.median}
-        figures[count] = replace(one, provenance=replace(one.provenance, report=said))
+        figures[count] = replace(one, provenance=replace(one.provenance, report=one.provenance.report | said))
     return figures

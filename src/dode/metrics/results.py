@@ -24,7 +24,7 @@ MAYBE = (float, None)
 ROW = {"solver": str, "nfe": int, "rms": MAYBE, "rms_error": MAYBE, "median": MAYBE, "each": (None, [float])}
 ROW |= {"parts": {str: [float]}, "nodes": [[float]], "seeds": [int], "seconds?": float, "guidance?": MAYBE}
 ROW |= dict.fromkeys((f"{name}{what}?" for name in FIGURES for what in ("", "_error")), MAYBE)
-ROW |= {"samples?": int, "reference?": str}
+ROW |= {"samples?": int, "reference?": str, "stochastic?": bool}
 CONTENT = {"schema": int, "what": str, "settings": {str: object}, "rows": {str: ROW}, "plans": {str: {str: object}}}
 
 
@@ -59,7 +59,8 @@ class Results:
 
 def key(solver: str, nfe: int, guidance: float | None, seed: int) -> str:
     """What a row is kept by."""
-    return f"{solver}, NFE {nfe}, guidance {guidance:g}, seed {seed}"
+    scale = "unknown" if guidance is None else f"{guidance:g}"
+    return f"{solver}, NFE {nfe}, guidance {scale}, seed {seed}"
 
 
 def opened(path: str | Path | None, settings: Json) -> Results:

@@ -37,6 +37,7 @@ def pooled(rows: Sequence[Row]) -> Row:
         seeds=seeds,
         samples=rows[0].samples,
         reference=rows[0].reference,
+        stochastic=rows[0].stochastic,
     )
     for name in ("rms", *FIGURES):
         values = [getattr(row, name) for row in rows]

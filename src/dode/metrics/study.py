@@ -75,7 +75,7 @@ def run(
     for scale in study.guidance:
         for seed in study.seeds:
             one = replace(settings, seed=seed)
-            chosen = cases(model.guided(scale), study, seed, results, bar)
+            chosen = cases(model.guided(scale), study, seed, results, bar, settings.batch)
             missing = [case for case in chosen if case.key not in results.rows]
             if missing:
                 _measure(missing, one, judge, results, bar)
@@ -95,9 +95,9 @@ def _measure(missing: Sequence[Case], settings: Settings, judge: Judge | None, r
         results.put(case.key, row)
 
 
-def cases(model: Model, study: Study, seed: int, results: Results, bar: Bar) -> list[Case]:
+def cases(model: Model, study: Study, seed: int, results: Results, bar: Bar, batch: int) -> list[Case]:
     """The samplers of one guidance and seed; those that must be fitted are fitted together, and kept."""
-    made = _plain(model, study, seed, results) | _fitted(model, study, seed, results, bar)
+    made = _plain(model, study, seed, results) | _fitted(model, study, seed, results, bar, batch)
     return [case for name in study.names for case in made[name]]
 
 
@@ -118,7 +118,7 @@ def _plain(model: Model, study: Study, seed: int, results: Results) -> dict[str,
     return found
 
 
-def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar) -> dict[str, list[Case]]:
+def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, batch: int) -> dict[str, list[Case]]:
     """Distilled solvers and auto, by name: from the results, or fitted now and kept there.
 
     All that are asked for share the teacher's run whenever one of them is missing, so that a fit does not depend on
@@ -132,7 +132,7 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar) -
         keys = {(name, nfe): key(name, nfe, model.guidance, seed) for name in group for nfe in counts}
         if any(one not in results.plans for one in keys.values()):
             with bar("teachers and fits") as advance:
-                made = distill(model, group, nfe=counts, grid=study.grid, seed=seed, progress=advance)
+                made = distill(model, group, nfe=counts, grid=study.grid, seed=seed, batch=batch, progress=advance)
             results.plans = {one: plain.content(made[name][nfe]) for (name, nfe), one in keys.items()} | results.plans
             results.write()
         for (name, _), one in keys.items():

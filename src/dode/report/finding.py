@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dode.metrics.comparison import FIGURES, Row, change, not_worse, ratio
+from dode.metrics.comparison import FIGURES, STOCHASTIC, Row, change, not_worse, ratio
 from dode.solvers.names import plain_name
 
 
@@ -86,10 +86,8 @@ def details(rows: Sequence[Row]) -> list[str]:
     if found:
         said.append(_count("nearer to the exact solution than their plain solver", found))
         said += _frechet(found)
-    if any("eta=" in row.solver or "churn=" in row.solver for row in rows):
-        said.append(
-            "Stochastic solvers leave the exact solution on purpose: judge them by another figure than distance."
-        )
+    if any(row.stochastic for row in rows):
+        said.append(STOCHASTIC)
     return said
 
 
