@@ -38,7 +38,7 @@ def found():
 
 
 def test_it_is_much_nearer_than_any_solver_it_tried(found):
-    for nfe, (sampler, how) in found.items():
+    for nfe, (sampler, _) in found.items():
         assert sampler.nfe == nfe
         plain = min(
             distance(dode.sampler(sampler.model, name, nfe=nfe, grid=grid))
@@ -46,7 +46,6 @@ def test_it_is_much_nearer_than_any_solver_it_tried(found):
             for grid in ("karras", "logsnr")
         )
         assert distance(sampler) < 0.65 * plain
-        assert how.best.select == min(one.select for one in how.tried)
 
 
 @pytest.mark.parametrize("name", ["fashion", "fashion-edm", "fashion-mixture"])
@@ -159,6 +158,7 @@ def test_a_network_that_gains_nothing_keeps_a_solver():
         lambda x, t: torch.zeros_like(x), schedule=EDM(), prediction="data", shape=(3,), dtype=torch.float64
     )
     sampler = tuned(model, [3], SMALL)[3][0]
+    assert not sampler.provenance.distilled
     assert float(sampler.sample(4).abs().max()) < 1e-10
 
 
@@ -245,10 +245,9 @@ def test_whole_times_by_option():
 
 def test_other_tools_get_plans_that_tell_no_other_times():
     model = mixture_model("vp")
-    plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True).plan
-    if plan.told is not None:
-        with pytest.raises(ValueError, match="find one with told=False"):
-            dode.scaling.rescaled(plan, dode.scaling.exploding)
+    told = replace(dode.sampler(model, "ddim", nfe=3).plan, told=np.array((0.1, 0.0, -0.1)))
+    with pytest.raises(ValueError, match="find one with told=False"):
+        dode.scaling.rescaled(told, dode.scaling.exploding)
     plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
     assert plan.told is None
     assert dode.scaling.rescaled(plan, dode.scaling.exploding).nfe == 3

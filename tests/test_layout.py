@@ -1,6 +1,7 @@
 """The package is as light and as layered as it says."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,12 @@ def imports(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dode"):
             parts = (node.module or "").split(".")
             yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+
+
+def test_the_layers_are_those_that_contributors_read():
+    text = (SOURCE.parent.parent / "CONTRIBUTING.md").read_text()
+    written = " ".join(re.search(r"\n\n((?:    .*→.*\n)+(?:    .*\n)*)", text)[1].split())
+    assert written == " → ".join(", ".join(row) for row in LAYERS)
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))

@@ -112,7 +112,9 @@ def test_float64_is_for_the_cpu_alone():
     """Some devices have none: sums go to the CPU first.  (Weights are read, and figures of the paper made, there.)"""
     for path in (Path(__file__).parent.parent / "src/dode").rglob("*.py"):
         if path.parent.name not in ("weights", "reproduce"):
-            assert not re.findall(r"(?<!cpu\(\))\.double\(\)", path.read_text()), path
+            text = path.read_text()
+            assert not re.findall(r"(?<!cpu\(\))\.double\(\)", text), path
+            assert not re.findall(r"(?<!cpu\(\))\.to\(torch\.float64", text), path
 
 
 def test_unknown_places_are_refused():

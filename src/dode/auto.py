@@ -41,6 +41,7 @@ class Candidate:
     plan: Plan
     select: float
     method: str = "ddim"
+    refined: bool = False
     errors: tuple[tuple[float, ...], ...] = ()  # standard errors: of each evaluation's weights
     places: dict[str, list[float]] = field(default_factory=dict)  # of the log gaps, and of what the network is told
 
@@ -67,7 +68,7 @@ class Found:
     best: Candidate
     tried: tuple[Candidate, ...]
     calls: float  # evaluations for each sample, everything counted
-    rounds: tuple[tuple[str, float, float], ...] = field(default=())  # what was refined: RMS on fit, on select
+    rounds: tuple[tuple[str, float, float], ...] = ()  # what was refined: RMS on fit, on select
 
 
 def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> Found:
@@ -145,7 +146,7 @@ def _trials(
 
 def _finished(
     fit: Task,
-    jury: "Jury",
+    jury: Jury,
     label: str,
     family: Family,
     start: Round,
@@ -184,15 +185,15 @@ def _judged(name: str, family: Family, now: Round, value: float) -> Candidate:
     """A round as a candidate, with the errors of its numbers if there was a Jacobian."""
     found = errors(now)
     if np.isnan(found).any():
-        return Candidate(name, family.plan(now.numbers), value)
+        return Candidate(name, family.plan(now.numbers), value, refined=True)
     weights, gaps, told = family.split(found)
     places = {"errors of log gaps": gaps.tolist(), "errors of told": told.tolist()}
     each = tuple(tuple(some.tolist()) for some in weights)
-    return Candidate(name, family.plan(now.numbers), value, errors=each, places=places)
+    return Candidate(name, family.plan(now.numbers), value, refined=True, errors=each, places=places)
 
 
 def _rounded(
-    fit: Task, jury: "Jury", found: Candidate, budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
+    fit: Task, jury: Jury, found: Candidate, budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
 ) -> Candidate:
     """The plan on the nearest whole times, told as they are, its weights refined again."""
     schedule, old = fit.model.schedule, found.plan
@@ -260,12 +261,11 @@ def _in_turn(budget: Budget) -> list[int]:
 
 def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: int) -> Provenance:
     best = found.best
-    refined = best.name.startswith("refined")
     report = {"start": best.name, "robust select rms": best.select, "evaluations a sample": found.calls}
     report |= {name: values for name, values in best.places.items() if values}
     report |= {f"tried {one.name}": one.select for one in found.tried}
     where, dtype = best.name.rpartition(", ")[2], dtype_name(model)
-    if not refined:
+    if not best.refined:
         return Provenance(best.method, False, where, samples=budget.samples, seed=seed, dtype=dtype, report=report)
     return Provenance(
         best.method,

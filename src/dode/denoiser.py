@@ -4,7 +4,7 @@ All that is not linear in the outputs happens here, so that λ's closed form sta
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Threshold:
         return x0.clamp(-s, s) * (self.limit / s)
 
 
-def called(network: Network, cond: Any, shape: Sequence[int], integer: bool, variance: bool = False) -> Denoise:
+def called(network: Network, cond: Any, integer: bool, variance: bool = False) -> Denoise:
     """The network at a node: t as (B,), whole if it takes whole times only; its output's shape is checked.
 
     variance: the network has learned variances (Nichol & Dhariwal 2021), as many more channels; they are dropped.

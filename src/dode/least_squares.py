@@ -42,7 +42,7 @@ def solve(sums: Array, rho: float) -> Solution:
 
 
 def solve_all(factor: Array, gram: Array, outputs: Array, rho: float) -> Solution:
-    """M coefficients from the batches' QR factors (…, m + 1), one above the other; ρ·Σ⟨u, u⟩ on each square.
+    """The m coefficients from the batches' QR factors (…, m + 1), one above the other; ρ·Σ⟨u, u⟩ on each square.
 
     Their errors come from gram (n, m + 1, m + 1), outputs (n,).
     """

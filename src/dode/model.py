@@ -109,7 +109,7 @@ class Model:
             network = denoiser.classifier_free(
                 network, cache(lambda n: self.conditions(range(n), null(range(n)))), self.guidance
             )
-        made = denoiser.called(network, cond, self.shape, self.schedule.integer, self.variance)
+        made = denoiser.called(network, cond, self.schedule.integer, self.variance)
         if self.classifier is not None:
             made = denoiser.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
         if self.threshold is not None:

@@ -267,7 +267,7 @@ class Functions:
 def from_functions(
     *, alpha: Callable[[float], float], sigma: Callable[[float], float], t_max: float, t_min: float
 ) -> Functions:
-    """X = alpha(t)·x₀ + sigma(t)·ε for t in [t_min, t_max], sampled from t_max to t_min.
+    """States x = alpha(t)·x₀ + sigma(t)·ε for t in [t_min, t_max], sampled from t_max to t_min.
 
     Raises ValueError unless log(alpha/sigma) falls strictly with t.
     """

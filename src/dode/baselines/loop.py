@@ -63,7 +63,7 @@ def advance(stage: Stage, run: Run, done: float, seed: int, bfloat16: bool) -> f
 
 @torch.no_grad()
 def follow(slow: nn.Module, fast: nn.Module, decay: float) -> None:
-    """Slow = decay*slow + (1 - decay)*fast."""
+    """Move slow to decay·slow + (1 − decay)·fast, in place."""
     for mine, other in zip(slow.parameters(), fast.parameters(), strict=True):
         mine.lerp_(other, 1 - decay)
 

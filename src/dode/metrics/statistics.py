@@ -72,7 +72,7 @@ def read(path: str | Path, features: Features | None = None) -> Statistics:
 
 
 def write(path: str | Path, statistics: Statistics) -> None:
-    """Mu and sigma, and what else there is: mu_s, sigma_s, feats.  The file appears whole or not at all."""
+    """The arrays mu and sigma, and what else there is: mu_s, sigma_s, feats.  The file appears whole or not at all."""
     arrays = {"mu": statistics.moments.mean, "sigma": statistics.moments.covariance}
     if statistics.spatial is not None:
         arrays |= {"mu_s": statistics.spatial.mean, "sigma_s": statistics.spatial.covariance}
