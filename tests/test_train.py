@@ -101,10 +101,11 @@ def test_the_part_of_a_stage():
 
 def test_the_teacher_never_moves_and_the_averages_follow():
     second = begin(STAGES, 1, Affine([1, 2]))
-    before = second.teacher.a.clone()
+    second.teacher.a.data.fill_(0.3)  # that there is something to learn
+    before, start = second.teacher.a.clone(), second.student.a.clone()
     loop.advance(STAGES[1], second, 0.0, 0, False)
     assert torch.equal(second.teacher.a, before)
-    assert not torch.equal(second.student.a, before)
+    assert not torch.equal(second.student.a, start)
     one = begin(STAGES, 0, Gaussian())
     loop.advance(STAGES[0], one, 0.0, 0, False)
     decay = 1 / 11
