@@ -105,6 +105,20 @@ def test_methods_lists_the_catalogue(folder):
     assert all(name in done.stdout for name in METHODS)
 
 
+def test_a_fit_outlives_figures_that_fail(tmp_path, monkeypatch):
+    """The teacher is what took long: its file is there, and the message says so."""
+    from dode.cli.distill import distill
+    from dode.metrics import reporting
+
+    def fails(*_):
+        raise ValueError("halving 640 steps still moves the solution")
+
+    monkeypatch.setattr(reporting, "with_figures", fails)
+    with pytest.raises(ValueError, match=r"still moves the solution; the fit is in .*c\.json, without figures"):
+        distill("fashion-mixture", tmp_path / "c.json", nfe="3", samples=4, scale=2)
+    assert json.loads((tmp_path / "c.json").read_text())["plans"][0]["nfe"] == 3
+
+
 def test_version(tmp_path):
     asked = dode(tmp_path, "--version")
     assert (asked.stdout, asked.stderr, asked.returncode) == (f"dode {__version__}\n", "", 0)
@@ -166,6 +180,8 @@ def test_demo_small(folder):
         ([*PLAIN, "--seed", "-1", "-o", "x.png"], "seed must be"),
         ([*PLAIN, "--device", "meta", "-o", "x.png"], "cannot be used"),
         (["sample", "fashion-mixture", "--calibration", "c.json", "--grid", "karras", "-o", "x.png"], "no --grid"),
+        (["sample", "fashion-mixture", "--calibration", "c.json", "--end", "t_min", "-o", "x.png"], "no --grid, --end"),
+        (["demo", "--paired", "0"], "--paired must be at least 2; got 0"),
         (["distill", "fashion-mixture", "--rho", "nan", "-o", "x.json"], "rho must be a number, at least 0"),
         (["distill", "fashion-mixture", "--nfe", "5000", "-o", "x.json"], "ask for fewer"),
         (["demo", "-o", "c.json"], "it is a file"),

@@ -154,6 +154,12 @@ def test_import_and_export_there_and_back(tmp_path, capsys, monkeypatch):
     assert sigmas[-1] == 0
 
 
+def test_a_list_longer_than_a_files_name_may_be(tmp_path, capsys):
+    levels = [80 * 0.8**i for i in range(40)]
+    call("import", ", ".join(f"{level:.9g}" for level in levels) + ", 0", "-o", tmp_path / "l.json", capsys=capsys)
+    np.testing.assert_allclose(lists.read(str(tmp_path / "l.json")).lists[40][:-1], levels, rtol=1e-8)
+
+
 def test_exported_sigmas_of_flow_models_go_from_1_to_0(tmp_path, capsys):
     made = [dode.sampler(gaussian_model("flow"), "edm", nfe=nfe) for nfe in (4, 5)]
     dode.save(tmp_path / "flow.json", *made)

@@ -58,7 +58,8 @@ def train(net: Classifier, epochs: int, folder: Path) -> float:
             schedule.step()
         seconds = time.monotonic() - began
         state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-        torch.save(state | {"epoch": epoch + 1, "seconds": seconds}, path)
+        torch.save(state | {"epoch": epoch + 1, "seconds": seconds}, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
         print(f"epoch {epoch + 1}/{epochs} loss {loss.item():.3f} {seconds:.0f} s", flush=True)
     return seconds
 

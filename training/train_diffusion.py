@@ -88,7 +88,7 @@ def train(name: str, images: int, folder: Path, polish: bool) -> None:
         torch.manual_seed(step)
     x, labels = fashion("train")
     loss_of = edm_loss if edm else ddpm_loss
-    began, saved_at, running = time.monotonic() - seconds, time.monotonic(), 0.0
+    began, saved_at, running = time.monotonic() - seconds, time.monotonic(), curve[-1][1] if curve else 0.0
     order: list[Tensor] = []
     while step < steps:
         if not order:
