@@ -26,7 +26,7 @@ from dode.spending import Budget, Meter
 from dode.starts import TEACHER, Start, Task, loose, nearest, starts, task
 from dode.tracing import trace
 
-Progress = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
+Telling = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
 FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
 MAIN = 0.8  # share of the budget before times are rounded
 PATIENCE = 100.0  # medians of squared distances up to which a judgement is by their mean
@@ -220,7 +220,7 @@ def tuned(
     budget: Budget | None = None,
     seed: int = 0,
     cond: Any = None,
-    progress: Progress | None = None,
+    progress: Telling | None = None,
 ) -> dict[int, tuple[Sampler, Found]]:
     """The best sampler for each number of evaluations, with how it was found; the teacher's run serves all."""
     return {found.nfe: (found, how) for found, how in searched(model, counts, budget or Budget(), seed, cond, progress)}
@@ -233,7 +233,7 @@ def searched(
     budget: Budget,
     seed: int = 0,
     cond: Any = None,
-    progress: Progress | None = None,
+    progress: Telling | None = None,
 ) -> Iterator[tuple[Sampler, Found]]:
     """`tuned`, each number of evaluations as soon as it is found, from the least."""
     if model.trained is not None:

@@ -4,7 +4,7 @@ States are divided by √(α² + σ²), which is 1 on variance-preserving schedu
 EDM's schedule noise of σ = 80 does not hide the rest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from dode import reference
+from dode.distillation import Tick
 from dode.grid import grid
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.schedule import EDM, Node
 
-Tick = Callable[[int], None]  # told how many network calls were just made
 RTOL = 2e-3  # of the exact path: less than a line's width, and about a grey level
 SHOWN = 48  # steps of the exact path that is drawn
 

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dode.distillation import Tick
 from dode.metrics.distance import Stop, Way, distance
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.splits import error, paired_error, parted
@@ -17,7 +18,6 @@ from dode.samplers import Sampler
 from dode.sampling import State
 from dode.schedule import Node
 
-Tick = Callable[[int], None]  # told how many network calls were just made
 METRICS = ("rms", "path", *OF_FEATURES)
 FIGURES = {"fd": 1, "kid": 1, "precision": -1, "recall": -1, "agreement": -1}  # of a row: 1 where less is better
 

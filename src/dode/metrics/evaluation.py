@@ -1,12 +1,13 @@
 """`dode.evaluate`: every figure of one sampler."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dode.cache import opened
+from dode.lockstep import Progress
 from dode.metrics.comparison import METRICS, Row, Settings
 from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features
@@ -18,8 +19,6 @@ from dode.ranks import here
 from dode.samplers import Sampler
 from dode.weights import classifier
 from dode.weights import reference as bundled_statistics
-
-Progress = Callable[[int, int], None]
 
 
 @torch.no_grad()

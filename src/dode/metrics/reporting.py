@@ -1,6 +1,6 @@
 """From samplers to measured rows; what `dode.evaluate`, the commands and the benchmarks share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dode import reference
 from dode import samplers as plain
+from dode.lockstep import Progress
 from dode.metrics.comparison import Row, Settings, calls, measure
 from dode.metrics.extractors import named
 from dode.metrics.features import Features
@@ -19,8 +20,6 @@ from dode.samplers import Sampler
 from dode.schedule import Node
 from dode.weights import classifier
 from dode.weights import reference as bundled_statistics
-
-Progress = Callable[[int, int], None]
 
 
 def bundled_judge() -> Judge:

@@ -1,14 +1,15 @@
 """The numbers and pictures of a report, as the JSON that the page's scripts draw."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from dode import paths
+from dode.calibration import Json
 from dode.legend import looks
+from dode.lockstep import Progress
 from dode.metrics.comparison import FIGURES, Row
 from dode.model import Model
 from dode.paths import Track
@@ -16,8 +17,6 @@ from dode.plots.curves import lambda_errors
 from dode.report.pictures import addresses, drawable
 from dode.samplers import Sampler
 
-Json = dict[str, Any]
-Progress = Callable[[int, int], None]
 DIGITS = 5  # of numbers that are only drawn
 
 

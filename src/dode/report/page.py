@@ -10,12 +10,13 @@ from pathlib import Path
 from string import Template
 
 import dode
-from dode.calibration import replace_text
+from dode.calibration import Json, replace_text
 from dode.fingerprints import schedule_name
 from dode.legend import HUES
+from dode.lockstep import Progress
 from dode.metrics.comparison import Row
 from dode.report import finding, table
-from dode.report.content import Json, Progress, gathered
+from dode.report.content import gathered
 from dode.samplers import Sampler
 
 SCRIPTS = ("scales.js", "chart.js", "readout.js", "figures.js", "wall.js", "main.js")

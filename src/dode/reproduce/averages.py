@@ -6,11 +6,12 @@ Differences and ratios are paired, part of the samples by part, on the same nois
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Entry = dict[str, Any]
+from dode.reproduce.records import Entry
+
 CLEAR = 2.0  # standard errors from which on a difference is called one
 
 

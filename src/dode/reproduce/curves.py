@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from dode.reproduce import averages, drawing
-from dode.reproduce.averages import Entry, cells, change, listed, mean, ratio, side
+from dode.reproduce.averages import cells, change, listed, mean, ratio, side
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import Fitting, Lab, Task, cost, fitted, measured, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 from dode.solvers import METHODS
 
 LEAST = {"dpm-solver-3": 3, "dpm-solver++3s": 3, "deis-3": 3, "edm": 3}  # third order takes 3 evaluations instead of 2

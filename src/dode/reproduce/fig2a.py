@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from dode.reproduce.averages import Entry, change, joined, listed, mean, middle, shown, side
 from dode.reproduce.averages import Figure as Number
+from dode.reproduce.averages import change, joined, listed, mean, middle, shown, side
 from dode.reproduce.curves import Curves, figure
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import (
@@ -20,7 +20,7 @@ from dode.reproduce.lab import (
     searching,
     teaching,
 )
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.taught import short, taught
 from dode.samplers import Sampler
 

@@ -19,6 +19,7 @@ from dode.metrics.figures import Judge
 from dode.model import Model
 from dode.prediction import Kind
 from dode.reproduce import solutions
+from dode.reproduce.records import Entry
 from dode.reproduce.sizes import Size
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
@@ -27,7 +28,6 @@ from dode.solvers.names import plain_name
 
 PARTS = 10  # of the samples: errors of differences and ratios come from disjoint parts, as in `metrics.splits`
 BATCH = 100
-Entry = dict[str, Any]
 
 
 class Task(NamedTuple):

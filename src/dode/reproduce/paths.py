@@ -14,8 +14,8 @@ from torch import Tensor
 from dode.reproduce import drawing
 from dode.reproduce.averages import Figure, joined, listed
 from dode.reproduce.item import Item, Result
-from dode.reproduce.lab import Entry, Fitting, Lab, Task, fitted, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.lab import Fitting, Lab, Task, fitted, plain, teaching
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.table1 import named
 from dode.samplers import Sampler
 

@@ -19,8 +19,8 @@ from dode.plots import tiles
 from dode.reproduce import drawing
 from dode.reproduce.averages import listed
 from dode.reproduce.item import Item, Result
-from dode.reproduce.lab import Entry, Fitting, Lab, Task, exact, fitted, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.lab import Fitting, Lab, Task, exact, fitted, plain, teaching
+from dode.reproduce.records import Entries, Entry, table
 
 ONE_CLASS = 8  # bags
 

@@ -12,7 +12,8 @@ import dode
 from dode import forms
 from dode.calibration import replace_text
 
-Entries = dict[str, Any]
+Entry = dict[str, Any]
+Entries = dict[str, Any]  # by their keys
 CONTENT = {str: object, "settings": dict, "entries": dict}
 
 

@@ -1,10 +1,10 @@
 """One item from beginning to end: entries that are missing, then table, finding and figure."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from dode.calibration import replace_text
+from dode.lockstep import Progress
 from dode.metrics import reporting
 from dode.model import Model
 from dode.reproduce import ABOUT, drawing
@@ -13,8 +13,6 @@ from dode.reproduce.lab import Lab
 from dode.reproduce.records import Records
 from dode.reproduce.sizes import Size
 from dode.weights import BUNDLED
-
-Progress = Callable[[int, int], None]
 
 
 def lab_for(model: Model, size: Size, students: Path | None = None, folder: Path | None = None) -> Lab:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from dode.reproduce import drawing, paper
-from dode.reproduce.averages import Entry, Figure, mean, ratio, shown, word
+from dode.reproduce.averages import Figure, mean, ratio, shown, word
 from dode.reproduce.averages import change as difference
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import Fitting, Lab, Task, constant, cost, fitted, measured, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.table1 import over_seeds
 
 RANGES = {"la": (0.0, 0.5), "fixed": (-0.2, 1.0)}

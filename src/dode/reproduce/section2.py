@@ -15,8 +15,8 @@ from dode.prediction import Kind, convert
 from dode.reproduce import drawing, images
 from dode.reproduce.averages import Figure
 from dode.reproduce.item import Item, Result
-from dode.reproduce.lab import Entry, Lab, Task, plain
-from dode.reproduce.records import Entries, table
+from dode.reproduce.lab import Lab, Task, plain
+from dode.reproduce.records import Entries, Entry, table
 from dode.schedule import Node
 
 FORMS: tuple[Kind, Kind] = ("noise", "data")

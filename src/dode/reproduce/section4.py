@@ -14,8 +14,8 @@ from dode.methods import Method, Option
 from dode.reproduce import drawing
 from dode.reproduce.averages import cells, listed, mean, ratio, shown, word
 from dode.reproduce.item import Item, Result
-from dode.reproduce.lab import Entry, Fitting, Lab, Task, cost, fitted, measured, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.lab import Fitting, Lab, Task, cost, fitted, measured, plain, teaching
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.table1 import over_seeds
 from dode.samplers import Provenance, Sampler
 from dode.schedule import Node

@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 
 from dode.reproduce import averages, paper
-from dode.reproduce.averages import Entry, cells, listed, ratio, side
+from dode.reproduce.averages import cells, listed, ratio, side
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import Fitting, Lab, Task, cost, fitted, measured, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 
 FORMS = ("d", "2", "sep", "all")
 GRIDS = {"time": None, "count": "published"}

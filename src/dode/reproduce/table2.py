@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 
 from dode.reproduce import paper
-from dode.reproduce.averages import Entry, change, mean, middle, over_fits, ratio, shown, spread
+from dode.reproduce.averages import change, mean, middle, over_fits, ratio, shown, spread
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import Fitting, Lab, Task, cost, fitted, measured, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.table1 import over_seeds
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from dode.reproduce import averages, paper
-from dode.reproduce.averages import Entry, cells, change, listed, ratio, shown, side, word
+from dode.reproduce.averages import cells, change, listed, ratio, shown, side, word
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import Fitting, Lab, Task, constant, cost, fitted, measured, plain, teaching
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.searches import NAMES, SHOWN, search_cost, searched
 from dode.reproduce.table1 import over_seeds
 

@@ -15,7 +15,6 @@ from dode.reproduce.averages import Figure, joined, listed, shown
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import (
     BATCH,
-    Entry,
     Fitting,
     Lab,
     Task,
@@ -25,7 +24,7 @@ from dode.reproduce.lab import (
     searching,
     teaching,
 )
-from dode.reproduce.records import Entries, table
+from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.taught import short, taught
 from dode.samplers import Sampler
 
