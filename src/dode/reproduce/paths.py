@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dode.reproduce import drawing
 from dode.reproduce.averages import Figure, joined, listed
-from dode.reproduce.item import Item, Result
+from dode.reproduce.item import Item, Result, seeds
 from dode.reproduce.lab import Fitting, Lab, Task, fitted, plain, teaching
 from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.table1 import named
@@ -112,6 +112,11 @@ def _norm(lab: Lab, entries: Entries, label: str) -> tuple[list[float], list[Fig
     return each[0]["share"], [joined(figures) for figures in zip(*by_seed, strict=True)]
 
 
+def said(lab: Lab) -> str:
+    """What the curves are of."""
+    return f"{seeds(lab)}; {lab.size.path} report samples a seed, |B| = {lab.size.samples}, C = 10, no ridge"
+
+
 def labels(lab: Lab, entries: Entries) -> list[str]:
     """In the order they were run."""
     return list(entries[str(lab.size.seeds[0])])
@@ -161,5 +166,5 @@ def result_pixels(lab: Lab, entries: Entries) -> Result:
     return Result(table(heads, lines), f"{text}{said}; {nearest} follows the target more closely at the end.", figure)
 
 
-FIG1 = Item("fig1", ("fashion",), lambda lab: tasks(lab, "norm"), result_norm)
-FIG5 = Item("fig5", ("fashion",), lambda lab: tasks(lab, "pixels"), result_pixels)
+FIG1 = Item("fig1", ("fashion",), lambda lab: tasks(lab, "norm"), result_norm, said)
+FIG5 = Item("fig5", ("fashion",), lambda lab: tasks(lab, "pixels"), result_pixels, said)

@@ -43,6 +43,17 @@ def model_of(model: Model, scene: Scene) -> Model:
     return replace(model, cond=lambda indices: [min(ONE_CLASS, model.classes - 1)] * len(indices))
 
 
+def fitting(lab: Lab, scene: Scene) -> Fitting:
+    """One seed, and the scene's own |B| if it has one that is smaller."""
+    return Fitting(lab.size.seeds[0], min(scene.samples or lab.size.samples, lab.size.samples))
+
+
+def said(scene: Scene, lab: Lab) -> str:
+    """What the pictures are of."""
+    how = fitting(lab, scene)
+    return f"seed {how.seed}, the same noise in a column; |B| = {how.samples}, C = {how.scale}, no ridge"
+
+
 def placed(lab: Lab, scene: Scene) -> Lab:
     """The lab of a scene: another condition is another model to everything that is kept."""
     if scene.label == "each":
@@ -53,7 +64,7 @@ def placed(lab: Lab, scene: Scene) -> Lab:
 
 def tasks(lab: Lab, scene: Scene) -> Iterator[Task]:
     own = placed(lab, scene)
-    how = Fitting(lab.size.seeds[0], min(scene.samples or lab.size.samples, lab.size.samples))
+    how = fitting(lab, scene)
     count = min(lab.size.images, lab.size.report)
     for name in scene.solvers:
         for nfe in lab.size.pictures:
@@ -118,7 +129,13 @@ def _figure(entries: Entries) -> drawing.Figure:
 
 
 def _item(name: str, model: str, scene: Scene) -> Item:
-    return Item(name, (model,), lambda lab: tasks(lab, scene), lambda lab, entries: result(lab, entries, scene))
+    return Item(
+        name,
+        (model,),
+        lambda lab: tasks(lab, scene),
+        lambda lab, entries: result(lab, entries, scene),
+        partial(said, scene),
+    )
 
 
 THIRD = ("dpm-solver-3", "deis-3")

@@ -72,8 +72,4 @@ def _write(item: Item, lab: Lab, records: Records, found: Result) -> None:
 
 def head(item: Item, lab: Lab) -> str:
     """What the numbers are of: model, seeds, samples."""
-    size = lab.size
-    seeds = f"seed {size.seeds[0]}" if len(size.seeds) == 1 else f"mean of seeds {', '.join(map(str, size.seeds))}"
-    text = f"{item.name} on {lab.model.name}, {size.name} ({ABOUT[item.name]}): {seeds}; distances on {size.report} "
-    text += f"report samples a seed, |B| = {size.samples}, C = 10, no ridge unless the table says otherwise"
-    return text + (f"; Fréchet distances on up to {size.fd}." if lab.judge else "; no Fréchet distance for this model.")
+    return f"{item.name} on {lab.model.name}, {lab.size.name} ({ABOUT[item.name]}): {item.said(lab)}."

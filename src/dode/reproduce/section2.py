@@ -14,7 +14,7 @@ from torch import Tensor
 from dode.prediction import Kind, convert
 from dode.reproduce import drawing, images
 from dode.reproduce.averages import Figure
-from dode.reproduce.item import Item, Result
+from dode.reproduce.item import Item, Result, seeds
 from dode.reproduce.lab import Lab, Task, plain
 from dode.reproduce.records import Entries, Entry, table
 from dode.schedule import Node
@@ -159,4 +159,9 @@ def _figure(lab: Lab, entries: Entries) -> drawing.Figure:
     return figure
 
 
-ITEM = Item("section2", ("fashion", "fashion-edm"), tasks, result)
+def said(lab: Lab) -> str:
+    """What the numbers are of."""
+    return f"{seeds(lab)} of noise; runs of {lab.size.network} steps with {lab.size.tests} samples, and as many images"
+
+
+ITEM = Item("section2", ("fashion", "fashion-edm"), tasks, result, said)
