@@ -104,14 +104,14 @@ def unpacked(entry: Entry) -> Tensor:
 
 def result(lab: Lab, entries: Entries, scene: Scene) -> Result:
     lines = [[*key.split(), f"{e['rms']:.4f}", f"{e['median']:.4f}"] for key, e in entries.items()]
-    nearer: list[str] = []
-    farther: list[str] = []
-    for name in scene.solvers:
-        for nfe in lab.size.pictures:
-            is_nearer = entries[f"d-{name} {nfe}"]["rms"] < entries[f"{name} {nfe}"]["rms"]
-            (nearer if is_nearer else farther).append(f"{name} at {nfe}")
-    text = f"The distilled row is nearer to the exact solution than the row above it for {listed(nearer)}"
-    text += f"; farther for {listed(farther)}." if farther else " in every pair."
+    pairs = [(name, nfe) for name in scene.solvers for nfe in lab.size.pictures]
+    farther = [
+        f"{name} at {nfe}"
+        for name, nfe in pairs
+        if entries[f"d-{name} {nfe}"]["rms"] >= entries[f"{name} {nfe}"]["rms"]
+    ]
+    text = f"The distilled row is nearer to the exact solution than the row above it in {len(pairs) - len(farther)} of "
+    text += f"{len(pairs)} pairs" + (f"; not for {listed(farther)}." if farther else ".")
     said = f"{entries[next(iter(entries))]['shape'][0]} pictures; distances are of these pictures alone."
     return Result(table(["solver", "NFE", "RMS", "median"], lines), f"{text} {said}", _figure(entries))
 
