@@ -1,10 +1,11 @@
 """Curves over evaluations, and λ along a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
 
 from dode.plan import Plan
@@ -87,6 +88,22 @@ def _by_solver(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
     return {name: sorted((r for r in rows if r.solver == name), key=lambda r: r.nfe) for name in names}
 
 
+def tall(axes: Axes) -> None:
+    """A logarithmic scale upward, with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.8)))
+
+
+def by_evaluations(axes: Axes, counts: Iterable[int]) -> None:
+    """A logarithmic scale across, marked where something was measured."""
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(set(counts)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("network evaluations")
+
+
 def _against_evaluations(
     points: dict[str, list[tuple[int, float, float]]], label: str, path: str | Path, title: str
 ) -> None:
@@ -97,14 +114,8 @@ def _against_evaluations(
             counts, values, spread = zip(*points[name], strict=True)
             axes.errorbar(counts, values, spread, label=name, capsize=2, elinewidth=1, **style)
     if all(value > 0 for mine in points.values() for _, value, _ in mine):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(LogFormatter())
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.8)))
-    axes.set_xscale("log")
-    axes.set_xticks(sorted({count for mine in points.values() for count, _, _ in mine}))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("network evaluations")
+        tall(axes)
+    by_evaluations(axes, {count for mine in points.values() for count, _, _ in mine})
     axes.set_ylabel(label)
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.legend(fontsize=8, frameon=False)

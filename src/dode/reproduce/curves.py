@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from dode.plots.curves import by_evaluations
 from dode.reproduce import averages, drawing
 from dode.reproduce.averages import cells, change, listed, mean, ratio, side
 from dode.reproduce.item import Item, Result
@@ -103,8 +104,8 @@ def figure(found: Curves) -> drawing.Figure:
             style = "o-" if name not in METHODS else "o:"
             values = [mean(row, what) for row in known.values()]
             drawing.line(one, list(known), values, name, style, order.index(name.removeprefix("d-")))
-        drawing.finish(one, "network evaluations", {"rms": "RMS distance", "fd": "FD"}[what], logarithmic=True)
-        one.set_xscale("log")
+        drawing.finish(one, "", {"rms": "RMS distance", "fd": "FD"}[what], logarithmic=True)
+        by_evaluations(one, [nfe for mine in found.values() for nfe, row in mine.items() if what in row[0]])
     return drawn
 
 

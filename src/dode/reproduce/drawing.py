@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dode.calibration import replace_bytes
 from dode.legend import HUES
+from dode.plots.curves import tall
 from dode.reproduce.averages import Figure as Number
 
 __all__ = ["COLOURS", "Figure", "finish", "line", "panels", "save"]
@@ -46,6 +47,6 @@ def finish(axes: Axes, across: str, up: str, title: str = "", logarithmic: bool 
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     if logarithmic:
-        axes.set_yscale("log")
+        tall(axes)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=7, frameon=False)
