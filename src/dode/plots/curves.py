@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from dode.plan import Plan
 from dode.plots.figures import INK, PALE, blank, drawn, save
@@ -89,10 +89,12 @@ def _by_solver(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
 
 
 def tall(axes: Axes) -> None:
-    """A logarithmic scale upward, with plain numbers."""
+    """A logarithmic scale upward with plain numbers, between the powers of ten too where it is short."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.8)))
+    low, high = axes.get_ylim()
+    between = "235" if high < 1000 * low else ""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in between else ""))
 
 
 def by_evaluations(axes: Axes, counts: Iterable[int]) -> None:
