@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -108,7 +109,7 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("how", "says"), [("raises", "error: process 1: this one has had enough"), ("dies", "another process of this run")]
+    ("how", "says"), [("raises", "error: process 1: this one has had enough"), ("dies", "Signal 9 (SIGKILL) received")]
 )
 def test_a_process_that_fails_ends_the_run(how, says, tmp_path):
     """With its message, and not after the patience of the others."""
@@ -125,3 +126,23 @@ def test_a_process_that_fails_ends_the_run(how, says, tmp_path):
     assert says in err
     assert err.count("Traceback") == 1  # torchrun's own
     assert time.monotonic() - began < 100
+
+
+def test_who_outlives_another_says_so(tmp_path):
+    """Without torchrun, which may end the survivor before it has spoken."""
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, script, "distill", "dies"]
+    first, second = (
+        subprocess.Popen(words, env=shared | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    )
+    _, err = first.communicate(timeout=100)
+    second.communicate(timeout=100)
+    assert (first.returncode, second.returncode) == (2, -signal.SIGKILL)
+    assert "error: another process of this run has ended" in err
+    assert "Traceback" not in err
