@@ -7,6 +7,8 @@ import typer
 
 from dode.cli import common, tables
 
+SCALE = 10  # teacher steps for one of a student's: the default of `dode distill`
+
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and the file.")] = Path(
@@ -34,8 +36,10 @@ def demo(
         raise ValueError(f"cannot use {output} as the folder: it is a file")
     opened = common.open_model(model, guidance)
     output.mkdir(parents=True, exist_ok=True)
+    evaluations = samples * (SCALE * max(numbers) + sum(numbers)) + 2 * sum(numbers) * max(fd, paired)
+    print(f"about {evaluations:,} network evaluations, and the exact solutions of {paired} samples", flush=True)
     with common.progress("1/3 teacher and fit") as advance:
-        fitted = dode.distill(opened, "ddim", nfe=numbers, samples=samples, seed=seed, progress=advance)
+        fitted = dode.distill(opened, "ddim", nfe=numbers, samples=samples, scale=SCALE, seed=seed, progress=advance)
     dode.save(output / "d-ddim.json", *fitted.values())
     chosen = [one for n in numbers for one in (dode.sampler(opened, "ddim", nfe=n), fitted[n])]
     with common.progress("2/3 exact solution") as advance:
