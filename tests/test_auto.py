@@ -18,7 +18,7 @@ from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.solvers import METHODS
 from dode.spending import QUICK, Budget
-from dode.starts import GRIDS, TRIED, task
+from dode.starts import GRIDS, PLAIN, TRIED, task
 
 SMALL = Budget(samples=24, select=16)
 
@@ -145,11 +145,31 @@ def test_numbers_of_evaluations_that_no_solver_has_are_refused():
         dode.distill(mixture_model("edm"), "auto", nfe=0)
 
 
-def test_a_search_without_time_gives_the_solver_it_tried():
-    sampler, how = tuned(mixture_model("edm"), [4], replace(SMALL, seconds=1e-6))[4]
-    assert not sampler.provenance.distilled
-    assert len(how.tried) == 1
-    assert not how.rounds
+@pytest.mark.parametrize(
+    ("budget", "count"), [(replace(SMALL, seconds=1e-6), 4), (replace(SMALL, most=1e-3), 4), (QUICK, 1)]
+)
+def test_a_search_that_may_spend_nothing_gives_the_best_of_the_plain_solvers(budget, count):
+    """Within a twentieth of its RMS: the teacher is short where little may be spent."""
+    model = dode.bundled("fashion-mixture")
+    sampler, how = tuned(model, [count], budget)[count]
+    assert count == 1 or not how.rounds  # one evaluation is cheap enough to refine
+    taught = task(model, "select", budget.select, 60, 0, lambda n: None)
+
+    def error(one):
+        ends = one.sample(noise=taught.x_T, cond=taught.cond)
+        return float((ends - taught.end).square().mean())
+
+    assert error(sampler) <= 1.1 * min(error(dode.sampler(model, name, nfe=count)) for name in PLAIN)
+
+
+def test_a_large_number_beside_it_takes_nothing_from_a_small_one():
+    """The teacher is shared, and three times as long as the largest; each is charged with its own."""
+    model = mixture_model("edm")
+    budget = replace(QUICK, samples=16)
+    alone, beside = tuned(model, [4], budget)[4][1], tuned(model, [4, 40], budget)[4][1]
+    assert len(beside.tried) >= len(alone.tried)
+    assert beside.calls == pytest.approx(alone.calls, rel=0.25)
+    assert beside.best.select <= 1.1 * alone.best.select
 
 
 def test_a_network_that_gains_nothing_keeps_a_solver():

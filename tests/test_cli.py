@@ -219,6 +219,9 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
     done = dode(tmp_path, *words, "--nfe", "3,4")
     assert done.returncode == 0, done.stderr
     assert "NFE 3 " not in done.stderr  # it was there
+    assert re.search(r"^  auto.* \d\.\d{3} ± \d\.\d{3} ", done.stdout, re.MULTILINE)  # beside its base
+    assert "ddim" in done.stdout
+    assert re.search(r"^NFE 3: .* evaluations for each sample", done.stdout, re.MULTILINE)
     entries = json.loads((tmp_path / "a.json").read_text())["plans"]
     assert [entry["nfe"] for entry in entries] == [3, 4]
     assert entries[0] == first[0]

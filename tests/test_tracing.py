@@ -82,7 +82,20 @@ def test_a_list_of_methods_has_one_for_each_step():
     assert mixed.fresh == (True, False, True, True)
 
 
-@pytest.mark.parametrize("inner", ["logsnr", "time"])
+def test_a_node_inside_a_step_lies_at_the_fraction_that_was_asked_for():
+    net, s, t = Tracer("noise", VP, 1), VP.node(0.8), VP.node(0.3)
+    for inner, value in (
+        ("logsnr", lambda node: node.logsnr),
+        ("time", lambda node: node.t),
+        ("rho", lambda node: node.sigma / node.alpha),
+    ):
+        node = net.between(s, t, 2 / 3, inner)
+        assert value(node) == pytest.approx(value(s) / 3 + 2 * value(t) / 3, rel=1e-9)
+    with pytest.raises(ValueError, match="in logsnr, time, rho; got 'tme'"):
+        net.between(s, t, 1 / 2, "tme")
+
+
+@pytest.mark.parametrize("inner", ["logsnr", "time", "rho"])
 def test_there_is_nothing_between_neighbours_nor_beside_infinity(inner):
     discrete, zero = SCHEDULES["discrete"], SCHEDULES["zero-snr"]
     net = Tracer("noise", discrete, 1)

@@ -235,14 +235,17 @@ def searched(
     cond: Any = None,
     progress: Telling | None = None,
 ) -> Iterator[tuple[Sampler, Found]]:
-    """`tuned`, each number of evaluations as soon as it is found, from the least."""
+    """`tuned`, each number of evaluations as soon as it is found, from the least.
+
+    Each is charged with the teacher that it would have had alone, so that a large one among them takes nothing from it.
+    """
     if model.trained is not None:
         model.trained.refuse(model.name)
     if not counts or any(not isinstance(nfe, int | np.integer) or nfe < 1 for nfe in counts):
         raise ValueError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
     told = progress or (lambda what, share: None)
     paid = Meter(1.0, lambda what, share: told("teacher", 0.0))
-    teacher = max(budget.teacher, 3 * max(counts))
+    teacher = max(map(budget.taught, counts))
     fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond, budget.batch)
     given = None if cond is None else rows(model.conditions(range(budget.samples), cond), _in_turn(budget))
     select = task(model, "select", budget.select, teacher, seed, paid.tick, given, budget.batch)
@@ -250,7 +253,8 @@ def searched(
     for i, nfe in enumerate(wanted):
         left = budget.seconds - (time.monotonic() - began)
         until = time.monotonic() + left / (len(wanted) - i)
-        meter = Meter(budget.most * 10 * nfe * budget.samples, told, paid.spent, until=until)
+        alone = min(paid.spent, budget.taught(nfe) * (budget.samples + budget.select))
+        meter = Meter(budget.allowed(nfe), told, alone, until=until)
         found = search(fit, select, nfe, budget, meter)
         yield Sampler(model, found.best.plan, _provenance(model, found, budget, seed, fit.count)), found
 

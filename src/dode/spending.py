@@ -15,7 +15,7 @@ class Budget:
     samples: int = 64
     select: int = 32
     most: float = 10.0
-    teacher: int = 60  # evaluations of the teacher; three times the student's, if that is more
+    teacher: int = 60  # most evaluations of the teacher, unless the student needs more: `taught`
     begin: int = 3  # starts that are refined
     part: int = 12  # samples that a Jacobian takes
     tried: tuple[str, ...] = TRIED
@@ -32,6 +32,15 @@ class Budget:
                 "auto needs at least 4 samples, 4 to select on, a batch of 1, and something to spend; "
                 f"got {self.samples}, {self.select}, {self.batch}, {self.most:g} and {self.seconds:g} seconds"
             )
+
+    def allowed(self, nfe: int) -> float:
+        """Evaluations, of one sample each, for one number of evaluations with its teacher."""
+        return self.most * 10 * nfe * self.samples
+
+    def taught(self, nfe: int) -> int:
+        """Evaluations of this student's teacher: at most half of what is allowed, at least three times its own."""
+        half = self.allowed(nfe) / 2 / (self.samples + self.select)
+        return max(3 * nfe, min(self.teacher, int(half)))
 
 
 QUICK = Budget(

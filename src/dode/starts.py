@@ -18,6 +18,7 @@ from dode.schedule import DiscreteVP, Schedule
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 
+PLAIN = ("unipc-2", "dpm-solver++2m", "ipndm-2", "ddim")  # on the model's own grid these are judged whatever is spent
 TEACHER = "unipc-2"  # with 60 evaluations near enough to exact ends: tests/test_auto.py
 GRIDS = ("trailing", "karras", "logsnr", "logsnr-trailing")
 TRIED = (  # one evaluation a step: blends of outputs in DDIM's step, which can be refined; in the order of trying
@@ -86,32 +87,33 @@ def starts(
     grids: Sequence[str | Grid] = GRIDS,
     whole_times: bool = False,
 ) -> list[Start]:
-    """(what it is, solver, plan) of every learning-free solver to begin with."""
-    schedule, found = model.schedule if whole_times else loose(model.schedule), {}
-    for name in names:
-        for kind in kinds(model):
-            for where in grids:
-                try:
-                    plan, made = build(METHODS[name], nfe, schedule, model.prediction, where, kind=kind)
-                except ValueError:  # this grid or these outputs do not exist here
-                    continue
-                if all(np.isfinite(plan.table).ravel()):
-                    found[f"{name} in {kind} outputs, {made.name}"] = (name, plan)
+    """(what it is, solver, plan) of every learning-free solver to begin with: first PLAIN, as they come."""
+    schedule = model.schedule if whole_times else loose(model.schedule)
+    found: dict[str, tuple[str, Plan]] = {}
+    asked: list[tuple[str, Kind | None, str | Grid | None]] = [(name, None, None) for name in PLAIN]
+    asked += [(name, kind, where) for name in names for kind in kinds(model) for where in grids]
+    for name, kind, where in asked:
+        try:
+            plan, made = build(METHODS[name], nfe, schedule, model.prediction, where, kind=kind)
+        except ValueError:  # this grid or these outputs do not exist here
+            continue
+        if all(np.isfinite(plan.table).ravel()):
+            found.setdefault(f"{name} in {plan.kind} outputs, {made.name}", (name, plan))
     return [(label, name, plan) for label, (name, plan) in found.items()]
 
 
 def nearest(
     every: Sequence[Start], select: Task, few: int, batch: int, tick: Callable[[int], None], more: Callable[[], bool]
 ) -> list[Start]:
-    """Starts by their error on a few samples, the nearest first: at least one, and while more may be tried.
+    """Starts by their error on a few samples, the nearest first: as many as PLAIN, and while more may be tried.
 
     A start where the network fails, or whose ends are not finite, is left out.
     """
     if not every:
         raise ValueError("no solver that can be refined makes so many evaluations on this schedule")
     found: list[tuple[float, Start]] = []
-    for start in every:
-        if found and not more():
+    for i, start in enumerate(every):
+        if i >= len(PLAIN) and found and not more():
             break
         value = tried(start[2], select.pupils(start[2].kind, 0, few, batch), tick).mean()
         if np.isfinite(value):

@@ -17,6 +17,7 @@ from dode.prediction import Kind, express
 from dode.schedule import Node, Schedule
 
 NUMBERS = (float, int, np.floating)
+INNER = ("logsnr", "time", "rho")  # what the fraction of a step may be taken in
 NOISE = -1  # the key of fresh noise in a Form
 
 
@@ -101,17 +102,23 @@ class Tracer:
         return t.alpha * x0 + t.sigma * noise
 
     def between(self, s: Node, t: Node, r: float, inner: str) -> Node | None:
-        """The node at the fraction r of the step, in log-SNR or in time; a whole time if the network needs one.
+        """The node at the fraction r of the step; a whole time if the network needs one.
 
-        None where there is no such node: in a step to σ = 0 (in log-SNR also from α = 0), or between neighbouring whole
-        times.
+        inner: what the fraction is taken in, "logsnr", "time", or "rho", which is σ/α.
+        None where there is no such node: in a step to σ = 0, in one from α = 0 unless in time, or between neighbouring
+        whole times.  Raises ValueError for another word.
         """
+        if inner not in INNER:
+            raise ValueError(f"a node between two others is at a fraction in {', '.join(INNER)}; got {inner!r}")
         if t.sigma == 0 or (s.alpha == 0 and inner != "time"):
             return None
         if inner == "time":
             node = self.schedule.node(_nearest(s.t + r * (t.t - s.t), self.schedule))
         else:
-            node = self.schedule.at(s.logsnr + r * (t.logsnr - s.logsnr))
+            snr = s.logsnr + r * (t.logsnr - s.logsnr)
+            if inner == "rho":
+                snr = -math.log((1 - r) * s.sigma / s.alpha + r * t.sigma / t.alpha)
+            node = self.schedule.at(snr)
             node = self.schedule.node(_nearest(node.t, self.schedule)) if self.schedule.integer else node
         return node if s.logsnr < node.logsnr < t.logsnr else None
 

@@ -1,5 +1,6 @@
 """dode auto."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +53,6 @@ def auto(
     budget, seconds = QUICK if quick else Budget(), float("inf") if budget_seconds is None else budget_seconds
     samples = budget.samples if samples is None else samples
     budget = replace(budget, batch=batch, told=told, whole=whole, seconds=seconds, samples=samples)
-    budget = replace(budget, teacher=max(budget.teacher, 3 * max(numbers)))  # the same when it goes on with the rest
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
     known = _known(output, opened)
     made = {one.nfe: one for one in known if one.model.guidance == opened.guidance}
@@ -65,8 +65,23 @@ def auto(
                 made[one.nfe] = one
                 samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
     print(f"written: {output}")
+    asked = {count: made[count] for count in numbers}
+    print("\n".join(map(_said, asked.values())))
     if paired:
-        _show({count: made[count] for count in numbers}, opened, paired, seed, batch, plot)
+        _show(asked, opened, paired, seed, batch, plot)
+
+
+def _said(found: "Sampler") -> str:
+    """What the search gives back for one number of evaluations, beside the nearest of what it began with."""
+    report, how = found.provenance.report, found.provenance
+    plain = {name.removeprefix("tried "): value for name, value in report.items() if name.startswith("tried ")}
+    plain = {name: value for name, value in plain.items() if not name.startswith("refined ")}
+    spent = f"{report['evaluations a sample']:.0f} evaluations for each sample to fit on"
+    if not how.distilled:
+        return f"NFE {found.nfe}: a plain solver, {report['start']}: nothing nearer was found in {spent}"
+    name = min(plain, key=plain.__getitem__)
+    value = report["robust select rms"]
+    return f"NFE {found.nfe}: {report['start']}: {value:.4f} on select noise, {name} {plain[name]:.4f}; {spent}"
 
 
 def _known(path: Path, opened: "Model") -> "list[Sampler]":
@@ -93,22 +108,38 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
 
 
 def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, batch: int, plot: Path | None) -> None:
-    """The table and the plot: beside each sampler DDIM, and the solver that the search began with."""
+    """The table and the plot: each sampler beside the plain solvers, and a word where one of them is nearer."""
     from dode import plots
     from dode import samplers as plain
     from dode.metrics import reporting
-    from dode.metrics.comparison import Settings
+    from dode.metrics.comparison import Settings, ratio
+    from dode.starts import PLAIN
 
     settings = Settings(paired, seed=seed, batch=batch)
-    rows = []
+    rows, bases, lost = [], {}, []
     with common.progress("exact solution") as advance:
         exact = reporting.exact(model, settings, advance)
     with common.progress("samples to compare") as advance:
         for count, one in made.items():
-            rivals = [plain.sampler(model, name, nfe=count) for name in ("ddim", "dpm-solver++2m", "unipc-2")]
-            rows += reporting.measured([*rivals, one], exact, settings, advance)
-            rows[-1].solver = "auto" if one.name == "auto" else f"auto: {one.name}"
-    tables.print_rows(rows, f"{model.name}: auto beside solvers as they come, seed {seed}")
+            rivals = [plain.sampler(model, name, nfe=count) for name in reversed(PLAIN)]
+            *others, mine = reporting.measured([*rivals, one], exact, settings, advance)
+            mine.solver = "auto" if one.name == "auto" else f"auto: {one.name}, {one.provenance.grid}"
+            rows += [*others, mine]
+            bases[mine.solver, count] = min(others, key=lambda row: row.rms)
+            value, error = ratio(mine, bases[mine.solver, count])
+            if value > 1 + 2 * error:
+                lost.append(
+                    f"NFE {count}: {bases[mine.solver, count].solver} is nearer than auto, whose RMS is {value:.2f} ± "
+                    f"{error:.2f} times as large: search with more --samples, without --quick, or use that solver"
+                )
+    tables.print_rows(
+        rows,
+        f"{model.name}: auto beside solvers as they come, seed {seed}",
+        base=lambda row: bases.get((row.solver, row.nfe)),
+    )
+    print("Base of auto: the plain solver that is nearest at its number of evaluations.")
+    for line in lost:
+        print(f"warning: {line}", file=sys.stderr)
     if plot is not None:
         for row in rows:
             row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose

@@ -25,6 +25,7 @@ def compare(
     ] = None,
     metrics: measuring.Metrics = None,
     paired: measuring.Paired = 32,
+    rtol: measuring.Rtol = None,
     fd: measuring.Samples = 0,
     extractor: measuring.Extractor = "bundled",
     statistics: measuring.Reference = None,
@@ -58,7 +59,7 @@ def compare(
             )
     from dode.metrics.study import Study
 
-    settings = measuring.settings(metrics, paired, fd, batch)
+    settings = measuring.settings(metrics, paired, fd, batch, rtol)
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
     opened = common.cached(opened, cache, cache_dtype)
     names = names or (("ddim", "d-ddim") if opened.trained is None else (opened.trained.solver,))

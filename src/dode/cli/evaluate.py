@@ -15,6 +15,7 @@ def evaluate(
     nfe: Annotated[str | None, typer.Option(help="Network evaluations; without it all that the file holds.")] = None,
     metrics: measuring.Metrics = None,
     paired: measuring.Paired = 64,
+    rtol: measuring.Rtol = None,
     fd: measuring.Samples = 0,
     extractor: measuring.Extractor = "bundled",
     statistics: measuring.Reference = None,
@@ -50,7 +51,7 @@ def evaluate(
     from dode.metrics.study import Study
 
     study = Study((name,), numbers, tuple(scales), tuple(seeds), grid)
-    settings = measuring.settings(metrics, paired, fd, batch)
+    settings = measuring.settings(metrics, paired, fd, batch, rtol)
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
     opened = common.cached(opened, cache, cache_dtype)
     judge = measuring.judge(settings, extractor, statistics, classifier, device)

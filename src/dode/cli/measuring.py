@@ -23,6 +23,9 @@ Metrics = Annotated[
     ),
 ]
 Paired = Annotated[int, typer.Option(help="Samples of report noise for the distances.")]
+Rtol = Annotated[
+    float | None, typer.Option(help="Accuracy of the exact solution, 4e-4; larger where a network does not reach it.")
+]
 Samples = Annotated[int, typer.Option("--fd", help="Samples for fd, kid, pr and agreement; 0 for none.")]
 Extractor = Annotated[
     str,
@@ -62,8 +65,9 @@ def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None
             read(name)
 
 
-def settings(metrics: str | None, paired: int, fd: int, batch: int) -> "Settings":
+def settings(metrics: str | None, paired: int, fd: int, batch: int, rtol: float | None = None) -> "Settings":
     """What is measured, from the options."""
+    from dode.metrics.comparison import Settings
     from dode.metrics.evaluation import settings_of
     from dode.metrics.figures import OF_FEATURES
 
@@ -72,7 +76,7 @@ def settings(metrics: str | None, paired: int, fd: int, batch: int) -> "Settings
         wanted = [name.strip() for name in metrics.split(",")]
     if not fd and (lacking := [name for name in wanted if name in OF_FEATURES]):
         raise ValueError(f"{', '.join(lacking)} needs samples: give --fd, 5000 say")
-    return settings_of(wanted, paired, fd, 0, batch, 4e-4)
+    return settings_of(wanted, paired, fd, 0, batch, Settings.rtol if rtol is None else rtol)
 
 
 def judge(

@@ -12,42 +12,60 @@ if TYPE_CHECKING:
 Column = tuple[str, Callable[["Row", "Row | None"], str]]  # head, cell of a row and of its plain solver's
 
 
-def print_rows(rows: Sequence["Row"], title: str, reference: str = "the bundled classifier's features") -> None:
+Base = Callable[["Row"], "Row | None"]
+
+
+def print_rows(
+    rows: Sequence["Row"],
+    title: str,
+    reference: str = "the bundled classifier's features",
+    base: Base | None = None,
+) -> None:
     """The table of a comparison, beside each distilled solver its plain one; several seeds as one row.
 
-    Many figures are told in several tables, so that each fits a screen.
+    Many figures are told in several tables, so that each fits a screen.  base: what a row is compared with instead.
     """
     rows = together(rows)
+    base = base or _plain(rows)
     first, figures = [*_named(rows), *_distances(rows)], _figures(rows)
     seconds: Column = ("seconds", lambda row, _: f"{row.seconds:.1f}")
     if len(figures) <= 2:
-        _print(rows, title, [*first, *figures, seconds])
+        _print(rows, title, [*first, *figures, seconds], base)
     else:
-        _print(rows, title, [*first, seconds])
+        _print(rows, title, [*first, seconds], base)
         for i in range(0, len(figures), 4):
-            _print(rows, "", [*_named(rows), *figures[i : i + 4]])
+            _print(rows, "", [*_named(rows), *figures[i : i + 4]], base)
     for line in _notes(rows, reference):
         print(line)
     if any(row.samples for row in rows):
         print("Differences to the plain solver are paired; * is worse by more than two standard errors.")
 
 
-def _print(rows: Sequence["Row"], title: str, columns: Sequence[Column]) -> None:
+def _plain(rows: Sequence["Row"]) -> Base:
+    """For a distilled solver's row the plain one's; None for the others."""
+    from dode.solvers.names import plain_name
+
+    plain = {(row.solver, row.nfe, row.guidance): row for row in rows}
+
+    def base(row: "Row") -> "Row | None":
+        found = plain.get((plain_name(row.solver), row.nfe, row.guidance))
+        return None if found is row else found
+
+    return base
+
+
+def _print(rows: Sequence["Row"], title: str, columns: Sequence[Column], base: Base) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-
-    from dode.solvers.names import plain_name
 
     table = Table(title=title or None, box=box.SIMPLE, title_justify="left")
     for head, _ in columns:
         table.add_column(
             head, justify="left" if head == "solver" else "right", no_wrap=head != "solver", overflow="fold"
         )
-    plain = {(row.solver, row.nfe, row.guidance): row for row in rows}
     for row in rows:
-        base = plain.get((plain_name(row.solver), row.nfe, row.guidance))
-        table.add_row(*(cell(row, None if base is row else base) for _, cell in columns))
+        table.add_row(*(cell(row, base(row)) for _, cell in columns))
     Console(width=max(Console().width, 130)).print(table)
 
 

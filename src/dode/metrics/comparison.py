@@ -40,6 +40,8 @@ class Settings:
             raise ValueError(
                 f"at least 2 paired samples (or 0) and a batch of 1 are needed; got {self.paired}, {self.batch}"
             )
+        if not self.rtol > 0:
+            raise ValueError(f"rtol, the accuracy of the exact solution, must be positive; got {self.rtol}")
         if self.fd:
             parted(self.fd)
         elif not self.paired:
