@@ -7,7 +7,7 @@ state.  The scheduler's levels are handed to the network as they are, not rounde
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Rival:
     name: str
     nfe: int
     provenance: Provenance
+    stochastic: ClassVar[bool] = False
 
     @torch.no_grad()
     def sample(

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,3 +311,17 @@ def test_flows_from_pure_noise_are_refined_too():
     sampler, how = tuned(model, [4], replace(SMALL, most=6.0))[4]
     assert how.rounds
     assert sampler.plan.nodes[0].alpha == 0
+
+
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # diffusers makes numpy arrays of tensors
+def test_the_solvers_that_the_benchmark_holds_it_against_are_measured_as_ours_are(monkeypatch):
+    """diffusers' DPM-Solver++ and ours are the same solver; both on Karras' levels."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from rivals import rivals
+
+    model = dode.bundled("fashion-mixture")
+    exact, settings = model.exact(model.start(range(8), 0), 3e-3), Settings(8)
+    theirs = next(one for one in rivals(model, 8, ["diffusers dpm-solver++2m"]) if one.provenance.grid == "karras")
+    ours = dode.sampler(model, "dpm-solver++2m", nfe=8, grid="karras")
+    values = [measure(one, exact, settings, None).rms for one in (theirs, ours)]
+    assert values[0] == pytest.approx(values[1], rel=0.1)

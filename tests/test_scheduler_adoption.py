@@ -87,3 +87,15 @@ def test_what_no_plan_can_follow_is_refused(config, words):
 def test_beta_sigmas_are_refused():
     with pytest.raises(ValueError, match="beta distribution"):
         DODEScheduler.from_config(diffusers.DPMSolverMultistepScheduler().config, use_beta_sigmas=True)
+
+
+def test_an_option_that_is_none_is_not_passed_over():
+    """diffusers hands a misspelt one to nobody, and the calibration would not be used."""
+    config = diffusers.DPMSolverMultistepScheduler().config
+    with pytest.raises(ValueError, match="unknown option of DODEScheduler 'calibraton'; did you mean calibration"):
+        DODEScheduler.from_config(config, calibraton="fast.json")
+    with pytest.warns(UserWarning, match="algorithm_type is no option of DODEScheduler and has no effect"):
+        DODEScheduler.from_config(config, algorithm_type="dpmsolver++")
+    scheduler, unused = DODEScheduler.from_config(config, return_unused_kwargs=True, mine=1)
+    assert isinstance(scheduler, DODEScheduler)
+    assert unused["mine"] == 1

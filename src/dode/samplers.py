@@ -89,6 +89,11 @@ class Sampler:
         return self.plan.nfe
 
     @property
+    def stochastic(self) -> bool:
+        """Does it add noise on its way?"""
+        return any(self.plan.added)
+
+    @property
     def name(self) -> str:
         """The method with its options, d- in front if it is distilled."""
         return self.provenance.label

@@ -20,7 +20,7 @@ from dode.denoiser import expressed, thresholded
 from dode.plan import Plan
 from dode.sampling import State, advance, begin
 from dode.schedule import DiscreteVP, Node, Schedule
-from dode.scheduling import Choice, Script, choose, content, same_shape, untouched
+from dode.scheduling import Choice, Script, asked, choose, content, same_shape, untouched
 
 CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
 
@@ -28,10 +28,10 @@ CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
 class DODEScheduler(SchedulerMixin, ConfigMixin):
     """Every solver of dode, plain or calibrated, wherever diffusers takes a scheduler.
 
-    method: a name in `dode.METHODS`, with options like "deis-3:variable=rho", for runs without a calibration;
-    calibration: a file of `dode distill`, its content, or a Sampler; num_inference_steps picks the plan.  guidance: the
-    scale to use of a calibration for several; on_missing: "error", or "base" for the plain solver where the calibration
-    has no plan.  noise_schedule: "vp" (betas), "edm" or "flow"; the other options are those of diffusers' schedulers.
+    method: a name in `dode.METHODS`, with options like "deis-3:variable=rho", for runs without a calibration, or else
+    dpm-solver++2m; calibration: a file of `dode distill`, its content, or a Sampler; num_inference_steps picks the
+    plan.  guidance: of a calibration for several; on_missing: "error", or "base" for the plain solver where none is.
+    noise_schedule: "vp" (betas), "edm" or "flow"; the other options are those of diffusers' schedulers.
     """
 
     __module__ = "dode.diffusers"  # what a saved pipeline names: it may never change
@@ -103,8 +103,8 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
         """From another scheduler's configuration and ours, `from_config(pipe.scheduler.config, calibration=…)`."""
-        if isinstance(config, Mapping):
-            config = settings.adopted(config, kwargs)
+        asked({} if return_unused_kwargs else kwargs, cls)
+        config = settings.adopted(config, kwargs) if isinstance(config, Mapping) else config
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     @property

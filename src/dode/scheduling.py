@@ -1,7 +1,10 @@
 """Which plan a scheduler runs: a calibration's for this number of evaluations, or a plain one on the grid asked for."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +23,9 @@ from dode.sampling import State
 from dode.schedule import Schedule
 from dode.solvers.budget import build, steps
 from dode.solvers.names import read
+from dode.spelling import unknown
+
+TAKEN = ("use_flow_sigmas", "flow_shift", "timestep_type")  # other schedulers' options that mean something to us
 
 
 class Script(Protocol):
@@ -33,6 +39,17 @@ class Script(Protocol):
 
     def advance(self, state: State, output: Tensor) -> State:
         """The state after an evaluation."""
+
+
+def asked(options: settings.Config, kind: type) -> None:
+    """ValueError for a misspelt option of a scheduler, which diffusers would pass over; a warning for a foreign one."""
+    known = [*signature(kind).parameters, *TAKEN]
+    for name in options:
+        if name in known or name.startswith("_") or name in settings.UNSUPPORTED:
+            continue
+        if get_close_matches(name, known, cutoff=0.8):
+            raise unknown("option of DODEScheduler", name, known)
+        warnings.warn(f"{name} is no option of DODEScheduler and has no effect", stacklevel=3)
 
 
 @dataclass(frozen=True, eq=False)

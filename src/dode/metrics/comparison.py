@@ -121,7 +121,7 @@ def measure(
     if settings.paired and exact is None:
         raise ValueError("paired samples need the exact solution to compare with")
     row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
-    row.stochastic = any(sampler.plan.added)
+    row.stochastic = sampler.stochastic
     wanted = settings.of_features
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
     way = Way(sampler.plan.nodes, path) if path is not None and not row.stochastic else None

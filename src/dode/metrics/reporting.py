@@ -45,7 +45,7 @@ def exact_path(
     model: Model, samplers: Sequence[Sampler], settings: Settings, progress: Progress
 ) -> tuple[Tensor, dict[Node, Tensor]]:
     """The same, and the exact states at the nodes of every deterministic sampler: each (settings.paired, *shape)."""
-    nodes = list(dict.fromkeys(node for one in samplers if not any(one.plan.added) for node in one.plan.nodes))
+    nodes = list(dict.fromkeys(node for one in samplers if not one.stochastic for node in one.plan.nodes))
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     cond = model.conditions(range(settings.paired))
     *states, end = reference.along(

@@ -70,7 +70,7 @@ def _entry(lab: Lab, name: str, seed: int, make: Callable[[], Sampler]) -> Entry
     seconds = time.process_time() - began
     metrics = ("rms", "fd", "agreement") if lab.model.classes and lab.judge else ("rms", "fd")
     entry = measured(lab, one, seed, lab.size.fd, metrics=metrics)
-    if any(one.plan.added):  # what adds noise on its way has no distance to an exact solution
+    if one.stochastic:  # what adds noise on its way has no distance to an exact solution
         entry = {key: value for key, value in entry.items() if key not in ("rms", "rms error", "median")}
     student = taught(lab).get(name)
     spent = (calls(one), seconds) if student is None else (student.calls, student.seconds)
