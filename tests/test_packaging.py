@@ -122,7 +122,7 @@ def test_the_command_line_needs_its_extra_and_says_so(empty, tmp_path):
     command = empty.parent / "dode"
     done = run(command, "methods", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "pip install 'dode[cli]'" in done.stderr
+    assert "pip install '.[cli]'" in done.stderr
     words = ["demo", "--model", "fashion-mixture", "--nfe", "3", "--paired", "4", "--fd", "40", "--samples", "4"]
     code = f"import sys; sys.path.append({str(empty.parents[2] / 'cli')!r}); from dode.cli import main; main()"
     done = run(empty, "-c", code, *words, cwd=tmp_path)

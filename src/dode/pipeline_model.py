@@ -19,6 +19,7 @@ from dode.model import Default, Model, from_callable
 from dode.nets.loading import classes_in_turn
 from dode.schedule import Schedule
 from dode.scheduler import DODEScheduler
+from dode.spelling import extra
 from dode.watching import denoiser_of
 
 Forward = Callable[[Any, Tensor, Tensor, Any], Tensor]  # (network, x, t, cond) → output
@@ -133,9 +134,7 @@ def _opened(path: str | Path) -> Any:
         raise ValueError(f"no pipeline of diffusers at {path}, as a folder or on the hub ({reason})") from error
     except (ImportError, AttributeError, ValueError) as error:  # of a package that a part needs, or of a part unknown
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"diffusers cannot load {path} ({reason}); pip install 'dode[diffusers]' brings all"
-        ) from error
+        raise ValueError(f"diffusers cannot load {path} ({reason}); {extra('diffusers')} brings all") from error
 
 
 def _shape(network: Any) -> tuple[int, ...]:

@@ -1,7 +1,12 @@
-"""What to say of a name that does not exist: the nearest ones, or all where none is near."""
+"""What to say of a name that does not exist, and of packages that are not installed."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+def extra(name: str) -> str:
+    """How to get the packages of one of the extras in pyproject.toml."""
+    return f"pip install '.[{name}]' in dode's folder"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

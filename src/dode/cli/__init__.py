@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
+from dode.spelling import extra
+
 try:
     import typer
 except ModuleNotFoundError as error:
-    print("error: the command line needs packages that are not installed: pip install 'dode[cli]'", file=sys.stderr)
+    print(f"error: the command line needs packages that are not installed: {extra('cli')}", file=sys.stderr)
     raise SystemExit(2) from error
 
 from dode.cli import (

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dode.spelling import extra
+
 if TYPE_CHECKING:
     from dode.lockstep import Progress
     from dode.model import Model
@@ -147,7 +149,7 @@ def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
             raise ValueError(f"{name} takes no prompt; leave --prompt out")
         return bundled(name)
     if importlib.util.find_spec("diffusers") is None:
-        raise ValueError(f"{name} is a pipeline of diffusers, which is not installed; pip install 'dode[diffusers]'")
+        raise ValueError(f"{name} is a pipeline of diffusers, which is not installed; {extra('diffusers')}")
     from dode.pipeline_model import from_diffusers
 
     return from_diffusers(name, prompts=prompts, negative_prompt=negative)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dode.metrics.features import Features
+from dode.spelling import extra
 from dode.weights import classifier
 
 FIDELITY = "torch-fidelity:"
@@ -71,7 +72,7 @@ def fidelity(network: str, layer: str | None = None, weights: str | None = None,
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch is a RuntimeError
         raise ValueError(
             f"the extractor {network!r} needs torch-fidelity, which cannot be loaded ({error}); "
-            "pip install 'dode[eval]', beside a torchvision that fits your torch"
+            f"{extra('eval')}, beside a torchvision that fits your torch"
         ) from error
     if network not in registry:
         raise ValueError(f"torch-fidelity has no network {network!r}; it has {', '.join(sorted(registry))}")

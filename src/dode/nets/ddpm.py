@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dode.spelling import extra
+
 PARTS = {
     "temb.dense.0": "time_embedding.linear_1",
     "temb.dense.1": "time_embedding.linear_2",
@@ -51,11 +53,11 @@ def options(
 
 
 def network(resolution: int, channels: int, widths: Sequence[int], blocks: int, attention: Sequence[int]) -> nn.Module:
-    """The network, with random weights.  Needs the extra `dode[diffusers]`."""
+    """The network, with random weights.  Needs the extra diffusers."""
     try:
         from diffusers import UNet2DModel
     except ImportError as error:
-        raise ValueError("DDPM's network is diffusers' UNet2DModel: pip install 'dode[diffusers]'") from error
+        raise ValueError(f"DDPM's network is diffusers' UNet2DModel: {extra('diffusers')}") from error
     made: Any = UNet2DModel  # untyped
     unet: nn.Module = made(**options(resolution, channels, widths, blocks, attention))
     return unet
