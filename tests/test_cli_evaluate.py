@@ -138,7 +138,18 @@ def test_compare_takes_files_and_several_guidance_scales(folder):
     done = dode(folder, "compare", "fashion-mixture", *words)
     assert done.returncode == 0, done.stderr
     lines = [line.split()[:3] for line in done.stdout.splitlines() if re.match(r"\s*\S+ +3 +\d ", line)]
+    assert "Not all on one grid" not in done.stdout
     assert lines == [["ddim", "3", "1"], ["edm@two.json", "3", "1"], ["ddim", "3", "2"], ["edm@two.json", "3", "2"]]
+
+
+def test_compare_says_what_stands_on_another_grid_and_what_a_file_has_not(folder):
+    from dode import bundled, sampler, save
+
+    save(folder / "grid.json", sampler(bundled("fashion-mixture"), "ddim", nfe=3, grid="logsnr"))
+    done = dode(folder, "compare", "fashion-mixture", "--nfe", "3,4", "--solvers", "ddim,grid.json", "--paired", "4")
+    assert done.returncode == 0, done.stderr
+    assert "Not all on one grid. karras: ddim; logsnr: ddim@grid.json." in done.stdout
+    assert "grid.json has no plan for NFE 4." in done.stdout
 
 
 EVALUATE = ["evaluate", "fashion-mixture", "--solver", "ddim", "--nfe", "3"]
@@ -157,6 +168,8 @@ JUDGED = [*EVALUATE, "--metrics", "fd", "--fd", "20"]
         ([*EVALUATE, "--metrics", "fid"], "metrics are rms, path"),
         ([*EVALUATE, "--metrics", "kid"], "kid needs samples: give --fd"),
         ([*EVALUATE, "--fd", "12"], "at least 20 samples; got 12"),
+        ([*EVALUATE, "--rtol", "0"], "rtol, the accuracy of the exact solution, must be positive"),
+        ([*EVALUATE[:3], "euler", "--nfe", "3"], "unknown method 'euler'; did you mean ddim?"),
         ([*EVALUATE, "--seed", "a"], "--seed takes whole numbers"),
         ([*EVALUATE, "--guidance", "a"], "--guidance takes numbers like 1,3"),
         ([*EVALUATE, "-o", "absent/r.json"], "the folder absent does not exist"),

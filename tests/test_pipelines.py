@@ -432,3 +432,17 @@ def test_the_core_runs_what_a_pipeline_calibrated(fashion, tmp_path):
     torch.testing.assert_close(loaded.sample(noise=noise[:2]), wanted, rtol=1e-6, atol=1e-6)
     with pytest.raises(ValueError, match="attach it to the pipeline and sample there"):
         made[5].sample(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"samples": 10}, "calibrate has no samples: the calls make the samples"),
+        ({"solver": "ddim"}, "calibrate has no solver: method names the solver"),
+        ({"method": "auto"}, r"auto asks the network itself, .* dode.from_diffusers\(pipe\)"),
+        ({"method": "heun"}, "unknown method 'd-heun'; did you mean d-edm"),
+    ],
+)
+def test_what_calibrate_does_not_do_is_said(options, says):
+    with pytest.raises(ValueError, match=says):
+        calibrate(fashion_pipeline(label=0), pixels, 3, **options)

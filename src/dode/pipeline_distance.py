@@ -1,5 +1,6 @@
 """What a pipeline's calibration is worth, through the pipeline's own call, on noise that nothing was fitted on."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from dode.samplers import Sampler
 from dode.solvers.names import plain_name
 from dode.watching import Call
 
+FAR = 0.5  # share of a distance that the reference may be off by
 FINE = "dpm-solver++3m"  # the many steps that the others are held against
 
 
@@ -30,7 +32,9 @@ def distances(
 
     call(pipe, generator, num_inference_steps): as for `calibrate`, whose result is `made`; seed: of noise that was not
     fitted on; steps: of the reference (DPM-Solver++ 3M).  Takes 1.5·steps + 2·(sum of evaluations) evaluations of every
-    sample; the pipeline's scheduler is there again afterwards.  Raises ValueError for the seed of the fit.
+    sample; the pipeline's scheduler is there again afterwards.  `Apart.distilled.error`
+    is a standard error.  Warns where the reference is no better than what it judges.  Raises ValueError for the seed of
+    the fit.
     """
     if fitted := [nfe for nfe, one in made.items() if one.provenance.seed == seed]:
         raise ValueError(f"seed {seed} is what the calibration for {fitted[0]} evaluations was fitted on; take another")
@@ -45,7 +49,13 @@ def distances(
     found = {}
     for nfe, one in made.items():
         base, fast = run(nfe, method=plain_name(one.provenance.label)), run(nfe, calibration=one)
-        found[nfe] = Apart(nfe, distance(base, exact), distance(fast, exact), rough)
+        found[nfe] = apart = Apart(nfe, distance(base, exact), distance(fast, exact), rough)
+        if rough.rms > FAR * min(apart.plain.rms, apart.distilled.rms):
+            warnings.warn(
+                f"at {nfe} evaluations the distances, {apart.plain.rms:.2g} and {apart.distilled.rms:.2g}, are not much "
+                f"larger than what halving the reference's {steps} steps moves it by, {rough.rms:.2g}: give more steps",
+                stacklevel=2,
+            )
     return found
 
 

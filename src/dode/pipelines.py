@@ -55,6 +55,13 @@ def _drop_in(pipe: Any) -> None:
         )
 
 
+WRONG = {  # what `dode.distill` and the command line call what is said otherwise here
+    "samples": "the calls make the samples; give [call] * 8 for eight times as many",
+    "solver": "method names the solver",
+    "batch": "the call decides how many samples it makes at once",
+}
+
+
 def calibrate(
     pipe: Any,
     call: Call | Sequence[Call],
@@ -85,6 +92,12 @@ def calibrate(
     _drop_in(pipe)
     if not isinstance(method, str):
         raise ValueError("calibrate fits one method; call it once for each")
+    for name in WRONG.keys() & options.keys():
+        raise ValueError(f"calibrate has no {name}: {WRONG[name]}")
+    if method.removeprefix("d-") == "auto":
+        raise ValueError(
+            "auto asks the network itself, not through a call: dode.distill(dode.from_diffusers(pipe), 'auto', nfe=…)"
+        )
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     calls = [call] if callable(call) else list(call)
     if not counts or not calls:

@@ -3,6 +3,11 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+ELSEWHERE = {  # other tools' names for what has one here
+    **{"euler": "ddim", "heun": "edm", "plms": "pndm", "lms": "ipndm", "dpm++2m": "dpm-solver++2m"},
+    **{"dpmpp_2m": "dpm-solver++2m", "dpmpp_3m": "dpm-solver++3m", "dpmpp_2s": "dpm-solver++2s"},
+}
+
 
 def extra(name: str) -> str:
     """How to get the packages of one of the extras in pyproject.toml."""
@@ -12,6 +17,8 @@ def extra(name: str) -> str:
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
     """The error for a name that is none of the known ones: "unknown grid 'karas'; did you mean karras?"."""
     known = list(known)
-    near = get_close_matches(name, known, cutoff=0.6)
+    other = ELSEWHERE.get(name.removeprefix("d-"))
+    prefix = "d-" if name.startswith("d-") else ""
+    near = [prefix + other] if other and prefix + other in known else get_close_matches(name, known, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return ValueError(f"unknown {what} {name[:60]!r}; {hint}")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from dode.spelling import extra
 if TYPE_CHECKING:
     from dode.lockstep import Progress
     from dode.model import Model
+
+EVERY = 30.0  # seconds between lines of progress where no bar can be shown
 
 ModelName = Annotated[
     str,
@@ -179,7 +182,10 @@ def writable(path: Path, *suffixes: str) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator["Progress"]:
-    """A bar on stderr, of the first process if there are several; call it with (done, total)."""
+    """A bar on stderr, of the first process if there are several; call it with (done, total).
+
+    A file or a pipe, which shows no bar before its end, gets a line every half minute.
+    """
     from dode.ranks import here
 
     if not here().first:
@@ -191,7 +197,16 @@ def progress(what: str) -> Iterator["Progress"]:
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        told = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            bar.update(task, completed=done, total=total)
+            if not bar.console.is_terminal and time.monotonic() > told + EVERY:
+                told = time.monotonic()
+                bar.console.print(f"{what}: {done} of {total}")
+
+        yield tell
 
 
 def shares(tell: "Progress") -> Callable[[str, float], None]:

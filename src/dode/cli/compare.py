@@ -11,6 +11,7 @@ from dode.cli import common, measuring, tables
 
 if TYPE_CHECKING:
     from dode.metrics.comparison import Row
+    from dode.metrics.study import Study
     from dode.samplers import Sampler
 
 
@@ -79,8 +80,27 @@ def compare(
     tables.print_rows(
         rows, f"{opened.name}, guidance {guidance}, seed {seed}", tables.features_of(extractor, statistics)
     )
+    for line in _remarks(found, study):
+        print(line)
     if report is not None and settings.team.first:
         _report(report, found)
+
+
+def _remarks(found: "list[tuple[Row, Sampler]]", study: "Study") -> list[str]:
+    """Where solvers stand on different grids, and what a calibration file had no plan for."""
+    from dode.metrics.study import is_file
+
+    names: dict[str, dict[str, None]] = {}
+    for row, sampler in found:
+        where = sampler.provenance.grid
+        names.setdefault(where if isinstance(where, str) else "times of its own", {})[row.solver] = None
+    said = [f"{where}: {', '.join(solvers)}" for where, solvers in names.items()]
+    lines = [f"Not all on one grid. {'; '.join(said)}."] if len(said) > 1 else []
+    for name in filter(is_file, study.names):
+        held = {row.nfe for row, _ in found if row.solver.endswith(f"@{Path(name).as_posix()}")}
+        lacking = [str(count) for count in study.nfe or () if count not in held]
+        lines += [f"{name} has no plan for NFE {', '.join(lacking)}."] if lacking else []
+    return lines
 
 
 def _report(path: Path, found: "list[tuple[Row, Sampler]]") -> None:

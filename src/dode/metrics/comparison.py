@@ -173,7 +173,7 @@ def _sampled(sampler: Sampler, indices: range, settings: Settings, tick: Tick, e
 def _paired(row: Row, images: Tensor, exact: Tensor) -> None:
     gap = distance(images, exact)
     row.images, row.rms, row.median, row.each = images, gap.rms, gap.median, gap.each
-    row.rms_error = error(gap.each**2) / (2 * gap.rms) if gap.rms else 0.0
+    row.rms_error = gap.error
 
 
 def calls(samplers: Sequence[Sampler], settings: Settings) -> int:

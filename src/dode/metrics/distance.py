@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from dode.metrics.splits import error
 from dode.schedule import Node
 
 
@@ -15,6 +16,11 @@ class Distance(NamedTuple):
     rms: float  # root of the mean square over samples and pixels
     median: float  # over samples, of each sample's own RMS
     each: np.ndarray  # (n,), each sample's own RMS
+
+    @property
+    def error(self) -> float:
+        """The standard error of rms: that of the mean square, over twice the root; NaN of one sample."""
+        return error(self.each**2) / (2 * self.rms) if self.rms else 0.0
 
 
 def distance(samples: Tensor, reference: Tensor) -> Distance:
