@@ -439,7 +439,7 @@ def test_the_core_runs_what_a_pipeline_calibrated(fashion, tmp_path):
     [
         ({"samples": 10}, "calibrate has no samples: the calls make the samples"),
         ({"solver": "ddim"}, "calibrate has no solver: method names the solver"),
-        ({"method": "auto"}, r"auto asks the network itself, .* dode.from_diffusers\(pipe\)"),
+        ({"method": "auto"}, r"auto asks the network itself, .*dode.from_diffusers\(pipe\)"),
         ({"method": "heun"}, "unknown method 'd-heun'; did you mean d-edm"),
     ],
 )

@@ -52,8 +52,9 @@ def distances(
         found[nfe] = apart = Apart(nfe, distance(base, exact), distance(fast, exact), rough)
         if rough.rms > FAR * min(apart.plain.rms, apart.distilled.rms):
             warnings.warn(
-                f"at {nfe} evaluations the distances, {apart.plain.rms:.2g} and {apart.distilled.rms:.2g}, are not much "
-                f"larger than what halving the reference's {steps} steps moves it by, {rough.rms:.2g}: give more steps",
+                f"at {nfe} evaluations the distances, {apart.plain.rms:.2g} and {apart.distilled.rms:.2g}, are not "
+                f"much larger than {rough.rms:.2g}, by which half of the reference's {steps} steps differ from it: give "
+                "more steps",
                 stacklevel=2,
             )
     return found
