@@ -53,8 +53,8 @@ def distances(
         if rough.rms > FAR * min(apart.plain.rms, apart.distilled.rms):
             warnings.warn(
                 f"at {nfe} evaluations the distances, {apart.plain.rms:.2g} and {apart.distilled.rms:.2g}, are not "
-                f"much larger than {rough.rms:.2g}, by which half of the reference's {steps} steps differ from it: give "
-                "more steps",
+                f"much larger than {rough.rms:.2g}, by which the reference's {steps} steps differ from half as many: "
+                "give more steps",
                 stacklevel=2,
             )
     return found
