@@ -205,3 +205,39 @@ def test_a_compiled_network_is_the_same_and_an_offloaded_one_is_not_guessed():
     assert weights_hash(torch.compile(network)) == weights_hash(network)
     with pytest.raises(ValueError, match="the weights bias are offloaded"):
         weights_hash(network.to("meta"))
+
+
+def first_call(fn, **options):
+    return dode.from_callable(fn, **{"schedule": schedule.VP(), "prediction": "noise", "shape": (1, 8, 8)} | options)
+
+
+class Output:
+    """As the networks of diffusers return it."""
+
+    sample = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: first_call(torch.nn.Linear(8, 8)), r"called as network\(x, t\), because no cond was given"),
+        (lambda: first_call(lambda x, t, c: x), r"cannot be \(missing a required argument: 'c'\)"),
+        (lambda: first_call(lambda x, t: x, cond=lambda i: [0] * len(i)), r"network\(x, t, cond\), because cond was"),
+        (lambda: first_call(lambda x, t: Output()), r"it returned Output: wrap it, .* network\(x, t\).sample"),
+        (lambda: first_call(lambda x, t: (x,)), r"it returned tuple: wrap it, .* network\(x, t\)\[0\]"),
+        (lambda: first_call(lambda x, t: x, prediction="epsilon"), "got 'epsilon', which is 'noise' here"),
+        (lambda: dode.distill("fashion", "ddim", nfe=3), r"as dode.bundled\('fashion'\) makes it; got 'fashion'"),
+        (lambda: dode.sampler("fashion", "ddim", nfe=3), "a model is needed"),
+        (lambda: dode.load(first_call(lambda x, t: x), "c.json"), "a model is needed.* got 'c.json'"),
+        (lambda: dode.from_diffusers(torch.nn.Linear(1, 1)), "takes a pipeline, which has a scheduler; a Linear by"),
+        (lambda: dode.sampler(first_call(lambda x, t: x), "ddim", nfe=3).sample(2.5), "a whole number .* got 2.5"),
+    ],
+)
+def test_a_first_call_that_is_wrong_is_a_sentence(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_a_model_prints_as_one_line():
+    model = dode.bundled("fashion-mixture")
+    assert repr(model) == "Model(fashion-mixture, data on EDM, (1, 32, 32), float32 on cpu)"

@@ -56,7 +56,11 @@ def called(network: Network, cond: Any, integer: bool, variance: bool = False) -
         # copies: a network may work in place, or hand out the same buffer at every call
         output = network(x.clone(), time, cond)
         if not isinstance(output, Tensor):
-            raise ValueError(f"the network must return a tensor; it returned {type(output).__name__}")
+            how = ".sample" if hasattr(output, "sample") else "[0]"
+            raise ValueError(
+                f"the network must return a tensor; it returned {type(output).__name__}: wrap it, as in "
+                f"lambda x, t: network(x, t){how}"
+            )
         if variance and output.ndim > 1:
             output = output[:, : x.shape[1]]
         if output.shape != x.shape or output.is_complex():

@@ -13,7 +13,7 @@ from dode.course import RHO, Course, SolverOptions, Student, students
 from dode.distillation import LARGE, Fit
 from dode.grid import Grid
 from dode.lockstep import Place, Progress, fit_all, in_order, lessons_of
-from dode.model import Model
+from dode.model import Model, checked
 from dode.ranks import here
 from dode.recall import recalled, record
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
@@ -122,7 +122,7 @@ def distill(
     )
     if cache is None and cache_dtype is not None:
         raise ValueError("cache_dtype is of a cache; give cache=FOLDER")
-    working = model if cache is None else replace(model, cache=opened(cache, cache_dtype))
+    working = checked(model) if cache is None else replace(model, cache=opened(cache, cache_dtype))
     folder = None if working.cache is None else working.cache.folder
     offload = "disk" if offload is None and folder is not None else offload
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from dode.trained import Trained
 if TYPE_CHECKING:
     from dode.cache import Cache
 
+OTHERS = {"epsilon": "noise", "eps": "noise", "sample": "data", "x0": "data", "v_prediction": "v", "velocity": "flow"}
 Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A pre-trained network and everything a solver must know of it."""
 
@@ -52,7 +54,14 @@ class Model:
 
     def __post_init__(self) -> None:
         if self.prediction not in KINDS:
-            raise ValueError(f"prediction must be one of {', '.join(KINDS)}; got {self.prediction!r}")
+            here = f", which is {OTHERS[self.prediction]!r} here" if self.prediction in OTHERS else ""
+            raise ValueError(f"prediction must be one of {', '.join(KINDS)}; got {self.prediction!r}{here}")
+
+    def __repr__(self) -> str:
+        """One line; the fields have the rest."""
+        scale = "" if self.guidance in (None, 1) else f", guidance {self.guidance:g}"
+        where = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"Model({self.name}, {self.prediction} on {type(self.schedule).__name__}, {self.shape}, {where}{scale})"
 
     def guided(self, scale: float) -> "Model":
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
@@ -144,6 +153,15 @@ class Model:
         return reference.solve(self, x_T, cond, rtol, batch, progress, team)
 
 
+def checked(model: Any) -> Model:
+    """The model; ValueError for anything else, such as its name."""
+    if isinstance(model, Model):
+        return model
+    text = repr(model)
+    how = f"dode.bundled({text})" if isinstance(model, str) else "dode.from_callable or dode.from_diffusers"
+    raise ValueError(f"a model is needed, as {how} makes it; got {text[:60]}")
+
+
 @dataclass(frozen=True)
 class Called:
     """A user's function as a network: with or without a condition, on tensors or on numpy arrays."""
@@ -162,6 +180,20 @@ class Called:
     def to(self, device: str, dtype: torch.dtype) -> "Called":
         """A copy elsewhere, if the function is a module; functions take what they are given."""
         return replace(self, fn=deepcopy(self.fn).to(device, dtype)) if isinstance(self.fn, nn.Module) else self
+
+
+def _callable(fn: Any, names: tuple[str, ...]) -> None:
+    """ValueError for a network that cannot be called with these arguments."""
+    try:
+        signature(fn.forward if isinstance(fn, nn.Module) else fn).bind(*names)
+    except ValueError:  # of a built-in function, which does not say what it takes
+        return
+    except TypeError as error:
+        call = ", ".join(names)
+        why = "because cond was given" if "cond" in names else "because no cond was given"
+        raise ValueError(
+            f"the network is called as network({call}), {why}, and cannot be ({error}): wrap it, lambda {call}: …"
+        ) from error
 
 
 def from_callable(
@@ -197,6 +229,7 @@ def from_callable(
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
     if isinstance(fn, nn.Module):
         fn = fn.eval()
+    _callable(fn, ("x", "t") if cond is None else ("x", "t", "cond"))
     made = Model(
         Called(fn, cond is not None, numpy),
         schedule,

@@ -73,6 +73,11 @@ def from_diffusers(
     to use instead.
     """
     pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
+    if not hasattr(pipe, "components"):
+        raise ValueError(
+            f"from_diffusers takes a pipeline, which has a scheduler; a {type(pipe).__name__} by itself goes to "
+            "dode.from_callable(lambda x, t: network(x, t).sample, …), with its schedule"
+        )
     network: Any = denoiser_of(pipe)
     kind = type(network).__name__
     if kind not in NETWORKS:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from dode import calibration, reference
 from dode import noise as noises
 from dode.conditions import rows
 from dode.grid import Grid
-from dode.model import Model
+from dode.model import Model, checked
 from dode.plan import Plan
 from dode.sampling import Draw, State, run, trajectory
 from dode.solvers import METHODS
@@ -167,8 +168,8 @@ class Sampler:
     def _begin(self, n: int | None, seed: int, noise: Tensor | None, cond: Any, first: int = 0) -> tuple[Tensor, Any]:
         if (n is None) == (noise is None):
             raise ValueError("give either the number of samples or noise=x_T")
-        if n is not None and n < 1:
-            raise ValueError(f"the number of samples must be at least 1; got {n}")
+        if n is not None and (not isinstance(n, int | np.integer) or n < 1):
+            raise ValueError(f"the number of samples must be a whole number and at least 1; got {n}")
         if first < 0:
             raise ValueError(f"the number of the first sample must be at least 0; got {first}")
         x_T = self.model.start(range(first, first + (n or 0)), seed) if noise is None else noise
@@ -196,7 +197,7 @@ def sampler(
     """
     if method.startswith("d-"):
         raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
-    chosen = read(method, **options).method
+    model, chosen = checked(model), read(method, **options).method
     if grid is None and model.trained is not None:
         grid = model.trained.nodes(model.name, nfe)
     plan, made = build(chosen, nfe, model.schedule, model.prediction, grid, end)
@@ -250,6 +251,7 @@ def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
     nfe may be left out if the file holds one. Raises ValueError, with what was calibrated and what was asked, if the
     file is damaged or belongs to another model, schedule, guidance or number of evaluations.
     """
+    model = checked(model)
     return from_content(calibration.read(path), model, nfe)
 
 
