@@ -179,7 +179,7 @@ def by_gradients(name: str, guidance: float, nfe: int, rate: float, ends: Tensor
     fit = task(model, "fit", budget.samples, budget.teacher, 0, spent, batch=BATCH)
     select = task(model, "select", budget.select, budget.teacher, 0, spent, batch=BATCH)
     looked = nearest(starts(model, nfe), select, budget.select, BATCH, spent, lambda: True)
-    label, _, plan = looked[0]
+    label, plan = looked[0].label, looked[0].plan
     family = Family(weighted(plan), loose(model.schedule), history, told=True)
     numbers, value, iterations = trained(family, fit, select, rate, spent)
     seconds, memory = time.perf_counter() - began, peak() - before

@@ -71,7 +71,7 @@ def main() -> None:
     said = {"report": arguments.paired, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"refinement-{arguments.model}", said)
     for count in COUNTS:
-        looked = [(value(plan, select)[0], label, plan) for label, _, plan in starts(model, count)]
+        looked = [(value(one.plan, select)[0], one.label, one.plan) for one in starts(model, count)]
         looked.sort(key=lambda one: one[0])
         _, label, plan = looked[0]
         base = value(plan, report)

@@ -35,6 +35,13 @@ def test_the_headline_does_not_flatter():
     assert finding.headline([row("ddim", 1, 1.0), noisy]).startswith("At 1 evaluation d-ddim")
 
 
+def test_the_headline_tells_a_plain_solver_that_is_nearer():
+    rows = [row("ddim", 5, 2.0), row("d-ddim", 5, 1.0), row("unipc-2", 5, 0.8)]
+    said = "At 5 evaluations d-ddim is 2.0 times nearer to the exact solution than ddim"
+    assert finding.headline(rows) == f"{said}; unipc-2 is nearer still, 0.80 times as far."
+    assert finding.headline(rows[:2]) == f"{said}."
+
+
 def test_without_distilled_solvers_the_headline_is_of_the_nearest():
     rows = [row("ddim", 8, 3.0), row("deis-2", 8, 1.0), row("ipndm", 8, 2.0)]
     said = "At 8 evaluations deis-2 is nearest to the exact solution, 3.0 times nearer than ddim."

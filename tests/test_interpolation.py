@@ -106,7 +106,7 @@ def test_plans_with_stages_are_refused():
 def test_between_guidance_scales_on_a_network():
     """Two plain solvers stand for what was found: they are the neighbours, and no nearer than themselves."""
     model = dode.bundled("fashion")
-    _, _, plan = starts(model, 4, ("ipndm-2",))[0]
+    plan = starts(model, 4, ("ipndm-2",))[0].plan
     made = [
         replace(dode.sampler(model.guided(g), "ddim", nfe=4), plan=replace(weighted(plan), free=True))
         for g in (1.0, 3.0)

@@ -156,6 +156,11 @@ def test_unknown_networks_are_sent_to_calibrate():
         dode.from_diffusers(flow, prompts=["a"])
 
 
+def test_a_prompt_for_a_pipeline_that_draws_no_text_is_not_passed_over():
+    with pytest.raises(ValueError, match="a DDPMPipeline draws no text: leave the prompts out"):
+        dode.from_diffusers(fashion_pipeline(label=0), prompts=["a shoe"])
+
+
 def test_flow_models_keep_their_shift():
     pipe = sd3()
     model = dode.from_diffusers(

@@ -40,7 +40,8 @@ class Candidate:
     name: str
     plan: Plan
     select: float
-    method: str = "ddim"
+    method: str
+    grid: str
     refined: bool = False
     errors: tuple[tuple[float, ...], ...] = ()  # standard errors: of each evaluation's weights
     places: dict[str, list[float]] = field(default_factory=dict)  # of the log gaps, and of what the network is told
@@ -87,21 +88,21 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     allowed, meter.allowed = meter.allowed, meter.allowed * (MAIN if rounding else 1)
     refined = refined if meter.has(nfe * (len(fit.x_T) + len(select.x_T))) else []
     with suppress(ValueError):  # the network fails on samples that the part had not
-        for label, family, round_ in refined[:1]:
-            found = _finished(fit, jury, label, family, round_, budget, meter, path)
+        for start, family, round_ in refined[:1]:
+            found = _finished(fit, jury, start, family, round_, budget, meter, path)
             meter.allowed = allowed
-            candidates.append(_rounded(fit, jury, found, budget, meter, path) if rounding else found)
+            candidates.append(_rounded(fit, jury, start, found, budget, meter, path) if rounding else found)
     best = min(candidates, key=lambda one: one.select)
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
 
 
 def convened(looked: Sequence[Start], select: Task, batch: int, meter: Meter) -> tuple[Jury, list[Candidate]]:
     """The plain solvers, the nearest first, as candidates, and the jury that judges them and all others."""
-    found = [tried(plan, select.pupils(plan.kind, batch=batch), meter.tick) for _, _, plan in looked]
+    found = [tried(one.plan, select.pupils(one.plan.kind, batch=batch), meter.tick) for one in looked]
     jury = Jury(select, float(np.median(found[0])), batch)
     return jury, [
-        Candidate(label, plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), name)
-        for (label, name, plan), squares in zip(looked, found, strict=True)
+        Candidate(one.label, one.plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), one.method, one.grid)
+        for one, squares in zip(looked, found, strict=True)
     ]
 
 
@@ -109,11 +110,11 @@ def _different(looked: Sequence[Start]) -> list[Start]:
     """One start for each kind of outputs and grid, the best."""
     found: dict[Any, Start] = {}
     for start in looked:
-        found.setdefault((start[2].kind, start[2].nodes), start)
+        found.setdefault((start.plan.kind, start.plan.nodes), start)
     return list(found.values())
 
 
-Refined = tuple[str, Family, Round]
+Refined = tuple[Start, Family, Round]
 
 
 def _trials(
@@ -123,10 +124,11 @@ def _trials(
     part = min(len(fit.x_T), budget.part)
     share = (meter.allowed - meter.spent) / 2 / max(1, len(begin))
     found = []
-    for label, _, plan in begin:
+    for one in begin:
+        plan = one.plan
         if not meter.has(plan.nfe * part):
             break
-        meter.doing = f"refining {label}"
+        meter.doing = f"refining {one.label}"
         family = Family(weighted(plan), loose(fit.model.schedule), history, budget.told and not budget.whole)
         pupils = fit.pupils(plan.kind, 0, part, budget.batch)
         last = meter.spent + share
@@ -139,32 +141,32 @@ def _trials(
             if after is None:
                 break
             now = after
-        path.append((f"{label}, {part} samples", now.rms, math.nan))
-        found.append((label, family, now))
-    return sorted(found, key=lambda one: one[2].rms)
+        path.append((f"{one.label}, {part} samples", now.rms, math.nan))
+        found.append((one, family, now))
+    return sorted(found, key=lambda each: each[2].rms)
 
 
 def _finished(
     fit: Task,
     jury: Jury,
-    label: str,
+    start: Start,
     family: Family,
-    start: Round,
+    first: Round,
     budget: Budget,
     meter: Meter,
     path: list[tuple[str, float, float]],
 ) -> Candidate:
     """Refined on all samples until the select error stalls; the plan with the smallest."""
-    meter.doing = f"refining {label} on all samples"
+    meter.doing = f"refining {start.label} on all samples"
     pupils = fit.pupils(family.base.kind, batch=budget.batch)
-    plan = family.plan(start.numbers)
-    now = replace(start, squares=squares(plan, pupils, meter.tick))
-    best = _judged(f"refined {label}", family, start, jury.error(plan, meter))
-    path.append((label, now.rms, best.select))
+    plan = family.plan(first.numbers)
+    now = replace(first, squares=squares(plan, pupils, meter.tick))
+    best = _judged(start, family, first, jury.error(plan, meter))
+    path.append((start.label, now.rms, best.select))
     size = min(budget.part, len(fit.x_T))
     parts = [
-        fit.pupils(family.base.kind, first, min(size, len(fit.x_T) - first), budget.batch)
-        for first in [*range(size, len(fit.x_T) - size // 2, size), 0]  # the first was the start's
+        fit.pupils(family.base.kind, begin, min(size, len(fit.x_T) - begin), budget.batch)
+        for begin in [*range(size, len(fit.x_T) - size // 2, size), 0]  # the first was the start's
     ]
     stalled, steps = 0, rounds(family, now, pupils, parts, meter.tick)
     each = cost(family) * size + family.base.nfe * (len(jury.select.x_T) + len(DAMPINGS) * len(fit.x_T))
@@ -174,26 +176,33 @@ def _finished(
             break
         plan = family.plan(after.numbers)
         value = jury.error(plan, meter)
-        path.append((label, after.rms, value))
+        path.append((start.label, after.rms, value))
         stalled = 0 if value < best.select else stalled + 1
         if value < best.select:
-            best = _judged(best.name, family, after, value)
+            best = _judged(start, family, after, value)
     return best
 
 
-def _judged(name: str, family: Family, now: Round, value: float) -> Candidate:
+def _judged(start: Start, family: Family, now: Round, value: float) -> Candidate:
     """A round as a candidate, with the errors of its numbers if there was a Jacobian."""
-    found = errors(now)
+    plan, found = family.plan(now.numbers), errors(now)
+    made = Candidate(f"refined {start.label}", plan, value, "ddim", start.grid, refined=True)  # its steps are DDIM's
     if np.isnan(found).any():
-        return Candidate(name, family.plan(now.numbers), value, refined=True)
+        return made
     weights, gaps, told = family.split(found)
     places = {"errors of log gaps": gaps.tolist(), "errors of told": told.tolist()}
     each = tuple(tuple(some.tolist()) for some in weights)
-    return Candidate(name, family.plan(now.numbers), value, refined=True, errors=each, places=places)
+    return replace(made, errors=each, places=places)
 
 
 def _rounded(
-    fit: Task, jury: Jury, found: Candidate, budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
+    fit: Task,
+    jury: Jury,
+    start: Start,
+    found: Candidate,
+    budget: Budget,
+    meter: Meter,
+    path: list[tuple[str, float, float]],
 ) -> Candidate:
     """The plan on the nearest whole times, told as they are, its weights refined again."""
     schedule, old = fit.model.schedule, found.plan
@@ -202,9 +211,7 @@ def _rounded(
     moved = trace(DDIM, (schedule.node(schedule.t_max), *nodes, last), loose(schedule), old.kind)
     family = Family(replace(moved, mix=old.mix, free=True), loose(schedule), history, times=False)
     pupils = fit.pupils(old.kind, batch=budget.batch)
-    start = begun(family, pupils, meter.tick)
-    again = _finished(fit, jury, found.name.removeprefix("refined "), family, start, budget, meter, path)
-    return replace(again, name=found.name)
+    return _finished(fit, jury, start, family, begun(family, pupils, meter.tick), budget, meter, path)
 
 
 def _next(steps: Iterator[Round]) -> Round | None:
@@ -268,13 +275,13 @@ def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: 
     report = {"start": best.name, "robust select rms": best.select, "evaluations a sample": found.calls}
     report |= {name: values for name, values in best.places.items() if values}
     report |= {f"tried {one.name}": one.select for one in found.tried}
-    where, dtype = best.name.rpartition(", ")[2], dtype_name(model)
+    dtype = dtype_name(model)
     if not best.refined:
-        return Provenance(best.method, False, where, samples=budget.samples, seed=seed, dtype=dtype, report=report)
+        return Provenance(best.method, False, best.grid, samples=budget.samples, seed=seed, dtype=dtype, report=report)
     return Provenance(
         best.method,
         True,
-        where,
+        best.grid,
         formulation="auto",
         teacher=TEACHER,
         teacher_nfe=teacher,

@@ -189,6 +189,8 @@ def _conditions(
             lambda indices: rows(known, [i % len(prompts) for i in indices]),
             lambda indices: rows(none, [0] * len(indices)),
         )
+    if prompts:
+        raise ValueError(f"a {type(pipe).__name__} draws no text: leave the prompts out")
     classes = _classes(network)
     if not classes:
         return None, None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,7 +65,17 @@ def task(
     return Task(model, x_T, end, cond, count)
 
 
-Start = tuple[str, str, Plan]  # what it is, solver, plan
+class Start(NamedTuple):
+    """A learning-free solver to begin with."""
+
+    method: str
+    grid: str
+    plan: Plan
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return f"{self.method} in {self.plan.kind} outputs, {self.grid}"
 
 
 def loose(schedule: Schedule) -> Schedule:
@@ -87,9 +97,9 @@ def starts(
     grids: Sequence[str | Grid] = GRIDS,
     whole_times: bool = False,
 ) -> list[Start]:
-    """(what it is, solver, plan) of every learning-free solver to begin with: first PLAIN, as they come."""
+    """Every learning-free solver to begin with, each once: first PLAIN, as they come."""
     schedule = model.schedule if whole_times else loose(model.schedule)
-    found: dict[str, tuple[str, Plan]] = {}
+    found: dict[str, Start] = {}
     asked: list[tuple[str, Kind | None, str | Grid | None]] = [(name, None, None) for name in PLAIN]
     asked += [(name, kind, where) for name in names for kind in kinds(model) for where in grids]
     for name, kind, where in asked:
@@ -98,8 +108,9 @@ def starts(
         except ValueError:  # this grid or these outputs do not exist here
             continue
         if all(np.isfinite(plan.table).ravel()):
-            found.setdefault(f"{name} in {plan.kind} outputs, {made.name}", (name, plan))
-    return [(label, name, plan) for label, (name, plan) in found.items()]
+            one = Start(name, made.name, plan)
+            found.setdefault(one.label, one)
+    return list(found.values())
 
 
 def nearest(
@@ -115,9 +126,9 @@ def nearest(
     for i, start in enumerate(every):
         if i >= len(PLAIN) and found and not more():
             break
-        value = tried(start[2], select.pupils(start[2].kind, 0, few, batch), tick).mean()
+        value = tried(start.plan, select.pupils(start.plan.kind, 0, few, batch), tick).mean()
         if np.isfinite(value):
             found.append((float(value), start))
     if not found:
-        raise ValueError(f"no solver with {every[0][2].nfe} evaluations ends in finite samples; try another dtype")
+        raise ValueError(f"no solver with {every[0].plan.nfe} evaluations ends in finite samples; try another dtype")
     return [start for _, start in sorted(found, key=lambda entry: entry[0])]

@@ -144,6 +144,8 @@ def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
         from dode import edm
         from dode.baselines import students
 
+        if prompts:
+            raise ValueError(f"{name} takes no prompt; leave --prompt out")
         return students.open_file(name) if students.written(name) else edm.open_file(name)
     if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ValueError(f"no folder at {name}; give a saved pipeline of diffusers, or its name on the hub, owner/name")

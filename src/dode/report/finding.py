@@ -52,12 +52,20 @@ def headline(rows: Sequence[Row]) -> str:
         return _nearest(rows)
     middle = counts[(len(counts) - 1) // 2]
     row, base, value, error = pair = min((p for p in found if p.row.nfe == middle), key=lambda p: p.row.rms)
-    where = f"At {_evaluations(row.nfe)} {row.solver}"
+    where, more = f"At {_evaluations(row.nfe)} {row.solver}", _nearer(row, base, rows)
     if pair.verdict == "even":
-        return f"{where} is as near to the exact solution as {base.solver} (ratio {value:.2f} ± {error:.2f})."
+        return f"{where} is as near to the exact solution as {base.solver} (ratio {value:.2f} ± {error:.2f}){more}."
     times = 1 / value if value < 1 else value
     beside = "nearer to" if value < 1 else "farther from"
-    return f"{where} is {times:.1f} times {beside} the exact solution than {base.solver}."
+    return f"{where} is {times:.1f} times {beside} the exact solution than {base.solver}{more}."
+
+
+def _nearer(row: Row, base: Row, rows: Sequence[Row]) -> str:
+    """That another solver, of no pair perhaps, is nearer than the one of the headline; empty if none is."""
+    best = min((one for one in rows if one.nfe == row.nfe), key=lambda one: one.rms)
+    return (
+        "" if best is row or best is base else f"; {best.solver} is nearer still, {best.rms / row.rms:.2f} times as far"
+    )
 
 
 def _nearest(rows: Sequence[Row]) -> str:
