@@ -26,7 +26,7 @@ docs: .venv/dev
 
 fuzz: .venv/dev
 	DODE_FUZZ=10000 DODE_FUZZ_SEED=$$(date +%Y%m%d) DODE_LINES=200 DODE_KILLS=50 \
-	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py tests/test_killed.py
+	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py tests/test_killed.py tests/test_cache.py
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py

@@ -5,7 +5,8 @@ import torch
 
 import dode
 from dode.metrics import to_uint8
-from dode.weights import BUNDLED, CLASSES, classifier, statistics
+from dode.metrics.statistics import bundled as statistics
+from dode.weights import BUNDLED, CLASSES, classifier
 
 
 @pytest.mark.parametrize("name", ["fashion", "fashion-edm"])
@@ -51,7 +52,7 @@ def test_an_unknown_name_gives_the_nearest():
 
 
 def test_statistics_are_of_the_classifiers_features():
-    moments = statistics()
+    moments = statistics().moments
     assert moments.mean.shape == (64,)
     assert moments.covariance.shape == (64, 64)
     assert classifier().features(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape == (2, 64)

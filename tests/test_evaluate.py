@@ -16,8 +16,8 @@ from dode.metrics.figures import Judge
 from dode.metrics.kernel import kid_splits
 from dode.metrics.reporting import bundled_judge, exact
 from dode.metrics.seeds import pooled
-from dode.metrics.statistics import Statistics, write
-from dode.weights import classifier, reference
+from dode.metrics.statistics import Statistics, bundled, write
+from dode.weights import classifier
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_figures_of_features_are_those_of_the_samples(fashion):
     wanted = ["fd", "kid", "pr", "agreement"]
     found = dode.evaluate(fashion, wanted, samples=60, batch=25, seed=1)
     images = to_uint8(fashion.sample(60, seed=1, batch=25))
-    known, features = reference(), extracted(classifier().features, images)
+    known, features = bundled(), extracted(classifier().features, images)
     assert found.fd == pytest.approx(frechet(moments(features), known.moments), rel=1e-6)
     np.testing.assert_allclose(found.parts["fd"], splits(features, known.moments), rtol=1e-6)
     assert found.kid == pytest.approx(kid(features, known.features).mean, rel=1e-6)
@@ -114,7 +114,7 @@ def test_latents_are_decoded_before_they_are_judged(fashion):
     flipped = replace(fashion, model=replace(fashion.model, decode=lambda x: -x))
     found = dode.evaluate(flipped, ["fd"], samples=20)
     features = extracted(classifier().features, to_uint8(-fashion.sample(20)))
-    assert found.fd == pytest.approx(frechet(moments(features), reference().moments), rel=1e-6)
+    assert found.fd == pytest.approx(frechet(moments(features), bundled().moments), rel=1e-6)
 
 
 def test_an_extractor_of_ones_own_with_statistics_of_its_own(fashion, tmp_path):
@@ -129,7 +129,7 @@ def test_an_extractor_of_ones_own_with_statistics_of_its_own(fashion, tmp_path):
     with pytest.raises(ValueError, match="needs a classifier"):
         dode.evaluate(fashion, ["agreement"], **options)
     with pytest.raises(ValueError, match="gives 4 features an image, the statistics are of 64"):
-        dode.evaluate(fashion, ["fd"], **options | {"statistics": reference()})
+        dode.evaluate(fashion, ["fd"], **options | {"statistics": bundled()})
 
 
 @pytest.mark.parametrize(
@@ -198,5 +198,5 @@ def test_images_of_the_paired_noise_are_kept(fashion):
 def test_a_judge_by_hand_has_what_it_was_given():
     made = judge_of("bundled", None, None, "cpu")
     assert isinstance(made, Judge)
-    assert made.mark == reference().mark
+    assert made.mark == bundled().mark
     assert Judge(made.features, made.statistics).sample is None

@@ -102,9 +102,9 @@ def test_import_loads_no_more_than_numpy_and_torch():
         "import",
         "convert",
         "convert edm",
+        "interpolate",
         "plot",
-        "plot error",
-        "plot tableau",
+        *(f"plot {kind}" for kind in ("error", "fd", "lambdas", "norm", "pixels", "wall", "tableau", "grid")),
     ],
 )
 def test_help_is_light(command):

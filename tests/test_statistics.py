@@ -86,10 +86,9 @@ def test_the_mark_is_of_every_number(known):
 
 
 def test_the_bundled_statistics_are_read_by_the_same_reader():
-    from dode.weights import reference, statistics
+    from dode.metrics.statistics import bundled
 
-    found = reference()
-    assert alike(found.moments, statistics())
+    found = bundled()
     assert found.features.shape == (5000, 64)
     some = moments(found.features)
     scale = np.sqrt(np.diag(found.moments.covariance) / 5000)

@@ -14,8 +14,9 @@ import dode
 from dode import plots
 from dode.metrics import extracted, frechet, moments, to_uint8
 from dode.metrics.agreement import agreed
+from dode.metrics.statistics import bundled as statistics
 from dode.model import Model
-from dode.weights import CLASSES, classifier, statistics
+from dode.weights import CLASSES, classifier
 
 WEIGHTS = Path(__file__).parent.parent / "src/dode/weights"
 DATA = """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), 60,000 training images, padded from 28×28 to 32×32 with black,
@@ -43,7 +44,7 @@ def figures(model: Model, guidance: float, samples: int) -> tuple[torch.Tensor, 
     images = guided.exact(guided.start(range(samples), seed=0), rtol=5e-3, batch=100)
     agreement = float(agreed(classifier()(to_uint8(images)), guided.conditions(range(samples))).mean())
     features = extracted(classifier().features, to_uint8(images))
-    return images, agreement, frechet(moments(features), statistics())
+    return images, agreement, frechet(moments(features), statistics().moments)
 
 
 def agreement_lines(name: str, samples: int) -> str:

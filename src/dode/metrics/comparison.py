@@ -12,7 +12,7 @@ from torch import Tensor
 from dode.distillation import Tick
 from dode.metrics.distance import Stop, Way, distance
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
-from dode.metrics.splits import error, paired_error, parted
+from dode.metrics.splits import error, paired_error, parted, root_ratio
 from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.sampling import State
@@ -207,9 +207,7 @@ def ratio(row: Row, base: Row) -> tuple[float, float]:
     a, b = row.each**2, base.each**2
     if not b.any():  # the base is exact
         return (math.inf if a.any() else 1.0), 0.0
-    square = a.mean() / b.mean()
-    spread = np.std(a - square * b, ddof=1) / np.sqrt(len(a)) / b.mean()
-    return float(np.sqrt(square)), float(spread / (2 * np.sqrt(square)))
+    return root_ratio(a, b)
 
 
 def not_worse(row: Row, base: Row, figure: str = "fd") -> bool:

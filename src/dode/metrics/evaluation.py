@@ -14,11 +14,10 @@ from dode.metrics.features import Features
 from dode.metrics.figures import OF_FEATURES, Judge, probe
 from dode.metrics.reporting import judge, measured, solutions
 from dode.metrics.seeds import pooled
-from dode.metrics.statistics import Statistics, read
+from dode.metrics.statistics import Statistics, bundled, read
 from dode.ranks import here
 from dode.samplers import Sampler
 from dode.weights import classifier
-from dode.weights import reference as bundled_statistics
 
 
 @torch.no_grad()
@@ -85,14 +84,14 @@ def judge_of(
 ) -> Judge:
     """An extractor with what to compare with; ValueError if its statistics are missing."""
     features = named(extractor, device) if isinstance(extractor, str) else wrapped(extractor, device)
-    bundled = extractor == "bundled"
-    if statistics is None and not bundled:
+    own = extractor != "bundled"
+    if statistics is None and own:
         raise ValueError("an extractor of your own needs statistics, an .npz file of the same extractor on your data")
     if statistics is None:
-        statistics = bundled_statistics()
+        statistics = bundled()
     elif not isinstance(statistics, Statistics):
         statistics = read(statistics, features)
-    if classify is None and bundled:
+    if classify is None and not own:
         classify = classifier()
     return judge(features, statistics, None if classify is None else wrapped(classify, device))
 

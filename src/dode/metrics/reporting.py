@@ -13,18 +13,17 @@ from dode.metrics.comparison import Row, Settings, calls, measure
 from dode.metrics.extractors import named
 from dode.metrics.features import Features
 from dode.metrics.figures import Judge
-from dode.metrics.statistics import Statistics
+from dode.metrics.statistics import Statistics, bundled
 from dode.model import Model
 from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.schedule import Node
 from dode.weights import classifier
-from dode.weights import reference as bundled_statistics
 
 
 def bundled_judge() -> Judge:
     """The bundled classifier, against the training images."""
-    return judge(named("bundled"), bundled_statistics(), classifier())
+    return judge(named("bundled"), bundled(), classifier())
 
 
 def judge(features: Features, statistics: Statistics, classify: Features | None = None) -> Judge:

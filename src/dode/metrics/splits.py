@@ -24,6 +24,13 @@ def paired_error(a: np.ndarray, b: np.ndarray) -> float:
     return error(a - b)
 
 
+def root_ratio(squares: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """(root of a ratio of means, its standard error) of paired squares (P,): linearised, for one RMS over another."""
+    square = squares.mean() / others.mean()
+    spread = error(squares - square * others) / others.mean()
+    return float(np.sqrt(square)), float(spread / (2 * np.sqrt(square)))
+
+
 def means(each: np.ndarray, name: str = "samples") -> np.ndarray:
     """The mean of a figure that every sample has, in each part: (10,)."""
     return np.array([each[part].mean() for part in parted(len(each), name)])

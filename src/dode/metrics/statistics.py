@@ -10,6 +10,7 @@ import io
 import math
 import zipfile
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,9 @@ def _images(images: np.ndarray, path: str | Path) -> Tensor:
     if images.ndim != 4 or images.dtype != np.uint8:
         raise ValueError(f"{path}: arr_0 must be uint8 images (N, H, W, C); got {images.dtype} {images.shape}")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def bundled() -> Statistics:
+    """Of the bundled classifier's features: moments on the 60,000 training images, and the features of 5,000."""
+    with as_file(files("dode.weights") / "classifier-fashion.npz") as path:
+        return read(path)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dode.metrics.splits import root_ratio
 from dode.reproduce.records import Entry
 
 CLEAR = 2.0  # standard errors from which on a difference is called one
@@ -62,12 +63,10 @@ def _change(entry: Entry, base: Entry) -> Figure:
 
 
 def ratio(entries: Sequence[Entry], bases: Sequence[Entry]) -> Figure:
-    """RMS over the base's RMS: the root of a ratio of means over all seeds' parts, linearised as in `evaluate`."""
+    """RMS over the base's RMS, from the parts of all seeds."""
     mine = np.concatenate([np.array(entry["square parts"]) for entry in entries])
     others = np.concatenate([np.array(base["square parts"]) for base in bases])
-    square = mine.mean() / others.mean()
-    error = np.std(mine - square * others, ddof=1) / math.sqrt(len(mine)) / others.mean()
-    return Figure(float(np.sqrt(square)), float(error / (2 * np.sqrt(square))))
+    return Figure(*root_ratio(mine, others))
 
 
 def side(figure: Figure, against: float = 0.0) -> int:

@@ -12,7 +12,7 @@ from dode.reproduce.lab import Fitting, Lab, Task, cost, fitted, measured, plain
 from dode.reproduce.records import Entries, Entry, table
 from dode.solvers import METHODS
 
-LEAST = {"dpm-solver-3": 3, "dpm-solver++3s": 3, "deis-3": 3, "edm": 3}  # third order takes 3 evaluations instead of 2
+LEAST = {"dpm-solver-3": 3, "dpm-solver++3s": 3, "deis-3": 3}  # third order takes 3 evaluations instead of 2
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dode.analytic import Mixture
-from dode.metrics.features import Moments
-from dode.metrics.statistics import Statistics, read
 from dode.model import Model, from_callable
 from dode.nets.classifier import Classifier
 from dode.nets.loading import classes_in_turn
@@ -111,14 +109,3 @@ def classifier() -> Classifier:
     net = Classifier()
     _trained(net, "classifier")
     return net
-
-
-def statistics() -> Moments:
-    """Moments of the classifier's features on the 60,000 training images."""
-    return reference().moments
-
-
-def reference() -> Statistics:
-    """The same, with the features of 5,000 of these images, for KID, precision and recall."""
-    with as_file(files("dode.weights") / "classifier-fashion.npz") as path:
-        return read(path)
