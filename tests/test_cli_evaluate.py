@@ -172,6 +172,8 @@ JUDGED = [*EVALUATE, "--metrics", "fd", "--fd", "20"]
         ([*EVALUATE[:3], "euler", "--nfe", "3"], "unknown method 'euler'; did you mean ddim?"),
         ([*EVALUATE, "--seed", "a"], "--seed takes whole numbers"),
         ([*EVALUATE, "--guidance", "a"], "--guidance takes numbers like 1,3"),
+        ([*EVALUATE, "-o", "r.txt"], "cannot write r.txt: its name must end with .json"),
+        ([*EVALUATE, "--csv", "r.html"], "cannot write r.html: its name must end with .csv"),
         ([*EVALUATE, "-o", "absent/r.json"], "the folder absent does not exist"),
         ([*EVALUATE, "-o", "c.json"], "not a file of results"),
         ([*JUDGED, "--extractor", "own"], "an extractor is bundled"),

@@ -57,9 +57,9 @@ def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None
     from dode.metrics.study import is_file
     from dode.solvers.names import read
 
-    for path in (output, table):
+    for path, suffix in ((output, ".json"), (table, ".csv")):
         if path is not None:
-            common.writable(path)
+            common.writable(path, suffix)
     for name in names:
         if name != "auto" and not is_file(name):
             read(name)
