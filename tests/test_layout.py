@@ -30,7 +30,7 @@ LAYERS = [
     ["auto"],
     ["interpolation"],
     ["distilled", "citations", "explanation", "nets", "levels", "scheduler_config", "pickled"],
-    ["kdiffusion", "scheduling", "rebuilt", "edm_pickle"],
+    ["kdiffusion", "scheduler_plan", "rebuilt", "edm_pickle"],
     ["comfyui", "azula", "watching", "hub"],
     ["nodes"],
     ["scheduler", "pipelines"],

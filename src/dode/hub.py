@@ -9,7 +9,7 @@ from typing import Any
 
 from dode import calibration
 from dode.calibration import Json
-from dode.scheduling import content
+from dode.scheduler_plan import content
 
 FILE = "calibration.json"
 

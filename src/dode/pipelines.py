@@ -18,7 +18,7 @@ from dode.course import RHO, Course, SolverOptions, students
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.lockstep import Progress
 from dode.samplers import Sampler
-from dode.scheduling import content
+from dode.scheduler_plan import content
 from dode.watching import Call, Job, denoiser_of
 
 NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs

@@ -20,7 +20,7 @@ from dode.denoiser import expressed, thresholded
 from dode.plan import Plan
 from dode.sampling import State, advance, begin
 from dode.schedule import DiscreteVP, Node, Schedule
-from dode.scheduling import Choice, Script, asked, choose, content, same_shape, untouched
+from dode.scheduler_plan import Choice, Script, asked, choose, content, same_shape, untouched
 
 CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
 

@@ -22,7 +22,7 @@ from dode.plan import Plan
 from dode.samplers import Sampler
 from dode.sampling import State, advance, begin, move, observe
 from dode.schedule import Schedule
-from dode.scheduling import guidance_of
+from dode.scheduler_plan import guidance_of
 from dode.teacher import Lesson
 
 if TYPE_CHECKING:
