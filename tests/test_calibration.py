@@ -167,6 +167,15 @@ def test_truncated_and_missing_files_are_refused(path, model):
         dode.load(path.with_name("none.json"), model, 4)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "a\0b", "\n"])
+def test_a_name_that_no_file_can_have_is_one_line(name):
+    """As the configuration of a scheduler may hold it."""
+    with pytest.raises(ValueError, match="no calibration file at") as told:
+        dode.load(name, dode.bundled("fashion-mixture"))
+    assert len(str(told.value)) < 300
+    assert "\n" not in str(told.value)
+
+
 def test_another_use_is_refused_with_both_sides(path, model):
     def refuse(other, nfe, says):
         with pytest.raises(ValueError, match=says):

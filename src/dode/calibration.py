@@ -151,7 +151,7 @@ def replace_bytes(path: str | Path, content: bytes) -> None:
 def read(path: str | Path) -> Json:
     """The content of a file, checked; ValueError says what is wrong with it."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file fails on a name that is too long
         raise ValueError(f"no calibration file at {forms.line(path)}")
     try:
         content = forms.read(path)
