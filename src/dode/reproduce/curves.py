@@ -94,19 +94,29 @@ def result(lab: Lab, entries: Entries) -> Result:
 
 
 def figure(found: Curves) -> drawing.Figure:
-    """Distance and Fréchet distance over evaluations; what is made from a solver in its colour, in full lines."""
-    judged = any("fd" in row[0] for mine in found.values() for row in mine.values())
+    """Distance and Fréchet distance over evaluations; what is made from a solver in its colour, in full lines.
+
+    A Fréchet distance is higher on fewer samples, so only those on as many as any are drawn.
+    """
+    rows = [row for mine in found.values() for row in mine.values()]
+    most = max((row[0].get("fd n", 0) for row in rows), default=0)
+    judged = any("fd" in row[0] for row in rows)
     drawn, axes = drawing.panels(1 + judged, 4.8, 4)
     order = list(dict.fromkeys(name.removeprefix("d-") for name in found))
     for one, what in zip(axes, ("rms", "fd"), strict=False):
         for name, mine in found.items():
-            known: Mapping[int, list[Entry]] = {nfe: row for nfe, row in mine.items() if what in row[0]}
+            known: Mapping[int, list[Entry]] = {nfe: row for nfe, row in mine.items() if _drawn(row, what, most)}
             style = "o-" if name not in METHODS else "o:"
             values = [mean(row, what) for row in known.values()]
-            drawing.line(one, list(known), values, name, style, order.index(name.removeprefix("d-")))
+            if known:
+                drawing.line(one, list(known), values, name, style, order.index(name.removeprefix("d-")))
         drawing.finish(one, "", {"rms": "RMS distance", "fd": "FD"}[what], logarithmic=True)
-        by_evaluations(one, [nfe for mine in found.values() for nfe, row in mine.items() if what in row[0]])
+        by_evaluations(one, [nfe for mine in found.values() for nfe, row in mine.items() if _drawn(row, what, most)])
     return drawn
+
+
+def _drawn(row: Sequence[Entry], what: str, most: int) -> bool:
+    return what in row[0] and (what == "rms" or row[0].get("fd n", most) == most)
 
 
 def _finding(found: Curves) -> str:

@@ -28,7 +28,17 @@ FEW = (1, 2, 3, 4)  # evaluations that students are trained for
 MOST_AUTO = 10  # evaluations up to which auto is meant
 FINE, MANY = "dpm-solver++2m", 25  # near the exact solution
 PLAIN, FITTED = ("ddim", "edm"), ("d-ddim", "d-edm")
-HEADS = ["sampler", "NFE", "FD ±", "class agreement, % ±", "RMS ±", "median", "network calls", "processor seconds"]
+HEADS = [
+    "sampler",
+    "NFE",
+    "FD ±",
+    "FD: n a seed",
+    "class agreement, % ±",
+    "RMS ±",
+    "median",
+    "network calls",
+    "processor seconds",
+]
 
 
 def counts(lab: Lab) -> tuple[int, ...]:
@@ -102,7 +112,8 @@ def _line(nfe: int, name: str, row: Sequence[Entry]) -> list[str]:
     agreed = [Number(100 * e["agreement"], 100 * e["agreement error"]) for e in row if "agreement" in e]
     near = [shown(mean(row, "rms"), 3), f"{middle(row):.3f}"] if "rms" in row[0] else ["–", "–"]
     spent = [f"{max(e['calls'] for e in row):,}", f"{max(e['seconds'] for e in row):,.0f}"]
-    return [name, str(nfe), fd, shown(joined(agreed), 1) if agreed else "–", *near, *spent]
+    size = str(row[0]["fd n"]) if fd else ""
+    return [name, str(nfe), fd, size, shown(joined(agreed), 1) if agreed else "–", *near, *spent]
 
 
 def _finding(found: Curves) -> str:
