@@ -122,7 +122,7 @@ def test_what_torch_fidelity_lacks_is_one_sentence(tmp_path):
 
 def test_torch_fidelity_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ValueError, match=r"needs torch-fidelity, which cannot be loaded .* pip install 'dode\[eval\]'"):
+    with pytest.raises(ValueError, match=r"needs torch-fidelity, which cannot be loaded .* pip install '\.\[eval\]'"):
         named("torch-fidelity:inception-v3-compat")
 
 
