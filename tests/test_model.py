@@ -227,6 +227,7 @@ class Output:
         (lambda: first_call(lambda x, t: (x,)), r"it returned tuple: wrap it, .* network\(x, t\)\[0\]"),
         (lambda: first_call(lambda x, t: x, prediction="epsilon"), "got 'epsilon', which is 'noise' here"),
         (lambda: dode.distill("fashion", "ddim", nfe=3), r"as dode.bundled\('fashion'\) makes it; got 'fashion'"),
+        (lambda: dode.distill("fashion", "ddim", nfe=3, cache="absent"), "a model is needed"),
         (lambda: dode.sampler("fashion", "ddim", nfe=3), "a model is needed"),
         (lambda: dode.load(first_call(lambda x, t: x), "c.json"), "a model is needed.* got 'c.json'"),
         (lambda: dode.from_diffusers(torch.nn.Linear(1, 1)), "takes a pipeline, which has a scheduler; a Linear by"),

@@ -122,7 +122,8 @@ def distill(
     )
     if cache is None and cache_dtype is not None:
         raise ValueError("cache_dtype is of a cache; give cache=FOLDER")
-    working = checked(model) if cache is None else replace(model, cache=opened(cache, cache_dtype))
+    model = checked(model)
+    working = model if cache is None else replace(model, cache=opened(cache, cache_dtype))
     folder = None if working.cache is None else working.cache.folder
     offload = "disk" if offload is None and folder is not None else offload
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]

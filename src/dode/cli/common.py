@@ -116,7 +116,7 @@ def open_model(
         raise ValueError(f"--dtype must be one of {', '.join(kinds)}; got {dtype!r}")
     try:
         float(torch.ones(1, device=device))
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's, by what it was built without
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {device!r} cannot be used here ({reason})") from error
     if quantile is not None and threshold is None:
