@@ -32,7 +32,7 @@ def main(samples: int = 50, report: int = 16, nfe: int = 5) -> tuple[float, floa
         return torch.as_tensor(pipe(**many, num_inference_steps=steps, output_type="pt").images)
 
     with TemporaryDirectory() as folder:
-        dode.save(f"{folder}/d-ddim.json", *calibrate(pipe, call, [nfe]).values())
+        calibrate(pipe, call, nfe).save(f"{folder}/d-ddim.json")
 
         model = dode.from_diffusers(pipe)
         noise = torch.cat([torch.randn(1, *model.shape, generator=g) for g in generators(0, report)])

@@ -38,6 +38,19 @@ def test_a_large_lambda_is_warned_of_with_its_solver():
     assert large
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"samples": 1}, "fitted on one sample"),
+        ({"scale": 1}, "its teacher took 5 evaluations, no more than its own 5"),
+    ],
+)
+def test_a_fit_that_can_hardly_be_of_use_is_warned_of(options, words):
+    with pytest.warns(UserWarning, match=words) as said:
+        dode.distill(gaussian_model("edm"), "ddim", nfe=5, **options)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("method", ["ipndm-2", "dpm-solver-2", "dpm-solver++2m", "deis-1", "gradient-estimation"])
 def test_distilling_other_solvers_pays(method):
     """A greedy fit on a strong solver may not; on these it does, with the teacher of the paper."""

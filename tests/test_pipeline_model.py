@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import dode
-import dode as core
 from dode.cli.inspect import inspect
 from dode.diffusers import DODEScheduler, calibrate, fashion_pipeline, unfolded
 
@@ -76,9 +75,9 @@ def test_classes_and_learned_variances(tmp_path, capsys):
     made = calibrate(
         pipe, lambda p, g, n: p(class_labels=[1, 2], generator=g, num_inference_steps=n, output_type="pt"), 4, scale=2
     )
-    assert made[4].model.shape == (4, 4, 4)
-    assert made[4].model.guidance is None  # this pipeline does not show it
-    core.save(tmp_path / "dit.json", *made.values())
+    assert made.model.shape == (4, 4, 4)
+    assert made.model.guidance is None  # this pipeline does not show it
+    made.save(tmp_path / "dit.json")
     inspect(tmp_path / "dit.json")
     assert "guidance not known" in capsys.readouterr().out
 

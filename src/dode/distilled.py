@@ -190,6 +190,7 @@ def sampler_of(model: Model, student: Student, lesson: Lesson, result: Fit) -> S
     )
     made = Sampler(model, result.plan, provenance)
     _warn_of_large(made.name, result)
+    _warn_of_little(made)
     return made
 
 
@@ -201,3 +202,16 @@ def _warn_of_large(name: str, result: Fit) -> None:
             hint = "a larger rho tames it" if found.ratio < 1 else "this step hardly uses its output"
             said = f"lambda = {largest:.3g} is large (‖v‖/‖u‖ = {found.ratio:.1g}); {hint}"
             warnings.warn(f"{name}, evaluation {k + 1} of {result.plan.nfe}: {said}", stacklevel=4)
+
+
+def _warn_of_little(made: Sampler) -> None:
+    """Of a fit that can hardly be of use: to a single sample, or to a teacher that is no finer than its student."""
+    said = made.provenance
+    if said.samples == 1:
+        warnings.warn(f"{made.name} was fitted on one sample, and may suit no other; give 50 or more", stacklevel=4)
+    if said.teacher_nfe is not None and said.teacher_nfe <= made.nfe:
+        warnings.warn(
+            f"{made.name}: its teacher took {said.teacher_nfe} evaluations, no more than its own {made.nfe}, and has "
+            "little to teach; give a scale of 2 or more",
+            stacklevel=4,
+        )

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -25,18 +25,25 @@ class Apart(NamedTuple):
     reference: Distance  # of a run with half of the many steps: what is not much larger cannot be told apart
 
 
+@overload
+def distances(pipe: Any, call: Call, made: Sampler, *, seed: int = 1, steps: int = 100) -> Apart: ...
+@overload
 def distances(
     pipe: Any, call: Call, made: Mapping[int, Sampler], *, seed: int = 1, steps: int = 100
-) -> dict[int, Apart]:
-    """A calibration beside its plain solver, both against many steps from the same noise; by number of evaluations.
+) -> dict[int, Apart]: ...
+def distances(
+    pipe: Any, call: Call, made: Sampler | Mapping[int, Sampler], *, seed: int = 1, steps: int = 100
+) -> Apart | dict[int, Apart]:
+    """A calibration beside its plain solver, both against many steps from the same noise; {nfe: Apart} for several.
 
     call(pipe, generator, num_inference_steps): as for `calibrate`, whose result is `made`; seed: of noise that was not
     fitted on; steps: of the reference (DPM-Solver++ 3M).  Takes 1.5·steps + 2·(sum of evaluations) evaluations of every
-    sample; the pipeline's scheduler is there again afterwards.  `Apart.distilled.error`
-    is a standard error.  Warns where the reference is no better than what it judges.  Raises ValueError for the seed of
-    the fit.
+    sample; the pipeline's scheduler is there again afterwards.  `Apart.distilled.error` is a standard error, which one
+    sample does not give.  Warns where the reference is no better than what it judges.  Raises ValueError for the seed
+    of the fit.
     """
-    if fitted := [nfe for nfe, one in made.items() if one.provenance.seed == seed]:
+    several = {made.nfe: made} if isinstance(made, Sampler) else made
+    if fitted := [nfe for nfe, one in several.items() if one.provenance.seed == seed]:
         raise ValueError(f"seed {seed} is what the calibration for {fitted[0]} evaluations was fitted on; take another")
     if steps < 2:
         raise ValueError(f"the reference takes at least 2 steps; got {steps}")
@@ -47,7 +54,7 @@ def distances(
     exact = run(steps, method=FINE)
     rough = distance(run(steps // 2, method=FINE), exact)
     found = {}
-    for nfe, one in made.items():
+    for nfe, one in several.items():
         base, fast = run(nfe, method=plain_name(one.provenance.label)), run(nfe, calibration=one)
         found[nfe] = apart = Apart(nfe, distance(base, exact), distance(fast, exact), rough)
         if rough.rms > FAR * min(apart.plain.rms, apart.distilled.rms):
@@ -57,7 +64,7 @@ def distances(
                 "give more steps",
                 stacklevel=2,
             )
-    return found
+    return found[made.nfe] if isinstance(made, Sampler) else found
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ run; several calls are fitted jointly, each run again up to the evaluation that 
 import weakref
 from collections.abc import Iterable, Sequence
 from inspect import signature
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 import torch
 
@@ -19,6 +19,7 @@ from dode.fingerprints import schedule_hash, weights_hash
 from dode.lockstep import Progress
 from dode.samplers import Sampler
 from dode.scheduler_plan import content
+from dode.spelling import unknown
 from dode.watching import Call, Job, denoiser_of
 
 NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs
@@ -34,9 +35,10 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
     from dode.scheduler import DODEScheduler
 
     _drop_in(pipe)
-    unknown = sorted(set(config) - set(signature(DODEScheduler).parameters))
-    if unknown:  # which diffusers would pass over
-        raise ValueError(f"DODEScheduler has no option {', '.join(unknown)}; the scheduler's options go here by name")
+    known_options = signature(DODEScheduler).parameters
+    for name in config:
+        if name not in known_options:  # which diffusers would pass over
+            raise unknown("option of DODEScheduler", name, known_options)
     made = DODEScheduler.from_config(pipe.scheduler.config, calibration=content(calibration_or_file), **config)
     known = made.config["calibration"]
     calibration.recognise(known, type(pipe).__name__, weights_hash(denoiser_of(pipe)))
@@ -62,6 +64,10 @@ WRONG = {  # what `dode.distill` and the command line call what is said otherwis
 }
 
 
+@overload
+def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: int, **options: Any) -> Sampler: ...
+@overload
+def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: Sequence[int], **options: Any) -> dict[int, Sampler]: ...
 def calibrate(
     pipe: Any,
     call: Call | Sequence[Call],
@@ -77,15 +83,15 @@ def calibrate(
     end: str = "data",
     progress: Progress | None = None,
     **options: Unpack[SolverOptions],
-) -> dict[int, Sampler]:
-    """Distil a solver through a pipeline's own calls; the samplers by number of evaluations, to be saved or attached.
+) -> Sampler | dict[int, Sampler]:
+    """Distil a solver through a pipeline's own calls: a Sampler, to be saved or attached; {nfe: Sampler} for several.
 
     call(pipe, generator, num_inference_steps) runs the pipeline once, with this generator and nothing else random; or
     several of them (other prompts, or [call] * 8 for more samples), fitted jointly.  The pipeline's scheduler says
     which noise schedule; it is there again afterwards.  method, teacher, scale, rho, formulation, grid, end, options:
-    as for `dode.distill`.  progress(network evaluations done, in all).  `dode.save(path, *made.values())` writes a
-    file; `dode.diffusers.attach(pipe, made)` uses them.  The samplers hold plans, not the network: sample with the
-    pipeline.  Raises ValueError if a call is not repeatable.
+    as for `dode.distill`.  progress(network evaluations done, in all).  `made.save(path)`, or
+    `dode.save(path, *made.values())` of several, writes a file; `dode.diffusers.attach(pipe, made)` uses them.  The
+    samplers hold plans, not the network: sample with the pipeline.  Raises ValueError if a call is not repeatable.
     """
     from dode.scheduler import DODEScheduler
 
@@ -111,6 +117,7 @@ def calibrate(
     try:
         pipe.scheduler = own
         with torch.no_grad():
-            return job.run()
+            made = job.run()
     finally:
         pipe.scheduler = before
+    return made if isinstance(nfe, Iterable) else made[counts[0]]
