@@ -169,7 +169,7 @@ def straight(x, t, label):
 
 
 def test_the_loss_of_consistency_distillation_by_hand():
-    """Zero for the exact map; for a map that is 0.1 too high, the pseudo-Huber distance of 0.1 in every pixel."""
+    """Zero for the exact map; for one that is 0.1 too high, the pseudo-Huber distance of 0.1 in every pixel, weighed."""
     heun = consistency.levels(EDM, 18)
     which = torch.tensor([0, 16])
     x = 1 + wide(heun.sigmas[which, 0], torch.zeros(2, 1, 4, 4)) * normal(np.random.default_rng(0), 2)
@@ -181,7 +181,8 @@ def test_the_loss_of_consistency_distillation_by_hand():
     assert float(nothing) < 1e-7
     high = consistency.loss(heun, lambda *given: straight(*given) + 0.1, straight, teacher, x, which, LABEL)
     c = 0.00054 * math.sqrt(16)
-    assert float(high) == pytest.approx((math.sqrt(16 * 0.01 + c**2) - c) / 4, rel=1e-3)
+    weights = [1 / (80 - float(heun.sigmas[1, 0])), 1 / (float(heun.sigmas[16, 0]) - 0.002)]
+    assert float(high) == pytest.approx((math.sqrt(16 * 0.01 + c**2) - c) / 4 * sum(weights) / 2, rel=1e-3)
     assert (heun.count, heun.sigmas[0, 0], heun.sigmas[-1, -1]) == (17, 80, np.float32(0.002))
 
 
@@ -190,8 +191,8 @@ def test_the_loss_of_consistency_training_by_hand():
     heun = consistency.levels(EDM, 5)
     which, noise = torch.tensor([1, 1]), torch.full((2, 1, 1, 1), 2.0)
     loss = consistency.loss_from_data(heun, *[lambda x, t, label: x] * 2, torch.ones(2, 1, 1, 1), noise, which, LABEL)
-    gap = 2 * float(heun.sigmas[1, 0] - heun.sigmas[2, 0])
-    assert float(loss) == pytest.approx(math.hypot(gap, 0.00054) - 0.00054, rel=1e-5)
+    gap = float(heun.sigmas[1, 0] - heun.sigmas[2, 0])
+    assert float(loss) == pytest.approx((math.hypot(2 * gap, 0.00054) - 0.00054) / gap, rel=1e-5)
 
 
 def test_consistency_students_of_a_gaussian_reach_the_teacher(tmp_path):

@@ -140,11 +140,11 @@ def test_runs_and_lambdas_are_drawn_and_drawn_alike(model, x_T, exact, fitted, t
 
 
 def test_lambda_errors_are_none_where_there_is_no_single_one(fitted):
-    assert plots.curves.lambda_errors(fitted) == pytest.approx(np.array(fitted.provenance.errors))
+    assert fitted.provenance.lambda_errors(fitted.nfe) == pytest.approx(np.array(fitted.provenance.errors))
     several = replace(fitted, provenance=replace(fitted.provenance, errors=(0.1, (0.1, 0.2), 0.3, 0.4)))
-    assert np.isnan(plots.curves.lambda_errors(several)).tolist() == [False, True, False, False]
+    assert np.isnan(several.provenance.lambda_errors(several.nfe)).tolist() == [False, True, False, False]
     none = replace(fitted, provenance=replace(fitted.provenance, errors=()))
-    assert np.isnan(plots.curves.lambda_errors(none)).all()
+    assert np.isnan(none.provenance.lambda_errors(none.nfe)).all()
 
 
 def test_other_formats_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """A model with a plan: what a user samples with."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,11 @@ class Provenance:
         usual = own if usual == "self" else usual
         said |= {"teacher": self.teacher} if self.teacher not in (None, usual) else {}
         return ("d-" if self.distilled else "") + own + _written(said)
+
+    def lambda_errors(self, nfe: int) -> np.ndarray:
+        """(nfe,): the standard error of each evaluation's λ; NaN where several numbers were fitted, or none."""
+        known = self.errors or (math.nan,) * nfe
+        return np.array([error if isinstance(error, int | float) else math.nan for error in known])
 
 
 def _written(options: Mapping[str, str | float]) -> str:

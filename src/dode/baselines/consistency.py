@@ -1,7 +1,7 @@
 """Consistency models: one network that maps every state of an ODE's path to the path's end.
 
 Song et al. 2023: the boundary condition (section 3 and appendix C), distillation (algorithm 2) and training without a
-teacher (algorithm 3); the pseudo-Huber distance is Song & Dhariwal's (2024).
+teacher (algorithm 3); the pseudo-Huber distance and the weights are Song & Dhariwal's (2024).
 """
 
 import torch
@@ -61,6 +61,17 @@ def huber(error: Tensor) -> Tensor:
     return distance
 
 
+def weighed(error: Tensor, heun: Pieces, which: Tensor) -> Tensor:
+    """Mean distance of errors (B, ...), each over the gap between its two noise levels, plans `which` (B,).
+
+    Without the weight the levels below sigma_data, where the network's part of the answer is small, hardly count:
+    their errors grow, and every level above learns from them (docs/research.md).
+    """
+    gap = heun.times[which, 0] - heun.times[which, -1]
+    mean: Tensor = (huber(error) / gap).mean()
+    return mean
+
+
 def loss(
     heun: Pieces, student: Network, slow: Network, teacher: Network, x: Tensor, which: Tensor, label: Tensor
 ) -> Tensor:
@@ -68,8 +79,7 @@ def loss(
     with torch.no_grad():
         nearer = run(heun, teacher, x, which, label)
         wanted = slow(nearer, heun.times[which, -1], label)
-    mean: Tensor = huber(student(x, heun.times[which, 0], label) - wanted).mean()
-    return mean
+    return weighed(student(x, heun.times[which, 0], label) - wanted, heun, which)
 
 
 def loss_from_data(
@@ -79,5 +89,4 @@ def loss_from_data(
     far, near = heun.times[which, 0], heun.times[which, -1]
     with torch.no_grad():
         wanted = slow(x0 + wide(near, x0) * noise, near, label)
-    mean: Tensor = huber(student(x0 + wide(far, x0) * noise, far, label) - wanted).mean()
-    return mean
+    return weighed(student(x0 + wide(far, x0) * noise, far, label) - wanted, heun, which)

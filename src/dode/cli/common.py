@@ -2,17 +2,20 @@
 
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from dode.spelling import extra
 
 if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
     from dode.lockstep import Progress
     from dode.model import Model
 
@@ -182,33 +185,44 @@ def writable(path: Path, *suffixes: str) -> None:
         raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
 
 
+class Tell(Protocol):
+    """What shows how far some work is: what is done now, and how much of it."""
+
+    def __call__(self, what: str, done: int, total: int) -> None: ...
+
+
+@contextmanager
+def bar(*columns: "ProgressColumn") -> Iterator[Tell]:
+    """A bar on stderr.  A file or a pipe, which shows no bar before its end, gets a line every half minute."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(TextColumn("{task.description:<28}"), BarColumn(), *columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task("", total=None)
+        told = time.monotonic()
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal told
+            shown.update(task, description=what, completed=done, total=total)
+            if not shown.console.is_terminal and time.monotonic() > told + EVERY:
+                told = time.monotonic()
+                print(f"{what}: {done / total:.0%}", file=sys.stderr, flush=True)
+
+        yield tell
+
+
 @contextmanager
 def progress(what: str) -> Iterator["Progress"]:
-    """A bar on stderr, of the first process if there are several; call it with (done, total).
-
-    A file or a pipe, which shows no bar before its end, gets a line every half minute.
-    """
+    """A bar on stderr, of the first process if there are several; call it with (done, total)."""
     from dode.ranks import here
 
     if not here().first:
         yield lambda done, total: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        told = time.monotonic()
-
-        def tell(done: int, total: int) -> None:
-            nonlocal told
-            bar.update(task, completed=done, total=total)
-            if not bar.console.is_terminal and time.monotonic() > told + EVERY:
-                told = time.monotonic()
-                bar.console.print(f"{what}: {done} of {total}")
-
-        yield tell
+    with bar(MofNCompleteColumn(), TimeRemainingColumn()) as tell:
+        yield lambda done, total: tell(what, done, total)
 
 
 def shares(tell: "Progress") -> Callable[[str, float], None]:

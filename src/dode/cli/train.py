@@ -8,8 +8,6 @@ import typer
 from dode.cli import common
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from dode.baselines.stages import Run
     from dode.baselines.tasks import Task
 
@@ -45,17 +43,18 @@ def train(
     request = training.Request(method, batch, seed, teacher_steps, pairs, from_data)
     teacher = bundled(model)
     training.teacher_of(teacher)
+    from rich.progress import TaskProgressColumn, TimeElapsedColumn
+
     from dode import plots
 
-    with bar() as shown:
-        task = shown.add_task(f"{method}: beginning", total=1000)
+    with common.bar(TaskProgressColumn(), TimeElapsedColumn()) as tell:
 
         def step(run: "Run", doing: "Task", done: float) -> None:
             what = f"{method}, {doing.stage.name}: step {run.steps}, loss {run.smooth or 0:.4f}"
-            shown.update(task, description=what, completed=round(1000 * done))
+            tell(what, round(1000 * done), 1000)
 
         reports = training.Reports(
-            pairs=lambda done, total: shown.update(task, description="pairs", completed=round(1000 * done / total)),
+            pairs=lambda done, total: tell(f"{method}, pairs", done, total),
             step=step,
             sheet=lambda images, path: plots.sheet(images, path, 10),
             every=60 * every,
@@ -63,12 +62,3 @@ def train(
         files = training.train(request, teacher, budget, output, reports)
     for path in files:
         print(f"written: {path}")
-
-
-def bar() -> "Progress":
-    """A bar on stderr for one stage at a time, with what is done in words."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<44}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True))

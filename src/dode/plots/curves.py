@@ -67,19 +67,13 @@ def lambdas(samplers: Sequence[Planned], path: str | Path) -> None:
     for sampler, label, style in zip(samplers, labels, styles.values(), strict=True):
         where = np.arange(sampler.nfe) / max(1, sampler.nfe - 1)
         axes.plot(where, sampler.plan.lambdas, label=label, **style)
-        band = 2 * lambda_errors(sampler)
+        band = 2 * sampler.provenance.lambda_errors(sampler.nfe)
         low, high = sampler.plan.lambdas - band, sampler.plan.lambdas + band
         axes.fill_between(where, low, high, color=style["color"], alpha=0.18, lw=0)
     axes.set_xlabel("evaluation, from noise (0) to data (1)")
     axes.set_ylabel("λ  (band: ± 2 standard errors)")
     axes.legend(fontsize=8, frameon=False)
     save(figure, path)
-
-
-def lambda_errors(sampler: Planned) -> np.ndarray:
-    """(N,): the standard error of each evaluation's λ; NaN where the fit had several numbers, or none was made."""
-    known = sampler.provenance.errors or (float("nan"),) * sampler.nfe
-    return np.array([error if isinstance(error, int | float) else float("nan") for error in known])
 
 
 def _by_solver(rows: Sequence[Measured]) -> dict[str, list[Measured]]:

@@ -13,7 +13,6 @@ from dode.lockstep import Progress
 from dode.metrics.comparison import FIGURES, Row
 from dode.model import Model
 from dode.paths import Track
-from dode.plots.curves import lambda_errors
 from dode.report.pictures import addresses, drawable
 from dode.samplers import Sampler
 
@@ -59,7 +58,8 @@ def _row(row: Row) -> Json:
 def _lambdas(one: Sampler) -> Json:
     """λ of each evaluation with its standard error, against the time of its node."""
     times = np.array([node.t for node in one.plan.nodes[:-1]])
-    return {"t": _short(times), "value": _short(one.plan.lambdas), "error": _short(lambda_errors(one))}
+    errors = one.provenance.lambda_errors(one.nfe)
+    return {"t": _short(times), "value": _short(one.plan.lambdas), "error": _short(errors)}
 
 
 def _track(track: Track) -> Json:
