@@ -169,7 +169,7 @@ def straight(x, t, label):
 
 
 def test_the_loss_of_consistency_distillation_by_hand():
-    """Zero for the exact map; for one that is 0.1 too high, the pseudo-Huber distance of 0.1 in every pixel, weighed."""
+    """Zero for the exact map; for one 0.1 too high, the pseudo-Huber distance of 0.1 in every pixel, weighed."""
     heun = consistency.levels(EDM, 18)
     which = torch.tensor([0, 16])
     x = 1 + wide(heun.sigmas[which, 0], torch.zeros(2, 1, 4, 4)) * normal(np.random.default_rng(0), 2)

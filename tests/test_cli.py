@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dode import __version__
+from dode.cli import common
 
 ROOT = Path(__file__).parent.parent
 PLAIN = ["sample", "fashion-mixture", "--solver", "ddim", "--nfe", "3"]
@@ -277,3 +278,16 @@ def test_auto_keeps_what_is_there_for_other_guidance(tmp_path):
     assert done.returncode == 0, done.stderr
     entries = json.loads((tmp_path / "a.json").read_text())["plans"]
     assert [(entry["nfe"], entry["guidance"]) for entry in entries] == [(3, 2.0), (3, 1.0)]
+
+
+def test_without_a_terminal_progress_is_told_in_lines(capsys, monkeypatch):
+    monkeypatch.setattr(common, "EVERY", -1.0)
+    with common.bar() as tell:
+        tell("halving", 1, 4)
+        tell("halving", 2, 4)
+    told = capsys.readouterr().err.splitlines()
+    assert told[:2] == ["halving: 25%", "halving: 50%"]
+    monkeypatch.setattr(common, "EVERY", 1000.0)
+    with common.bar() as tell:
+        tell("halving", 1, 4)
+    assert "halving: 25%" not in capsys.readouterr().err
