@@ -29,15 +29,15 @@ from records import Records, table
 from rivals import rivals
 
 import dode
-from dode.auto import tuned
 from dode.calibration import replace_text
 from dode.metrics import reporting
 from dode.metrics.comparison import Row, Settings, measure, ratio
 from dode.metrics.splits import paired_error
 from dode.model import Model
 from dode.samplers import Sampler
+from dode.search.auto import tuned
+from dode.search.spending import QUICK, Budget
 from dode.solvers.ddim import DDIM
-from dode.spending import QUICK, Budget
 from dode.tracing import trace
 
 Solver = Any  # a Sampler, or a Rival: what measure asks of one, it has

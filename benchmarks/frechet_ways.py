@@ -21,13 +21,13 @@ from records import RESULTS, Records, table
 from torch import Tensor
 
 import dode
-from dode import auto, refinement
 from dode.calibration import replace_text
 from dode.metrics import reporting
 from dode.metrics.figures import Figures
 from dode.metrics.splits import paired_error
 from dode.model import Model
-from dode.spending import Budget
+from dode.search import auto, refinement
+from dode.search.spending import Budget
 
 SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
 BATCH, NEVER = 100, 1e9  # NEVER: medians of squared distances beyond which a sample would have little say

@@ -6,9 +6,9 @@
 The reference is of the family of LD3 (Tong et al. 2024), S4S (Frankel et al. 2025) and GS (Starodubcev et al. 2025),
 from their descriptions: Adam (Kingma & Ba 2015) on the squared distance of the samples' ends to the teacher's, by
 backpropagation through the network and the sampler.  It has what auto has: the same 64 samples with their ends, the
-same 32 to stop and to choose on, the same numbers (`dode.refinement.Family`: weights, scales, times, what the network
-is told), and begins with the learning-free solver that is nearest on select noise.  Three learning rates, batches of
-16, each rate until its select error has not fallen for a fifth of its iterations.
+same 32 to stop and to choose on, the same numbers (`dode.search.refinement.Family`: weights, scales, times, what the
+network is told), and begins with the learning-free solver that is nearest on select noise.  Three learning rates,
+batches of 16, each rate until its select error has not fallen for a fifth of its iterations.
 
 Calls are evaluations of one sample, a backward pass counts two; the teacher's are in both.  Memory is the peak of the
 process less what loading took, both with 16 samples a call.  Each runs in a process of its own, with one thread.
@@ -30,18 +30,18 @@ from records import Records, table
 from torch import Tensor
 
 import dode
-from dode.auto import tuned
 from dode.calibration import replace_text
 from dode.denoiser import Network, classifier_free
-from dode.families import Family, history, weighted
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
 from dode.plan import Array, Plan
 from dode.prediction import convert
-from dode.refinement import squares
-from dode.spending import Budget
-from dode.starts import Task, loose, nearest, starts, task
+from dode.search.auto import tuned
+from dode.search.families import Family, history, weighted
+from dode.search.refinement import squares
+from dode.search.spending import Budget
+from dode.search.starts import Task, loose, nearest, starts, task
 
 RATES, BATCH, LOOK = (3e-3, 1e-2, 3e-2), 16, 10  # LOOK: iterations between two looks at the select error
 LEAST, MOST = 100, 1000  # iterations

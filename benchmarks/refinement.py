@@ -19,11 +19,11 @@ from records import Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.families import Family, history, weighted
 from dode.formulations import two
 from dode.plan import Array, Plan
-from dode.refinement import begun, rounds, squares
-from dode.starts import Task, loose, starts, task
+from dode.search.families import Family, history, weighted
+from dode.search.refinement import begun, rounds, squares
+from dode.search.starts import Task, loose, starts, task
 
 COUNTS = (4, 5, 8)
 

@@ -16,13 +16,13 @@ from records import Records, table
 
 import dode
 from dode.distillation import Batch, fit
+from dode.fitting.teacher import by_time, teach
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
 from dode.solvers.budget import build
-from dode.teacher import by_time, teach
 
 RHOS = (0.0, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 CASES = {

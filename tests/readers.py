@@ -22,9 +22,9 @@ from problems import SCHEDULES, gaussian
 
 from dode import calibration, edm, forms, lists, samplers
 from dode.baselines import checkpoints, data, direct, stages, students
-from dode.cache import Cache
 from dode.cli import inspect, plotting, tables
 from dode.distilled import distill
+from dode.fitting.cache import Cache
 from dode.levels import known
 from dode.metrics import results, statistics
 from dode.metrics.comparison import Row

@@ -11,15 +11,15 @@ import torch
 from problems import SCHEDULES, gaussian, mixture, mixture_model
 
 import dode
-from dode.auto import tuned
 from dode.diffusers import DODEScheduler
 from dode.kdiffusion import sample_dode
 from dode.metrics.comparison import Settings, measure, ratio
 from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
+from dode.search.auto import tuned
+from dode.search.spending import QUICK, Budget
+from dode.search.starts import GRIDS, PLAIN, TRIED, task
 from dode.solvers import METHODS
-from dode.spending import QUICK, Budget
-from dode.starts import GRIDS, PLAIN, TRIED, task
 
 SMALL = Budget(samples=24, select=16)
 

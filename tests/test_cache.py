@@ -14,13 +14,13 @@ from problems import SCHEDULES, gaussian_model
 from safetensors.torch import load, save_file
 
 import dode
-from dode.cache import WHAT, checksum, opened
-from dode.course import Course, students
+from dode.fitting.cache import WHAT, checksum, opened
+from dode.fitting.course import Course, students
+from dode.fitting.lockstep import lessons_of
+from dode.fitting.recall import recalled
+from dode.fitting.teacher import teach
 from dode.grid import grid
-from dode.lockstep import lessons_of
 from dode.ranks import ALONE
-from dode.recall import recalled
-from dode.teacher import teach
 
 TESTS = Path(__file__).parent
 KILLS = int(os.environ.get("DODE_KILLS", "3"))  # of each kind of run; more by hand and at night

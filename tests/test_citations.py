@@ -42,7 +42,7 @@ def test_known_citations(name, expected):
 
 
 def test_auto_cites_what_it_begins_with():
-    from dode.starts import TRIED
+    from dode.search.starts import TRIED
 
     assert keys("auto")[0] == KEYS[PAPER]
     assert set(keys("auto")[1:]) == {key for name in TRIED for key in keys(name)}

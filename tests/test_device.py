@@ -122,7 +122,7 @@ def test_search_and_reference_are_the_same_there(device):
 
 
 def test_refinement_is_the_same_there(device):
-    from dode.refinement import Pupil, squares
+    from dode.search.refinement import Pupil, squares
 
     plan = dode.sampler(model(), "ddim", nfe=4).plan.extrapolate(2, 0.3)
     found = []

@@ -19,7 +19,8 @@ import torch
 from safetensors import safe_open
 
 import dode
-from dode import edm, pickled, rebuilt
+from dode import edm
+from dode.pickles import machine, rebuilt
 
 CANARY = "canary"
 
@@ -74,10 +75,10 @@ def test_storages_are_shared_views_and_keep_their_type(tmp_path):
 
 def test_numpy_values_are_read():
     values = [np.float64(0.5), np.int64(3), np.bool_(True), np.arange(6, dtype=np.float32).reshape(2, 3)]
-    one, two, three, array = pickled.run(io.BytesIO(pickle.dumps(values)), rebuilt.tables())
+    one, two, three, array = machine.run(io.BytesIO(pickle.dumps(values)), rebuilt.tables())
     assert (one, two, three) == (0.5, 3, True)
     assert np.array_equal(array.value, values[3])
-    turned = pickled.run(io.BytesIO(pickle.dumps(np.asfortranarray(values[3]))), rebuilt.tables())
+    turned = machine.run(io.BytesIO(pickle.dumps(np.asfortranarray(values[3]))), rebuilt.tables())
     assert np.array_equal(turned.value, values[3])
 
 
@@ -429,7 +430,7 @@ def test_mutations_are_read_or_refused(tmp_path):
 
 
 def test_an_ordered_dict_is_a_dict():
-    read = pickled.run(io.BytesIO(pickle.dumps(OrderedDict(a=1))), rebuilt.tables())
+    read = machine.run(io.BytesIO(pickle.dumps(OrderedDict(a=1))), rebuilt.tables())
     assert read == {"a": 1}
     assert type(read) is dict
 

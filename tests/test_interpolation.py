@@ -9,14 +9,14 @@ from problems import mixture_model
 from test_cli import dode as command
 
 import dode
-from dode.auto import tuned
-from dode.families import Family, history, weighted
-from dode.interpolation import between, resampled
 from dode.schedule import Flow
+from dode.search.auto import tuned
+from dode.search.families import Family, history, weighted
+from dode.search.interpolation import between, resampled
+from dode.search.spending import Budget
+from dode.search.starts import loose, starts
 from dode.solvers import METHODS
 from dode.solvers.budget import build
-from dode.spending import Budget
-from dode.starts import loose, starts
 
 CASES = {"vp": "noise", "edm": "data", "flow": "flow", "zero-snr": "data", "discrete": "noise"}
 

@@ -7,11 +7,24 @@ import pytest
 import torch
 from problems import SCHEDULES, gaussian_model, mixture, relative
 
-from dode import refinement
-from dode.families import Family, history, weighted
-from dode.refinement import Pupil, Round, _moved, _stepped, begun, cost, errors, loss, rounds, squares, system, trust
 from dode.sampling import run
 from dode.schedule import DiscreteVP, linear_betas, zero_terminal_snr
+from dode.search import refinement
+from dode.search.families import Family, history, weighted
+from dode.search.refinement import (
+    Pupil,
+    Round,
+    _moved,
+    _stepped,
+    begun,
+    cost,
+    errors,
+    loss,
+    rounds,
+    squares,
+    system,
+    trust,
+)
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 

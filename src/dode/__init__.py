@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from dode.citations import cite
     from dode.distilled import distill
     from dode.edm import from_edm
-    from dode.interpolation import interpolate
     from dode.kdiffusion import from_kdiffusion
     from dode.methods import Method
     from dode.metrics.evaluation import evaluate
     from dode.model import Model, from_callable
-    from dode.pipeline_model import from_diffusers
+    from dode.pipeline.model import from_diffusers
     from dode.plan import Plan
     from dode.samplers import Sampler, load, sampler, save
+    from dode.search.interpolation import interpolate
     from dode.solvers import METHODS
     from dode.weights import bundled
 
@@ -52,10 +52,10 @@ _HOMES = {
     "evaluate": "metrics.evaluation",
     "from_azula": "azula",
     "from_callable": "model",
-    "from_diffusers": "pipeline_model",
+    "from_diffusers": "pipeline.model",
     "from_kdiffusion": "kdiffusion",
     "from_edm": "edm",
-    "interpolate": "interpolation",
+    "interpolate": "search.interpolation",
     "load": "samplers",
     "sampler": "samplers",
     "save": "samplers",

@@ -4,8 +4,8 @@ import re
 from importlib.resources import files
 
 from dode.formulations import formulation
+from dode.search.starts import TRIED
 from dode.solvers import METHODS, names
-from dode.starts import TRIED
 
 PAPER = "Kim, Tang & Yu 2024"
 ALIASES = {"dpm-solver-1": "Lu et al. 2022a"}  # names from other papers than the solver's own

@@ -5,10 +5,10 @@ Saved pipelines name this module and `DODEScheduler` in it: neither may ever mov
 
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from dode.fashion_pipeline import fashion_pipeline, unfolded
-from dode.pipeline_distance import distances
-from dode.pipelines import attach, calibrate
-from dode.scheduler import DODEScheduler
+from dode.pipeline.distance import distances
+from dode.pipeline.fashion import fashion_pipeline, unfolded
+from dode.pipeline.scheduler import DODEScheduler
+from dode.pipeline.swap import attach, calibrate
 
 # diffusers looks for SchedulerMixin beside the class when it loads a pipeline
 __all__ = ["DODEScheduler", "SchedulerMixin", "attach", "calibrate", "distances", "fashion_pipeline", "unfolded"]

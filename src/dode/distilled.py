@@ -7,19 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, overload
 
-from dode.auto import tuned
-from dode.cache import opened
-from dode.course import RHO, Course, SolverOptions, Student, students
 from dode.distillation import LARGE, Fit
+from dode.fitting.cache import opened
+from dode.fitting.course import RHO, Course, SolverOptions, Student, students
+from dode.fitting.lockstep import Place, Progress, fit_all, in_order, lessons_of
+from dode.fitting.recall import recalled, record
+from dode.fitting.teacher import Lesson
 from dode.grid import Grid
-from dode.lockstep import Place, Progress, fit_all, in_order, lessons_of
 from dode.model import Model, checked
 from dode.ranks import here
-from dode.recall import recalled, record
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
+from dode.search.auto import tuned
+from dode.search.spending import QUICK, Budget
 from dode.shelf import shelf
-from dode.spending import QUICK, Budget
-from dode.teacher import Lesson
 
 SAMPLES = 100  # the paper's |B|
 
@@ -102,7 +102,7 @@ def distill(
     killed goes on, and other students take what they have in common; it may give a finer teacher than asked for.
     cache_dtype: float32 or float16, to keep fewer digits.  offload: where resting states wait, "cpu" or "disk"; None is
     the device, and with a cache the disk (docs/scale.md).  docs/solvers.md has a table of all options.
-    method "auto" searches and refines (`dode.auto`), with 64 samples by default.  quick: with a fifth of the
+    method "auto" searches and refines (`dode.search.auto`), with 64 samples by default.  quick: with a fifth of the
     evaluations; told: may the network be told other times than those of its states? whole: only whole times.
 
     seed: of the noise to fit on, drawn sample by sample in a stream of its own; grid and end: as for `dode.sampler`;

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from dode.calibration import replace_bytes
-from dode.edm_pickle import PickledNetwork, read_pickle
 from dode.model import Model, from_callable
 from dode.nets import edm_arguments
 from dode.nets.loading import classes_in_turn, load, opened
+from dode.pickles.edm import PickledNetwork, read_pickle
 from dode.schedule import EDM
 
 __all__ = ["PickledNetwork", "convert", "from_edm", "open_file", "read_pickle"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from dode import calibration
 from dode.calibration import Json
-from dode.scheduler_plan import content
+from dode.pipeline.choice import content
 
 FILE = "calibration.json"
 

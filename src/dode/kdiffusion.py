@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dode.course import RHO
 from dode.distilled import distill
+from dode.fitting.course import RHO
+from dode.fitting.lockstep import Progress
 from dode.levels import Calibration, falling, fitting, grid_of, plain, schedule_of
-from dode.lockstep import Progress
 from dode.model import Model, from_callable
 from dode.plan import Plan
 from dode.prediction import convert

@@ -21,7 +21,7 @@ from dode.schedule import Schedule
 from dode.trained import Trained
 
 if TYPE_CHECKING:
-    from dode.cache import Cache
+    from dode.fitting.cache import Cache
 
 OTHERS = {"epsilon": "noise", "eps": "noise", "sample": "data", "x0": "data", "v_prediction": "v", "velocity": "flow"}
 Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition

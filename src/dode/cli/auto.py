@@ -11,7 +11,7 @@ from dode.cli import common, tables
 if TYPE_CHECKING:
     from dode.model import Model
     from dode.samplers import Sampler
-    from dode.spending import Budget
+    from dode.search.spending import Budget
 
 
 def auto(
@@ -47,8 +47,8 @@ def auto(
     from dataclasses import replace
 
     from dode import samplers
-    from dode.auto import searched
-    from dode.spending import QUICK, Budget
+    from dode.search.auto import searched
+    from dode.search.spending import QUICK, Budget
 
     budget, seconds = QUICK if quick else Budget(), float("inf") if budget_seconds is None else budget_seconds
     samples = budget.samples if samples is None else samples
@@ -113,7 +113,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, ba
     from dode import samplers as plain
     from dode.metrics import reporting
     from dode.metrics.comparison import Settings, ratio
-    from dode.starts import PLAIN
+    from dode.search.starts import PLAIN
 
     settings = Settings(paired, seed=seed, batch=batch)
     rows, bases, lost = [], {}, []

@@ -16,7 +16,7 @@ from dode.spelling import extra
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from dode.lockstep import Progress
+    from dode.fitting.lockstep import Progress
     from dode.model import Model
 
 EVERY = 30.0  # seconds between lines of progress where no bar can be shown
@@ -132,7 +132,7 @@ def cached(model: "Model", folder: Path | None, dtype: str | None) -> "Model":
     """The model whose outputs are kept in a folder, if there is one."""
     from dataclasses import replace
 
-    from dode.cache import opened
+    from dode.fitting.cache import opened
 
     if folder is None and dtype is not None:
         raise ValueError("--cache-dtype needs --cache FOLDER")
@@ -158,7 +158,7 @@ def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
         return bundled(name)
     if importlib.util.find_spec("diffusers") is None:
         raise ValueError(f"{name} is a pipeline of diffusers, which is not installed; {extra('diffusers')}")
-    from dode.pipeline_model import from_diffusers
+    from dode.pipeline.model import from_diffusers
 
     return from_diffusers(name, prompts=prompts, negative_prompt=negative)
 

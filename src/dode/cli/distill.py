@@ -54,7 +54,7 @@ def distill(
     if paired < 0 or paired == 1:
         raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
     import dode
-    from dode.course import RHO
+    from dode.fitting.course import RHO
     from dode.metrics import reporting
     from dode.ranks import here
     from dode.solvers.budget import bias

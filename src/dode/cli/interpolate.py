@@ -25,7 +25,8 @@ def interpolate(
     common.writable(output)
     if not calibration.is_file():
         raise ValueError(f"{calibration} is not a file; make it with dode auto {model} -o {calibration}")
-    from dode import interpolation, samplers
+    from dode import samplers
+    from dode.search import interpolation
 
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
     found = samplers.every(calibration, opened)

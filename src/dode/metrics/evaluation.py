@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from dode.cache import opened
-from dode.lockstep import Progress
+from dode.fitting.cache import opened
+from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import METRICS, Row, Settings
 from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features

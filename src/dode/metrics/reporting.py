@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dode import reference
 from dode import samplers as plain
-from dode.lockstep import Progress
+from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import Row, Settings, calls, measure
 from dode.metrics.extractors import named
 from dode.metrics.features import Features

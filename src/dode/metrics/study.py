@@ -9,7 +9,7 @@ from dode import calibration
 from dode import samplers as plain
 from dode.calibration import Json
 from dode.distilled import distill
-from dode.lockstep import Progress
+from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import Row, Settings
 from dode.metrics.figures import Judge, probe
 from dode.metrics.reporting import measured, solutions

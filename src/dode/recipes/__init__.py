@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from dode import edm, edm_pickle
+from dode import edm
 from dode.model import Model, from_callable
 from dode.nets import ddpm, edm_arguments
 from dode.nets.adm import ADM, Settings
 from dode.nets.adm_classifier import NoisyClassifier
 from dode.nets.loading import classes_in_turn, load, state_dict
+from dode.pickles.edm import read_pickle
 from dode.schedule import DiscreteVP, linear_betas
 from dode.spelling import unknown
 
@@ -103,7 +104,7 @@ class Recipe:
     def _edm(self, path: Path) -> Model:
         """An EDM network from its pickle, or from what `dode convert edm` made of it."""
         pickled = path.suffix == ".pkl"
-        model = edm.model_of(edm_pickle.read_pickle(path), self.name) if pickled else edm.open_file(path)
+        model = edm.model_of(read_pickle(path), self.name) if pickled else edm.open_file(path)
         if model.shape != self.shape:
             raise ValueError(f"{path} makes samples of shape {model.shape}; {self.name} needs {self.shape}")
         return model

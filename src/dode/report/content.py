@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dode import paths
 from dode.calibration import Json
+from dode.fitting.lockstep import Progress
 from dode.legend import looks
-from dode.lockstep import Progress
 from dode.metrics.comparison import FIGURES, Row
 from dode.model import Model
 from dode.paths import Track

@@ -12,8 +12,8 @@ from string import Template
 import dode
 from dode.calibration import Json, replace_text
 from dode.fingerprints import schedule_name
+from dode.fitting.lockstep import Progress
 from dode.legend import HUES
-from dode.lockstep import Progress
 from dode.metrics.comparison import Row
 from dode.report import finding, table
 from dode.report.content import gathered

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dode.calibration import replace_text
-from dode.lockstep import Progress
+from dode.fitting.lockstep import Progress
 from dode.metrics import reporting
 from dode.model import Model
 from dode.reproduce import ABOUT, drawing

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dode.cache import Cache, checksum, digest
 from dode.calibration import replace_bytes
+from dode.fitting.cache import Cache, checksum, digest
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dode.pickled import run
-from dode.rebuilt import Record, tables
+from dode.pickles.machine import run
+from dode.pickles.rebuilt import Record, tables
 
 DEPTH = 16  # of modules in modules and of lists in lists
 MOST = 100_000  # modules, or values among the arguments

@@ -15,11 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from dode import forms
-from dode.cache import Cache, digest
 from dode.calibration import checksum
-from dode.course import Student
+from dode.fitting.cache import Cache, digest
+from dode.fitting.course import Student
+from dode.fitting.lockstep import Taught
+from dode.fitting.teacher import Lesson, standing
 from dode.grid import distinct, refine, same
-from dode.lockstep import Taught
 from dode.methods import Method
 from dode.model import Model
 from dode.plan import Plan
@@ -28,7 +29,6 @@ from dode.ranks import Team
 from dode.schedule import Node, Schedule
 from dode.solvers.ddim import DDIM
 from dode.solvers.names import read
-from dode.teacher import Lesson, standing
 from dode.tracing import trace
 
 WHAT = "dode teacher run"

@@ -13,14 +13,14 @@ from typing import Any, Unpack, overload
 import torch
 
 from dode import calibration
-from dode import scheduler_config as settings
-from dode.course import RHO, Course, SolverOptions, students
 from dode.fingerprints import schedule_hash, weights_hash
-from dode.lockstep import Progress
+from dode.fitting.course import RHO, Course, SolverOptions, students
+from dode.fitting.lockstep import Progress
+from dode.pipeline import config as settings
+from dode.pipeline.choice import content
+from dode.pipeline.watching import Call, Job, denoiser_of
 from dode.samplers import Sampler
-from dode.scheduler_plan import content
 from dode.spelling import unknown
-from dode.watching import Call, Job, denoiser_of
 
 NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs
 
@@ -32,7 +32,7 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
     network is checked now, by its weights; the guidance scale in every call, for pipelines that show it.  Raises
     ValueError, with what was calibrated and what this is, and leaves the pipeline as it was.
     """
-    from dode.scheduler import DODEScheduler
+    from dode.pipeline.scheduler import DODEScheduler
 
     _drop_in(pipe)
     known_options = signature(DODEScheduler).parameters
@@ -64,10 +64,26 @@ WRONG = {  # what `dode.distill` and the command line call what is said otherwis
 }
 
 
+class Options(SolverOptions, total=False):
+    """The options of `calibrate`, for type checkers."""
+
+    method: str
+    teacher: str | None
+    scale: int
+    seed: int
+    rho: float
+    formulation: str
+    grid: str | Sequence[float] | None
+    end: str
+    progress: Progress | None
+
+
 @overload
-def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: int, **options: Any) -> Sampler: ...
+def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: int, **options: Unpack[Options]) -> Sampler: ...
 @overload
-def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: Sequence[int], **options: Any) -> dict[int, Sampler]: ...
+def calibrate(
+    pipe: Any, call: Call | Sequence[Call], nfe: Sequence[int], **options: Unpack[Options]
+) -> dict[int, Sampler]: ...
 def calibrate(
     pipe: Any,
     call: Call | Sequence[Call],
@@ -93,7 +109,7 @@ def calibrate(
     `dode.save(path, *made.values())` of several, writes a file; `dode.diffusers.attach(pipe, made)` uses them.  The
     samplers hold plans, not the network: sample with the pipeline.  Raises ValueError if a call is not repeatable.
     """
-    from dode.scheduler import DODEScheduler
+    from dode.pipeline.scheduler import DODEScheduler
 
     _drop_in(pipe)
     if not isinstance(method, str):

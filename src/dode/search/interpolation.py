@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dode.auto import convened
-from dode.families import composed, level, one_a_step
 from dode.model import Model
 from dode.plan import Array, Plan
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.schedule import Node, Schedule
-from dode.spending import QUICK, Budget, Meter
-from dode.starts import loose, nearest, starts, task
+from dode.search.auto import convened
+from dode.search.families import composed, level, one_a_step
+from dode.search.spending import QUICK, Budget, Meter
+from dode.search.starts import loose, nearest, starts, task
 
 
 @torch.no_grad()

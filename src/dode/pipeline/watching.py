@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dode import scheduler_config as settings
-from dode.course import Student
 from dode.distillation import Batch, Fit, Fitting, Known, fitting
 from dode.distilled import sampler_of
 from dode.fingerprints import schedule_hash, weights_hash
-from dode.lockstep import Progress, Taught, fitted, lessons_of
+from dode.fitting.course import Student
+from dode.fitting.lockstep import Progress, Taught, fitted, lessons_of
+from dode.fitting.teacher import Lesson
 from dode.model import Model
+from dode.pipeline import config as settings
+from dode.pipeline.choice import guidance_of
 from dode.plan import Plan
 from dode.samplers import Sampler
 from dode.sampling import State, advance, begin, move, observe
 from dode.schedule import Schedule
-from dode.scheduler_plan import guidance_of
-from dode.teacher import Lesson
 
 if TYPE_CHECKING:
-    from dode.scheduler import DODEScheduler
+    from dode.pipeline.scheduler import DODEScheduler
 
 Call = Callable[[Any, torch.Generator, int], Any]  # (pipe, generator, num_inference_steps): runs the pipeline once
 DENOISERS = ("unet", "transformer", "prior")  # what pipelines call their network

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dode.starts import GRIDS, TRIED
+from dode.search.starts import GRIDS, TRIED
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from dode.fitting.teacher import ALIGNMENTS
 from dode.formulations import Formulation, formulation
 from dode.grid import Grid
 from dode.methods import Method
@@ -15,7 +16,6 @@ from dode.plan import Plan
 from dode.prediction import Kind
 from dode.solvers.budget import build
 from dode.solvers.names import read
-from dode.teacher import ALIGNMENTS
 
 RHO = 1e-4  # chosen on select noise: docs/results/rho-*.md, made by benchmarks/rho.py
 STATES = ("student", "teacher")

@@ -15,12 +15,12 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, Sch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from dode import scheduler_config as settings
 from dode.denoiser import expressed, thresholded
+from dode.pipeline import config as settings
+from dode.pipeline.choice import Choice, Script, asked, choose, content, same_shape, untouched
 from dode.plan import Plan
 from dode.sampling import State, advance, begin
 from dode.schedule import DiscreteVP, Node, Schedule
-from dode.scheduler_plan import Choice, Script, asked, choose, content, same_shape, untouched
 
 CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
 

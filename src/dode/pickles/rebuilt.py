@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.pickled import Name, Named, Stateful, Tables, run
+from dode.pickles.machine import Name, Named, Stateful, Tables, run
 
 STORAGES = {
     "DoubleStorage": torch.float64,

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dode.metrics.distance import Distance, distance
+from dode.pipeline.watching import Call
 from dode.samplers import Sampler
 from dode.solvers.names import plain_name
-from dode.watching import Call
 
 FAR = 0.5  # share of a distance that the reference may be off by
 FINE = "dpm-solver++3m"  # the many steps that the others are held against
@@ -70,7 +70,7 @@ def distances(
 @torch.no_grad()
 def _end(pipe: Any, call: Call, count: int, seed: int, options: dict[str, Any]) -> Tensor:
     """The last state of a call under this scheduler: (samples, *shape)."""
-    from dode.scheduler import DODEScheduler
+    from dode.pipeline.scheduler import DODEScheduler
 
     before = pipe.scheduler
     config = {key: value for key, value in before.config.items() if key != "calibration"}

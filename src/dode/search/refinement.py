@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.families import Family
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, Watch, begin, evaluate, move, observe
+from dode.search.families import Family
 
 Tick = Callable[[int], None]  # told how many evaluations, of one sample each, were just made
 STEP, HALF_STEP = 3e-3, 3e-2  # of the forward differences; the second for states in half precision

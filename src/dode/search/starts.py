@@ -12,9 +12,9 @@ from dode.grid import Grid
 from dode.model import Model
 from dode.plan import Plan
 from dode.prediction import Kind
-from dode.refinement import Pupil, tried
 from dode.samplers import sampler as plain
 from dode.schedule import DiscreteVP, Schedule
+from dode.search.refinement import Pupil, tried
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dode.conditions import prepared, rows
-from dode.course import Course, Student
 from dode.distillation import Fit, Learning, fit, search
+from dode.fitting.course import Course, Student
+from dode.fitting.teacher import Lesson, lessons, teach
 from dode.least_squares import Solution
 from dode.model import Model
 from dode.prediction import Kind
@@ -18,7 +19,6 @@ from dode.ranks import ALONE, Team
 from dode.sampling import Denoise
 from dode.shelf import Memory, Shelf
 from dode.solvers.names import read
-from dode.teacher import Lesson, lessons, teach
 
 Progress = Callable[[int, int], None]  # (network calls done, network calls in all), a call being one batch
 Taught = list[tuple[Lesson, list[int]]]

@@ -1,8 +1,9 @@
 """`dode.distill(model, "auto", nfe=…)`: the best sampler that forward passes alone can find.
 
 One accurate run gives the ends of some samples.  Learning-free solvers on plain grids are tried on a few of them; the
-best few are refined there (`dode.refinement`), the best of these on all samples, until the error on other samples, that
-nothing is fitted on, stops falling.  Nothing that was judged there is nearer there than what is given back.
+best few are refined there (`dode.search.refinement`), the best of these on all samples, until the error on other
+samples, that nothing is fitted on, stops falling.  Nothing that was judged there is nearer there than what is given
+back.
 """
 
 import math
@@ -16,14 +17,14 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
-from dode.families import Family, history, weighted
 from dode.model import Model
 from dode.plan import Plan
-from dode.refinement import DAMPINGS, Round, begun, cost, errors, loss, rounds, squares, tried
 from dode.samplers import Provenance, Sampler, dtype_name
+from dode.search.families import Family, history, weighted
+from dode.search.refinement import DAMPINGS, Round, begun, cost, errors, loss, rounds, squares, tried
+from dode.search.spending import Budget, Meter
+from dode.search.starts import TEACHER, Start, Task, loose, nearest, starts, task
 from dode.solvers.ddim import DDIM
-from dode.spending import Budget, Meter
-from dode.starts import TEACHER, Start, Task, loose, nearest, starts, task
 from dode.tracing import trace
 
 Telling = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from dode import calibration, samplers
-from dode import scheduler_config as settings
 from dode.calibration import Json
 from dode.fingerprints import schedule_hash, schedule_name
 from dode.grid import Grid, same
 from dode.methods import Method
 from dode.midrun import tail
+from dode.pipeline import config as settings
 from dode.plan import Plan
 from dode.sampling import State
 from dode.schedule import Schedule

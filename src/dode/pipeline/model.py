@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dode import scheduler_config as settings
 from dode.conditions import rows
 from dode.fingerprints import weights_hash
 from dode.model import Default, Model, from_callable
 from dode.nets.loading import classes_in_turn
+from dode.pipeline import config as settings
+from dode.pipeline.scheduler import DODEScheduler
+from dode.pipeline.watching import denoiser_of
 from dode.schedule import Schedule
-from dode.scheduler import DODEScheduler
 from dode.spelling import extra
-from dode.watching import denoiser_of
 
 Forward = Callable[[Any, Tensor, Tensor, Any], Tensor]  # (network, x, t, cond) → output
 

@@ -1,0 +1,1 @@
+"""What "auto" does: starts, refinement of the end point, and what a search may spend."""
