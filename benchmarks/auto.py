@@ -32,7 +32,7 @@ import dode
 from dode.calibration import replace_text
 from dode.metrics import reporting
 from dode.metrics.comparison import Row, Settings, measure, ratio
-from dode.metrics.splits import paired_error
+from dode.metrics.parts import paired_error
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.search.auto import tuned

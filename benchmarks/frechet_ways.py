@@ -24,7 +24,7 @@ import dode
 from dode.calibration import replace_text
 from dode.metrics import reporting
 from dode.metrics.figures import Figures
-from dode.metrics.splits import paired_error
+from dode.metrics.parts import paired_error
 from dode.model import Model
 from dode.search import auto, refinement
 from dode.search.spending import Budget

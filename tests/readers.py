@@ -28,7 +28,7 @@ from dode.fitting.cache import Cache
 from dode.levels import known
 from dode.metrics import results, statistics
 from dode.metrics.comparison import Row
-from dode.metrics.distance import Stop
+from dode.metrics.paired import Stop
 from dode.nets import loading
 from dode.nets.unet import UNet
 from dode.nets.wrappers import Folded, Preconditioned

@@ -1,10 +1,13 @@
 """The package is as light and as layered as it says."""
 
 import ast
+import pkgutil
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -118,3 +121,15 @@ def test_public_names_exist():
     assert set(dir(dode)) >= set(dode.__all__)
     with pytest.raises(AttributeError, match="no attribute"):
         getattr(dode, "nonsense")  # noqa: B009
+
+
+def test_no_function_hides_a_module():
+    """`dode.x.y` is one thing: the module, or the name that its folder gives."""
+    import dode
+
+    folders = [one.name for one in pkgutil.walk_packages(dode.__path__, "dode.") if one.ispkg]
+    assert len(folders) > 10
+    for name in ["dode", *folders]:
+        folder = import_module(name)
+        for module in pkgutil.iter_modules(folder.__path__):
+            assert isinstance(getattr(folder, module.name, sys), ModuleType), f"{name}.{module.name}"

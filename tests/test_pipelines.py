@@ -26,7 +26,7 @@ import torch
 
 import dode
 from dode.diffusers import DODEScheduler, attach, calibrate, distances, fashion_pipeline
-from dode.metrics.distance import distance
+from dode.metrics.paired import distance
 from dode.sampling import run
 from dode.solvers import METHODS
 

@@ -13,8 +13,8 @@ from problems import mixture_model
 import dode
 from dode.metrics import results, study
 from dode.metrics.comparison import Row, Settings, ratio
-from dode.metrics.distance import Stop
 from dode.metrics.figures import Judge
+from dode.metrics.paired import Stop
 from dode.metrics.results import Results, opened, read, row_from_json, row_to_json, write_csv
 from dode.metrics.seeds import pooled
 from dode.metrics.study import Study, run

@@ -1,11 +1,11 @@
 """How good samples are: distance to the exact solution, and figures of features; `dode.evaluate` measures them."""
 
-from dode.metrics.distance import Distance, distance
 from dode.metrics.features import Features, Moments, extracted, moments, to_uint8
-from dode.metrics.frechet import Running, frechet, splits
+from dode.metrics.gaussians import Running, frechet, splits
 from dode.metrics.kernel import kid, mmd
 from dode.metrics.manifold import coverage
-from dode.metrics.splits import paired_error
+from dode.metrics.paired import Distance, distance
+from dode.metrics.parts import paired_error
 
 __all__ = [
     "Distance",

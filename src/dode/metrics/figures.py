@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dode.metrics.agreement import agreed, labels_of
 from dode.metrics.features import Features, Moments, extracted, to_uint8
-from dode.metrics.frechet import Running
+from dode.metrics.gaussians import Running
 from dode.metrics.kernel import kid, kid_splits
 from dode.metrics.manifold import coverage
-from dode.metrics.splits import SPLITS, means
+from dode.metrics.parts import SPLITS, means
 from dode.model import Model
 
 OF_FEATURES = ("fd", "kid", "pr", "agreement")  # pr gives two figures, precision and recall

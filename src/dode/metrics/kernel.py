@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dode.metrics.splits import parted
+from dode.metrics.parts import parted
 
 SUBSETS, SIZE = 100, 1000  # as published
 

@@ -17,7 +17,7 @@ import numpy as np
 from dode import forms
 from dode.calibration import Json, replace_text
 from dode.metrics.comparison import FIGURES, Row
-from dode.metrics.distance import Stop
+from dode.metrics.paired import Stop
 
 SCHEMA = 1
 MAYBE = (float, None)

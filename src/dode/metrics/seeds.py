@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dode.metrics.comparison import FIGURES, Row
-from dode.metrics.distance import Stop
-from dode.metrics.splits import error
+from dode.metrics.paired import Stop
+from dode.metrics.parts import error
 
 
 def pooled(rows: Sequence[Row]) -> Row:

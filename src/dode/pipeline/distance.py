@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, overload
 import torch
 from torch import Tensor
 
-from dode.metrics.distance import Distance, distance
+from dode.metrics.paired import Distance, distance
 from dode.pipeline.watching import Call
 from dode.samplers import Sampler
 from dode.solvers.names import plain_name

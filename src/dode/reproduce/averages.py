@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dode.metrics.splits import root_ratio
+from dode.metrics.parts import root_ratio
 from dode.reproduce.records import Entry
 
 CLEAR = 2.0  # standard errors from which on a difference is called one

@@ -26,7 +26,7 @@ from dode.solvers import METHODS
 from dode.solvers.budget import build
 from dode.solvers.names import plain_name
 
-PARTS = 10  # of the samples: errors of differences and ratios come from disjoint parts, as in `metrics.splits`
+PARTS = 10  # of the samples: errors of differences and ratios come from disjoint parts, as in `metrics.parts`
 BATCH = 100
 
 

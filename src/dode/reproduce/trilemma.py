@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from dode.metrics.features import extracted, moments, to_uint8
-from dode.metrics.frechet import frechet, splits
+from dode.metrics.gaussians import frechet, splits
 from dode.metrics.manifold import coverage
-from dode.metrics.splits import error
+from dode.metrics.parts import error
 from dode.reproduce import images
 from dode.reproduce.averages import Figure, joined, listed, shown
 from dode.reproduce.fig2a import calls

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dode.metrics.features import Moments, Tally, finished, merged, moments, tally
-from dode.metrics.splits import parted
+from dode.metrics.parts import parted
 
 
 def frechet(a: Moments, b: Moments) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dode.metrics.splits import error
+from dode.metrics.parts import error
 from dode.schedule import Node
 
 
