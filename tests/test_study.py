@@ -209,3 +209,14 @@ def test_keys_tell_rows_apart():
     assert len({results.key(*one) for one in (("a", 5, 1, 0), ("a", 5, 1, 1), ("a", 5, 3, 0), ("a", 6, 1, 0))}) == 4
     assert study.is_fitted("auto")
     assert not study.is_fitted("d-odd.json")
+
+
+def test_a_solver_may_bring_its_own_grid(model):
+    """Beside the study's: plain and distilled, each the sampler of that grid."""
+    names = ("ddim", "ddim:grid=logsnr", "d-ddim:grid=logsnr", "d-ddim:formulation=sep:grid=logsnr", "d-ddim")
+    asked = Study(names, (4,), grid="karras")
+    found = run(model, asked, SETTINGS, None, Results(None, {}), bars()[0])
+    assert [row.solver for row, _ in found] == list(names)
+    assert [one.provenance.grid for _, one in found] == ["karras", "logsnr", "logsnr", "logsnr", "karras"]
+    alone = dode.distill(model, "d-ddim:formulation=sep", nfe=4, grid="logsnr", batch=SETTINGS.batch)
+    np.testing.assert_allclose(found[3][1].plan.table, alone.plan.table, rtol=0, atol=1e-6)

@@ -22,7 +22,10 @@ def compare(
     ] = None,
     solvers: Annotated[
         str | None,
-        typer.Option(help="Solvers with options, and calibration files: ddim,d-ddim,d-ddim:formulation=sep,auto.json."),
+        typer.Option(
+            help="Solvers with options, a grid too, and calibration files: ddim,d-ddim:formulation=sep,edm:grid=karras,"
+            "auto.json."
+        ),
     ] = None,
     metrics: measuring.Metrics = None,
     paired: measuring.Paired = 32,

@@ -54,7 +54,7 @@ Scales = Annotated[str, typer.Option("--guidance", help="Classifier-free guidanc
 
 def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None:
     """ValueError for files that cannot be written and solvers that do not exist; asked before long work, not after."""
-    from dode.metrics.study import is_file
+    from dode.metrics.study import is_file, placed
     from dode.solvers.names import read
 
     for path, suffix in ((output, ".json"), (table, ".csv")):
@@ -62,7 +62,7 @@ def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None
             common.writable(path, suffix)
     for name in names:
         if name != "auto" and not is_file(name):
-            read(name)
+            read(placed(name, None)[0])
 
 
 def settings(metrics: str | None, paired: int, fd: int, batch: int, rtol: float | None = None) -> "Settings":

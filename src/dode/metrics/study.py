@@ -27,7 +27,7 @@ class Study:
     A seed is that of the fit and of the report noise.
     """
 
-    names: tuple[str, ...]  # of solvers with options, or calibration files
+    names: tuple[str, ...]  # of solvers with options, grid=karras too, or calibration files
     nfe: tuple[int, ...] | None  # None: those of the calibration files
     guidance: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0,)
@@ -58,6 +58,14 @@ class Case:
 def is_file(name: str) -> bool:
     """Is this a calibration file, not the name of a solver?"""
     return name.endswith(".json")
+
+
+def placed(name: str, usual: str | None) -> tuple[str, str | None]:
+    """A solver's name and its grid: ddim:grid=karras → ddim, karras; the usual grid where the name has none."""
+    head, *options = name.split(":")
+    grids = [option.removeprefix("grid=") for option in options if option.startswith("grid=")]
+    rest = [option for option in options if not option.startswith("grid=")]
+    return ":".join([head, *rest]), grids[-1] if grids else usual
 
 
 def run(
@@ -113,7 +121,8 @@ def _plain(model: Model, study: Study, seed: int, results: Results) -> dict[str,
         if is_file(name):
             found[name] = _calibrated(model, name, study.nfe, seed, results)
         elif not is_fitted(name):
-            samplers = [plain.sampler(model, name, nfe=nfe, grid=study.grid) for nfe in study.nfe or ()]
+            solver, where = placed(name, study.grid)
+            samplers = [plain.sampler(model, solver, nfe=nfe, grid=where) for nfe in study.nfe or ()]
             found[name] = [Case(name, one, seed) for one in samplers]
     return found
 
@@ -121,19 +130,23 @@ def _plain(model: Model, study: Study, seed: int, results: Results) -> dict[str,
 def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, batch: int) -> dict[str, list[Case]]:
     """Distilled solvers and auto, by name: from the results, or fitted now and kept there.
 
-    All that are asked for share the teacher's run whenever one of them is missing, so that a fit does not depend on
-    where a run was stopped.  Auto, which takes longest, is kept by itself.
+    All of one grid share the teacher's run whenever one of them is missing, so that a fit does not depend on where a
+    run was stopped.  Auto, which takes longest, is kept by itself.
     """
-    names = [name for name in study.names if is_fitted(name)]
-    groups = ([name for name in names if name != "auto"], [name for name in names if name == "auto"])
+    groups: dict[tuple[bool, str | None], dict[str, str]] = {}  # auto or not, the grid: solvers by name
+    for name in filter(is_fitted, study.names):
+        solver, where = placed(name, study.grid)
+        groups.setdefault((name == "auto", where), {})[name] = solver
     counts = list(study.nfe or ())
     found: dict[str, list[Case]] = {}
-    for group in filter(None, groups):
+    for (_, where), group in sorted(groups.items(), key=lambda item: item[0][0]):
         keys = {(name, nfe): key(name, nfe, model.guidance, seed) for name in group for nfe in counts}
         if any(one not in results.plans for one in keys.values()):
             with bar("teachers and fits") as advance:
-                made = distill(model, group, nfe=counts, grid=study.grid, seed=seed, batch=batch, progress=advance)
-            results.plans = {one: plain.content(made[name][nfe]) for (name, nfe), one in keys.items()} | results.plans
+                solvers = list(group.values())
+                made = distill(model, solvers, nfe=counts, grid=where, seed=seed, batch=batch, progress=advance)
+            fitted = {one: plain.content(made[group[name]][nfe]) for (name, nfe), one in keys.items()}
+            results.plans = fitted | results.plans
             results.write()
         for (name, _), one in keys.items():
             content = calibration.checked(results.plans[one], f"the plan of {one}")
