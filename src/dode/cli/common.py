@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dode.fitting.lockstep import Progress
     from dode.model import Model
+    from dode.samplers import Sampler
 
 EVERY = 30.0  # seconds between lines of progress where no bar can be shown
 
@@ -183,6 +184,15 @@ def writable(path: Path, *suffixes: str) -> None:
         raise ValueError(f"cannot write {path}: it is a folder or a device, or its folder is read-only")
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
+
+
+def print_bias(sampler: "Sampler") -> None:
+    """A note where a grid that starts below t_max misreads x_T."""
+    from dode.solvers.budget import bias
+
+    biased = bias(sampler.plan, sampler.model.schedule)
+    if biased:
+        print(f"note: {biased}")
 
 
 class Tell(Protocol):

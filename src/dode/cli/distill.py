@@ -57,7 +57,6 @@ def distill(
     from dode.fitting.course import RHO
     from dode.metrics import reporting
     from dode.ranks import here
-    from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     opened = common.cached(opened, cache, cache_dtype)
@@ -98,9 +97,7 @@ def distill(
     for count, one in made.items():
         figures = one.provenance.report
         print(f"{one.name} NFE {count}{_said(figures)}")
-        biased = bias(one.plan, opened.schedule)
-        if biased:
-            print(f"note: {biased}")
+        common.print_bias(one)
     print(f"written: {output}")
 
 

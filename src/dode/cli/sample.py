@@ -8,7 +8,10 @@ import typer
 from dode.cli import common
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dode.model import Model
+    from dode.samplers import Sampler
 
 
 def sample(
@@ -54,11 +57,8 @@ def sample(
             "a calibration brings its own grid, end and options; give no --grid, --end and options of solvers with it"
         )
     common.writable(output, ".png")
-    import torch
-
     from dode import plots, samplers
     from dode.ranks import here
-    from dode.solvers.budget import bias
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     if calibration is not None:
@@ -67,27 +67,34 @@ def sample(
         solver, nfe = _own(opened, solver, nfe)
         chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **options)
     common.room(number, opened.shape)
-    team = here()
+    images = _drawn(chosen, number, batch, seed, label)
+    if here().first:
+        plots.sheet(images, output, columns)
+    common.print_bias(chosen)
+    print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
+
+
+def _drawn(sampler: "Sampler", number: int, batch: int, seed: int, label: int | None) -> "Tensor":
+    """Images of this many samples, the work of several processes if there are any."""
+    import torch
+
+    from dode.ranks import here
+
+    model, team = sampler.model, here()
     cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
     done, parts = 0, []
-    with common.progress(f"{chosen.name}, NFE {chosen.nfe}") as advance:
+    with common.progress(f"{sampler.name}, NFE {sampler.nfe}") as advance:
 
         def tick(_: object) -> None:
             nonlocal done
             done += 1
-            advance(done, len(team.mine(cuts)) * chosen.nfe)
+            advance(done, len(team.mine(cuts)) * sampler.nfe)
 
         for cut in team.mine(cuts):
-            cond = common.labels_of(opened, label, len(cut))
-            part = chosen.sample(len(cut), seed=seed, cond=cond, batch=batch, callback=tick, first=cut.start)
-            parts.append((part if opened.decode is None else opened.decode(part)).cpu())
-    images = torch.cat(team.gather(parts))
-    if team.first:
-        plots.sheet(images, output, columns)
-    biased = bias(chosen.plan, opened.schedule)
-    if biased:
-        print(f"note: {biased}")
-    print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
+            cond = common.labels_of(model, label, len(cut))
+            part = sampler.sample(len(cut), seed=seed, cond=cond, batch=batch, callback=tick, first=cut.start)
+            parts.append((part if model.decode is None else model.decode(part)).cpu())
+    return torch.cat(team.gather(parts))
 
 
 def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]:
