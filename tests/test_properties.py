@@ -148,3 +148,12 @@ def test_an_edm_schedule_of_any_levels_is_one_or_is_refused(high, low):
     schedule = EDM(high, low)
     made = made_or_refused(lambda: grid(schedule, 3))
     assert made is None or all(math.isfinite(value) for node in made.nodes for value in node)
+
+
+@given(st.text(max_size=500))
+def test_what_messages_quote_is_one_line_of_bounded_length(text):
+    line = forms.line(text)
+    assert len(line) <= 200
+    assert all(letter.isprintable() for letter in line)
+    whole = " ".join(text.split())
+    assert line == whole or not whole.isprintable() or (len(whole) > 200 and whole.startswith(line.removesuffix(" …")))

@@ -53,9 +53,12 @@ def short(value: Any, most: int = 60) -> str:
 
 
 def line(value: Any, most: int = 200) -> str:
-    """A value in a message: one line of it."""
+    """A value in a message: one line of it, cut between words where it is long."""
     text = " ".join(str(value).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+    if len(text) > most:
+        text = text[: most - 2].rpartition(" ")[0] or text[: most - 2]
+        text += " …"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 Wrong = tuple[tuple[str | int, ...], Any, str]  # where, what is there, what should be

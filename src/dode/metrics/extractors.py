@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dode import forms
 from dode.metrics.features import Features
 from dode.spelling import extra
 from dode.weights import classifier
@@ -51,7 +52,7 @@ def wrapped(function: Any, device: str = "cpu") -> Features:
             with torch.no_grad():
                 found: Tensor = torch.as_tensor(function(images.to(device)))
         except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = forms.line(error)
             raise ValueError(f"the extractor fails on uint8 images {tuple(images.shape)}: {reason}") from error
         return found.flatten(1)
 
@@ -84,7 +85,7 @@ def fidelity(network: str, layer: str | None = None, weights: str | None = None,
         made = kind(network, [layer], feature_extractor_weights_path=weights)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
         where = weights or "the package's own address"
-        reason = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
+        reason = forms.line(error).partition(". ")[0] or type(error).__name__
         raise ValueError(f"the weights of {network} cannot be had from {where} ({reason})") from error
     return wrapped(Coloured(made.requires_grad_(False)), device)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode import forms
 from dode.calibration import replace_bytes
 from dode.metrics.features import Features, Moments, extracted, moments
 
@@ -106,7 +107,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             there = set(packed.namelist())
             found = {name: _array(packed, f"{name}.npy") for name in KNOWN if f"{name}.npy" in there}
     except Exception as error:  # what a damaged file brings about in the readers of zip and numpy is of many types
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = forms.line(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read as .npz statistics ({reason}); is it whole?") from error
     for name, array in found.items():
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():

@@ -69,7 +69,7 @@ def opened(
 
 def _torn(path: str | Path, error: Exception) -> ValueError:
     """One sentence; what the reader says may quote the file at length, on several lines."""
-    return ValueError(f"{path} is not a whole safetensors file ({' '.join(str(error).split())[:200]})")
+    return ValueError(f"{path} is not a whole safetensors file ({forms.line(error)})")
 
 
 def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dode import forms
 from dode.pickles.machine import run
 from dode.pickles.rebuilt import Record, tables
 
@@ -45,8 +46,7 @@ def read_pickle(path: str | Path, key: str = "ema") -> PickledNetwork:
             raise ValueError("it is not a network, nor a dict of networks")
         return _network(content, path.stat().st_size)
     except ValueError as error:
-        reason = " ".join(str(error).split())[:200]  # Python's own complaints may quote the file at length
-        raise ValueError(f"{path} is refused: {reason}") from error
+        raise ValueError(f"{path} is refused: {forms.line(error)}") from error  # Python's own may quote it at length
 
 
 def _network(record: Record, size: int) -> PickledNetwork:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dode import forms
 from dode.conditions import rows
 from dode.fingerprints import weights_hash
 from dode.model import Default, Model, from_callable
@@ -135,11 +136,13 @@ def _opened(path: str | Path) -> Any:
     try:
         return DiffusionPipeline.from_pretrained(str(path))
     except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"no pipeline of diffusers at {path}, as a folder or on the hub ({reason})") from error
+        raise ValueError(
+            f"no pipeline of diffusers at {path}, as a folder or on the hub ({forms.line(error)})"
+        ) from error
     except (ImportError, AttributeError, ValueError) as error:  # of a package that a part needs, or of a part unknown
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"diffusers cannot load {path} ({reason}); {extra('diffusers')} brings all") from error
+        raise ValueError(
+            f"diffusers cannot load {path} ({forms.line(error)}); {extra('diffusers')} brings all"
+        ) from error
 
 
 def _shape(network: Any) -> tuple[int, ...]:
