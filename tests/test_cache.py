@@ -356,7 +356,7 @@ def test_the_layout_of_a_state_decides_too(tmp_path):
     np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
 
 
-@pytest.mark.filterwarnings("ignore:.*little to teach")
+@pytest.mark.filterwarnings("ignore:with scale 1")
 @pytest.mark.parametrize("solver", ["ddim", "ipndm"])
 def test_a_run_with_its_steps_elsewhere_is_no_teacher(solver, tmp_path):
     """Ten steps, nine of them in the first hundredth, are not as fine as ten even ones."""

@@ -282,12 +282,13 @@ def test_auto_keeps_what_is_there_for_other_guidance(tmp_path):
 
 def test_without_a_terminal_progress_is_told_in_lines(capsys, monkeypatch):
     monkeypatch.setattr(common, "EVERY", -1.0)
-    with common.bar() as tell:
+    with common.bar("beginning") as tell:
         tell("halving", 1, 4)
         tell("halving", 2, 4)
+        tell("nothing", 0, 0)
     told = capsys.readouterr().err.splitlines()
-    assert told[:2] == ["halving: 25%", "halving: 50%"]
+    assert told[:3] == ["halving: 25%", "halving: 50%", "nothing: 0%"]
     monkeypatch.setattr(common, "EVERY", 1000.0)
-    with common.bar() as tell:
+    with common.bar("beginning") as tell:
         tell("halving", 1, 4)
     assert "halving: 25%" not in capsys.readouterr().err

@@ -38,17 +38,24 @@ def test_a_large_lambda_is_warned_of_with_its_solver():
     assert large
 
 
+@pytest.mark.filterwarnings("ignore:.*is large")
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"samples": 1}, "fitted on one sample"),
-        ({"scale": 1}, "its teacher took 5 evaluations, no more than its own 5"),
-    ],
+    [({"samples": 1}, "the fit has one sample"), ({"scale": 1}, "with scale 1 the teacher's steps")],
 )
-def test_a_fit_that_can_hardly_be_of_use_is_warned_of(options, words):
+def test_a_fit_that_can_hardly_be_of_use_is_warned_of_once(options, words):
     with pytest.warns(UserWarning, match=words) as said:
-        dode.distill(gaussian_model("edm"), "ddim", nfe=5, **options)
-    assert len(said) == 1
+        dode.distill(gaussian_model("edm"), ["ddim", "ddim:formulation=sep"], nfe=[4, 5], **options)
+    assert [one.filename for one in said if words in str(one.message)] == [__file__]
+
+
+@pytest.mark.filterwarnings("ignore:.*is large")
+def test_what_is_no_thin_fit_is_not_warned_of():
+    """One evaluation has no finer teacher, an odd number of Heun's a shorter one, and a constant is not fitted."""
+    model = gaussian_model("edm")
+    dode.distill(model, "ddim", nfe=1, samples=2)
+    dode.distill(model, "edm", nfe=9, samples=40, scale=2)
+    dode.distill(model, "ddim", nfe=4, samples=1, scale=1, formulation="fixed", lam=0.5)
 
 
 @pytest.mark.parametrize("method", ["ipndm-2", "dpm-solver-2", "dpm-solver++2m", "deis-1", "gradient-estimation"])

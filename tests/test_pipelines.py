@@ -322,7 +322,7 @@ def test_the_scheduler_refuses_another_schedule_and_prediction():
         DODEScheduler(calibration=damaged)
 
 
-@pytest.mark.filterwarnings("ignore:.*fitted on one sample")
+@pytest.mark.filterwarnings("ignore:the fit has one sample")
 def test_a_flow_calibration_belongs_to_its_shift():
     pipe = flux()
     attach(pipe, calibrate(pipe, flux_call, 4, scale=3))

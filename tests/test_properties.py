@@ -157,3 +157,8 @@ def test_what_messages_quote_is_one_line_of_bounded_length(text):
     assert all(letter.isprintable() for letter in line)
     whole = " ".join(text.split())
     assert line == whole or not whole.isprintable() or (len(whole) > 200 and whole.startswith(line.removesuffix(" …")))
+
+
+def test_what_messages_quote_is_cut_between_words_but_not_without_a_long_path():
+    assert forms.line("seven words of this length " * 20).endswith(("seven …", "words …", "of …", "this …", "length …"))
+    assert forms.line("weights at " + "/a" * 150 + " are torn") == "weights at " + ("/a" * 150)[:187] + " …"

@@ -148,6 +148,7 @@ def distill(
     results = fit_all(working, asked, taught, course, place)
     for (one, lesson), result in zip(in_order(asked, taught), results, strict=True):
         made[one.text][one.nfe] = sampler_of(model, one, lesson, result)
+    warn_of_little(one for found in made.values() for one in found.values())
     if not isinstance(method, str):
         return made
     return made[method] if isinstance(nfe, Iterable) else made[method][counts[0]]
@@ -190,7 +191,6 @@ def sampler_of(model: Model, student: Student, lesson: Lesson, result: Fit) -> S
     )
     made = Sampler(model, result.plan, provenance)
     _warn_of_large(made.name, result)
-    _warn_of_little(made)
     return made
 
 
@@ -204,14 +204,12 @@ def _warn_of_large(name: str, result: Fit) -> None:
             warnings.warn(f"{name}, evaluation {k + 1} of {result.plan.nfe}: {said}", stacklevel=4)
 
 
-def _warn_of_little(made: Sampler) -> None:
-    """Of a fit that can hardly be of use: to a single sample, or to a teacher that is no finer than its student."""
-    said = made.provenance
-    if said.samples == 1:
-        warnings.warn(f"{made.name} was fitted on one sample, and may suit no other; give 50 or more", stacklevel=4)
-    if said.teacher_nfe is not None and said.teacher_nfe <= made.nfe:
+def warn_of_little(made: Iterable[Sampler]) -> None:
+    """Once, of fits that can hardly be of use: to one sample, or to a teacher with the student's own steps."""
+    fits = [one.provenance for one in made if one.provenance.scale is not None and one.provenance.lam is None]
+    if any(fit.samples == 1 for fit in fits):
+        warnings.warn("the fit has one sample, and may suit no other: give it 50 or more", stacklevel=3)
+    if any(fit.scale == 1 for fit in fits):
         warnings.warn(
-            f"{made.name}: its teacher took {said.teacher_nfe} evaluations, no more than its own {made.nfe}, and has "
-            "little to teach; give a scale of 2 or more",
-            stacklevel=4,
+            "with scale 1 the teacher's steps are the student's own, and it has little to teach", stacklevel=3
         )

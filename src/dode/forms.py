@@ -56,8 +56,8 @@ def line(value: Any, most: int = 200) -> str:
     """A value in a message: one line of it, cut between words where it is long."""
     text = " ".join(str(value).split())
     if len(text) > most:
-        text = text[: most - 2].rpartition(" ")[0] or text[: most - 2]
-        text += " …"
+        text, words = text[: most - 2], text[: most - 2].rpartition(" ")[0]
+        text = (words if len(words) > most // 2 else text) + " …"  # a long path is no word to leave out
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

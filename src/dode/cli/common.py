@@ -202,13 +202,16 @@ class Tell(Protocol):
 
 
 @contextmanager
-def bar(*columns: "ProgressColumn") -> Iterator[Tell]:
-    """A bar on stderr.  A file or a pipe, which shows no bar before its end, gets a line every half minute."""
+def bar(what: str, *columns: "ProgressColumn") -> Iterator[Tell]:
+    """A bar on stderr, for this at first.
+
+    A file or a pipe, which shows no bar before its end, gets a line every half minute.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     with Progress(TextColumn("{task.description:<28}"), BarColumn(), *columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("", total=None)
+        task = shown.add_task(what, total=None)
         told = time.monotonic()
 
         def tell(what: str, done: int, total: int) -> None:
@@ -216,7 +219,7 @@ def bar(*columns: "ProgressColumn") -> Iterator[Tell]:
             shown.update(task, description=what, completed=done, total=total)
             if not shown.console.is_terminal and time.monotonic() > told + EVERY:
                 told = time.monotonic()
-                print(f"{what}: {done / total:.0%}", file=sys.stderr, flush=True)
+                print(f"{what}: {done / max(1, total):.0%}", file=sys.stderr, flush=True)
 
         yield tell
 
@@ -231,7 +234,7 @@ def progress(what: str) -> Iterator["Progress"]:
         return
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-    with bar(MofNCompleteColumn(), TimeRemainingColumn()) as tell:
+    with bar(what, MofNCompleteColumn(), TimeRemainingColumn()) as tell:
         yield lambda done, total: tell(what, done, total)
 
 

@@ -47,7 +47,7 @@ def train(
 
     from dode import plots
 
-    with common.bar(TaskProgressColumn(), TimeElapsedColumn()) as tell:
+    with common.bar(f"{method}: beginning", TaskProgressColumn(), TimeElapsedColumn()) as tell:
 
         def step(run: "Run", doing: "Task", done: float) -> None:
             what = f"{method}, {doing.stage.name}: step {run.steps}, loss {run.smooth or 0:.4f}"

@@ -13,6 +13,7 @@ from typing import Any, Unpack, overload
 import torch
 
 from dode import calibration
+from dode.distilled import warn_of_little
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.fitting.course import RHO, Course, SolverOptions, students
 from dode.fitting.lockstep import Progress
@@ -136,4 +137,5 @@ def calibrate(
             made = job.run()
     finally:
         pipe.scheduler = before
+    warn_of_little(made.values())
     return made if isinstance(nfe, Iterable) else made[counts[0]]
