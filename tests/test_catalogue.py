@@ -227,6 +227,7 @@ def test_read():
         ("ddim:eta=lots", "eta must be a number; got 'lots'"),
         ("edm:churn=-1", "churn must be from 0 to inf"),
         ("ddim:eta", "options are written name=value; got 'eta'"),
+        ("ddim:grid=karras", "a grid is no option of a solver"),
         ("ddim:formulation=sep", "ddim has no option 'formulation'"),  # of the distilled form only
         ("d-ddim", "must be fitted"),
     ],

@@ -139,6 +139,14 @@ def test_runs_and_lambdas_are_drawn_and_drawn_alike(model, x_T, exact, fitted, t
         assert (tmp_path / "a.png").read_bytes()[:8] == PNG
 
 
+def test_lambdas_of_one_solver_on_two_grids_are_told_apart(model, fitted, tmp_path):
+    other = dode.distill(model, "ddim", nfe=fitted.nfe, grid="logsnr", samples=10)
+    plots.lambdas([fitted, other, other], tmp_path / "l.svg")
+    said = words(tmp_path / "l.svg")
+    name = f"d-ddim, NFE {fitted.nfe}"
+    assert {f"{name}, {fitted.provenance.grid}", f"{name}, logsnr", f"{name}, logsnr (2)"} <= set(said)
+
+
 def test_lambda_errors_are_none_where_there_is_no_single_one(fitted):
     assert fitted.provenance.lambda_errors(fitted.nfe) == pytest.approx(np.array(fitted.provenance.errors))
     several = replace(fitted, provenance=replace(fitted.provenance, errors=(0.1, (0.1, 0.2), 0.3, 0.4)))

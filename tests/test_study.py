@@ -220,3 +220,28 @@ def test_a_solver_may_bring_its_own_grid(model):
     assert [one.provenance.grid for _, one in found] == ["karras", "logsnr", "logsnr", "logsnr", "karras"]
     alone = dode.distill(model, "d-ddim:formulation=sep", nfe=4, grid="logsnr", batch=SETTINGS.batch)
     np.testing.assert_allclose(found[3][1].plan.table, alone.plan.table, rtol=0, atol=1e-6)
+
+
+def test_a_grid_behind_a_name_is_one_and_known_before_anything_is_fitted(model, tmp_path):
+    for name, words in (
+        ("ddim:grid=karras:grid=logsnr", "one grid behind a name"),
+        ("ddim:grid=", "one grid behind a name"),
+        ("auto:grid=karras", "auto finds its grid itself"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            study.placed(name, None)
+    assert study.placed("edm:churn=1:grid=a.json", "karras") == ("edm:churn=1", "a.json")
+    assert not study.is_file("edm:grid=a.json")
+    bar, seen = bars()
+    with pytest.raises(ValueError, match="unknown grid 'karas'; did you mean karras"):
+        run(model, Study(("d-ddim", "d-ddim:grid=karas"), (4,)), SETTINGS, None, Results(None, {}), bar)
+    assert seen == []
+
+
+def test_a_study_on_several_grids_goes_on(model, tmp_path):
+    asked = Study(("d-ddim:grid=logsnr", "d-ddim", "ddim"), (3,), grid="karras")
+    whole = figures(run(model, asked, SETTINGS, None, Results(None, {}), bars()[0]))
+    path = tmp_path / "r.json"
+    with pytest.raises(Stopped):
+        run(model, asked, SETTINGS, None, opened(path, {}), bars(5)[0])
+    assert figures(run(model, asked, SETTINGS, None, opened(path, {}), bars()[0])) == whole

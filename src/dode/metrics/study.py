@@ -9,6 +9,7 @@ from dode import calibration
 from dode import samplers as plain
 from dode.calibration import Json
 from dode.distilled import distill
+from dode.fitting.course import Course, students
 from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import Row, Settings
 from dode.metrics.figures import Judge, probe
@@ -57,15 +58,22 @@ class Case:
 
 def is_file(name: str) -> bool:
     """Is this a calibration file, not the name of a solver?"""
-    return name.endswith(".json")
+    return name.endswith(".json") and ":grid=" not in name
 
 
 def placed(name: str, usual: str | None) -> tuple[str, str | None]:
-    """A solver's name and its grid: ddim:grid=karras → ddim, karras; the usual grid where the name has none."""
+    """A solver's name and its grid: ddim:grid=karras → ddim, karras; the usual grid where the name has none.
+
+    Raises ValueError for two grids, an empty one, and one for auto.
+    """
     head, *options = name.split(":")
     grids = [option.removeprefix("grid=") for option in options if option.startswith("grid=")]
     rest = [option for option in options if not option.startswith("grid=")]
-    return ":".join([head, *rest]), grids[-1] if grids else usual
+    if len(grids) > 1 or "" in grids:
+        raise ValueError(f"give one grid behind a name, ddim:grid=karras; got {name!r}")
+    if grids and head in ("auto", "d-auto"):
+        raise ValueError(f"auto finds its grid itself; leave it out of {name!r}")
+    return ":".join([head, *rest]), grids[0] if grids else usual
 
 
 def run(
@@ -79,6 +87,9 @@ def run(
         probe(judge, settings.of_features, model)
     for scale in study.guidance:
         _plain(model.guided(scale), study, 0, results)
+    for (auto, where), group in _groups(study).items():
+        if not auto:  # whose plans are made, so that no grid is refused after other fits
+            students(model, list(group.values()), study.nfe or (), where, Course(), {})
     found = []
     for scale in study.guidance:
         for seed in study.seeds:
@@ -133,13 +144,9 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
     All of one grid share the teacher's run whenever one of them is missing, so that a fit does not depend on where a
     run was stopped.  Auto, which takes longest, is kept by itself.
     """
-    groups: dict[tuple[bool, str | None], dict[str, str]] = {}  # auto or not, the grid: solvers by name
-    for name in filter(is_fitted, study.names):
-        solver, where = placed(name, study.grid)
-        groups.setdefault((name == "auto", where), {})[name] = solver
     counts = list(study.nfe or ())
     found: dict[str, list[Case]] = {}
-    for (_, where), group in sorted(groups.items(), key=lambda item: item[0][0]):
+    for (_, where), group in _groups(study).items():
         keys = {(name, nfe): key(name, nfe, model.guidance, seed) for name in group for nfe in counts}
         if any(one not in results.plans for one in keys.values()):
             with bar("teachers and fits") as advance:
@@ -151,6 +158,15 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
         for (name, _), one in keys.items():
             content = calibration.checked(results.plans[one], f"the plan of {one}")
             found.setdefault(name, []).append(Case(name, plain.from_content(content, model), seed))
+    return found
+
+
+def _groups(study: Study) -> dict[tuple[bool, str | None], dict[str, str]]:
+    """What is fitted together, by (is it auto?, grid): the solvers by their names in the study; auto is the last."""
+    found: dict[tuple[bool, str | None], dict[str, str]] = {}
+    for name in sorted(filter(is_fitted, study.names), key=lambda name: name == "auto"):
+        solver, where = placed(name, study.grid)
+        found.setdefault((name == "auto", where), {})[name] = solver
     return found
 
 

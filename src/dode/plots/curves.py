@@ -62,7 +62,7 @@ def lambdas(samplers: Sequence[Planned], path: str | Path) -> None:
     axes.annotate(
         "½: Adams–\nBashforth 2", (1.01, 0.5), xycoords=("axes fraction", "data"), fontsize=7, color=INK, va="center"
     )
-    labels = [f"{one.name}, NFE {one.nfe}" for one in samplers]
+    labels = _told_apart(samplers)
     styles = drawn([label if label.startswith("d-") else f"d-{label}" for label in labels])  # all filled and solid
     for sampler, label, style in zip(samplers, labels, styles.values(), strict=True):
         where = np.arange(sampler.nfe) / max(1, sampler.nfe - 1)
@@ -74,6 +74,17 @@ def lambdas(samplers: Sequence[Planned], path: str | Path) -> None:
     axes.set_ylabel("λ  (band: ± 2 standard errors)")
     axes.legend(fontsize=8, frameon=False)
     save(figure, path)
+
+
+def _told_apart(samplers: Sequence[Planned]) -> list[str]:
+    """Solver and evaluations of each; the grid too, or a number, where these are not enough."""
+    labels = [f"{one.name}, NFE {one.nfe}" for one in samplers]
+    if len(set(labels)) < len(labels):
+        grids = [one.provenance.grid for one in samplers]
+        words = [where if isinstance(where, str) else "times of its own" for where in grids]
+        labels = [f"{label}, {where}" for label, where in zip(labels, words, strict=True)]
+    seen = [labels[: i + 1].count(label) for i, label in enumerate(labels)]
+    return [label if count == 1 else f"{label} ({count})" for label, count in zip(labels, seen, strict=True)]
 
 
 def _by_solver(rows: Sequence[Measured]) -> dict[str, list[Measured]]:

@@ -31,6 +31,8 @@ def read(text: str, **options: Any) -> Name:
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"options are written name=value; got {part!r} in {text!r}")
+        if key == "grid":
+            raise ValueError(f"a grid is no option of a solver: give it by itself, grid= or --grid; got {text!r}")
         found[key] = value
     distilled = name.startswith("d-")
     if distilled and name.removeprefix("d-") not in METHODS:
