@@ -48,7 +48,7 @@ def sampled(model):
 
 def distilled(model):
     made = [
-        dode.distill(model, "ddim", nfe=3, samples=2, scale=3),
+        dode.distill(model, "ddim", nfe=3, samples=1, scale=3),
         dode.distill(model, "ddim:formulation=sep", nfe=3, samples=3, batch=1, scale=3),
         dode.distill(model, "edm", nfe=3, samples=3, scale=3),
     ]

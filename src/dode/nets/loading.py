@@ -94,7 +94,7 @@ def unpickled(path: Path, what: str, remedy: str = "") -> Any:
         _bounded(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged or hostile file brings about in torch's reader is of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        reason = forms.line((str(error).splitlines() or [type(error).__name__])[0], 100)
         raise ValueError(f"{path} is not {what} ({reason}){remedy}") from error
 
 
