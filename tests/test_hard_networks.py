@@ -12,6 +12,7 @@ import dode
 from dode.model import Called, Model
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:the fit has one sample"),
     pytest.mark.filterwarnings("ignore:.*is large:UserWarning"),  # of a λ that is large, as it may be here
     pytest.mark.filterwarnings("error::RuntimeWarning"),
 ]
