@@ -17,13 +17,15 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
+from dode.grid import Grid
 from dode.model import Model
 from dode.plan import Plan
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.search.families import Family, history, weighted
 from dode.search.refinement import DAMPINGS, Round, begun, cost, errors, loss, rounds, squares, tried
 from dode.search.spending import Budget, Meter
-from dode.search.starts import TEACHER, Start, Task, loose, nearest, starts, task
+from dode.search.starts import TEACHER, Start, Task, kinds, loose, nearest, starts, task
+from dode.search.weighing import weighed
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
@@ -75,7 +77,8 @@ class Found:
 
 def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> Found:
     """The best plan of this many evaluations."""
-    every = starts(fit.model, nfe, budget.tried, budget.grids, budget.whole)
+    meter.doing = f"NFE {nfe}: a grid"
+    every = starts(fit.model, nfe, budget.tried, (*_grids(fit, nfe, budget, meter), *budget.grids), budget.whole)
     meter.doing = f"NFE {nfe}: {len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
     each = nfe * (few + (budget.begin + 1) * len(select.x_T))
@@ -95,6 +98,14 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
             candidates.append(_rounded(fit, jury, start, found, budget, meter, path) if rounding else found)
     best = min(candidates, key=lambda one: one.select)
     return Found(best, tuple(candidates), meter.spent / len(fit.x_T), tuple(path))
+
+
+def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
+    """The grid that is made for the model, if its schedule has times enough."""
+    schedule = fit.model.schedule if budget.whole else loose(fit.model.schedule)
+    with suppress(ValueError):
+        return [weighed(fit, nfe, kinds(fit.model)[0], schedule, budget.batch, meter.tick)]
+    return []
 
 
 def convened(looked: Sequence[Start], select: Task, batch: int, meter: Meter) -> tuple[Jury, list[Candidate]]:
@@ -121,9 +132,14 @@ Refined = tuple[Start, Family, Round]
 def _trials(
     fit: Task, begin: Sequence[Start], budget: Budget, meter: Meter, path: list[tuple[str, float, float]]
 ) -> list[Refined]:
-    """Each start refined on a part of the samples, within a half of what may be spent; the nearest first."""
+    """Each start refined on a part of the samples; the nearest first.
+
+    Several share a half of what may be spent; one alone may take all but what a look at all samples needs.
+    """
     part = min(len(fit.x_T), budget.part)
-    share = (meter.allowed - meter.spent) / 2 / max(1, len(begin))
+    left = meter.allowed - meter.spent
+    last_look = begin[0].plan.nfe * (budget.samples + budget.select) if begin else 0
+    share = left - last_look if len(begin) == 1 else left / 2 / max(1, len(begin))
     found = []
     for one in begin:
         plan = one.plan

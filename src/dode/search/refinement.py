@@ -24,7 +24,7 @@ from dode.search.families import Family
 Tick = Callable[[int], None]  # told how many evaluations, of one sample each, were just made
 STEP, HALF_STEP = 3e-3, 3e-2  # of the forward differences; the second for states in half precision
 RIDGE = 1e-4  # pulls every number to zero, relative to the squared distance
-DAMPINGS = (1.0, 10.0, 100.0)  # tried in turn, times the present damping
+DAMPINGS = (1.0, 10.0, 100.0, 1e3, 1e4)  # tried in turn, times the present damping, until the next is no better
 MEMORY = 0.5  # what the Jacobian of another part of the samples counts, for each round since
 TOLERANCE = 10.0  # medians of the squared distances beyond which a sample has little say
 
@@ -146,18 +146,26 @@ def rounds(
 
 
 def _stepped_on(family: Family, now: Round, pupils: Sequence[Pupil], tick: Tick) -> Round | None:
-    """The first of the steps, each with more damping, that makes the samples end nearer."""
+    """The best of the steps, each with more damping, if it makes the samples end nearer.
+
+    A step costs far less than a Jacobian, so that one more is tried after the first that is nearer, and so on until one
+    is not nearer than the step before it.
+    """
     middle, gram = float(np.median(now.squares)), _gram(now)
     value = loss(now.squares, middle)
-    ridge = RIDGE * value
+    ridge, best = RIDGE * value, None
     value += ridge * float(now.numbers @ now.numbers)
     for damping in (now.damping * factor for factor in DAMPINGS):
         step = _step(gram, now.numbers, damping, ridge)
         numbers = now.numbers + step
         after = tried(family.plan(numbers), pupils, tick)
-        if loss(after, middle) + ridge * float(numbers @ numbers) < value:
-            return Round(numbers, after, tuple(_moved(old, step) for old in now.grams), max(damping / 3, 1e-6))
-    return None
+        here = loss(after, middle) + ridge * float(numbers @ numbers)
+        if here < value:
+            value = here
+            best = Round(numbers, after, tuple(_moved(old, step) for old in now.grams), max(damping / 3, 1e-6))
+        elif best is not None:
+            break
+    return best
 
 
 def loss(squares: Array, middle: float, tolerance: float | None = None) -> float:

@@ -50,8 +50,8 @@ QUICK = Budget(
     teacher=24,
     begin=1,
     part=6,
-    tried=("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2"),
-    grids=("trailing", "karras", "logsnr-trailing"),
+    tried=("ipndm-2", "gradient-estimation", "ipndm-3", "unipc-2"),
+    grids=("logsnr-trailing", "trailing", "karras"),
 )
 
 

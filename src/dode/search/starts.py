@@ -21,10 +21,8 @@ from dode.solvers.budget import build
 PLAIN = ("unipc-2", "dpm-solver++2m", "ipndm-2", "ddim")  # on the model's own grid these are judged whatever is spent
 TEACHER = "unipc-2"  # with 60 evaluations near enough to exact ends: tests/test_auto.py
 GRIDS = ("trailing", "karras", "logsnr", "logsnr-trailing")
-TRIED = (  # one evaluation a step: blends of outputs in DDIM's step, which can be refined; in the order of trying
-    *("unipc-2", "ipndm-2", "ipndm-3", "dpm-solver++2m", "ipndm"),
-    *("unipc-3", "deis-2", "deis-1", "dpm-solver++3m", "ddim"),
-)
+# one evaluation a step: blends of outputs in DDIM's step, which can be refined; in the order of trying
+TRIED = ("unipc-2", "ipndm-2", "gradient-estimation", "ipndm-3", "dpm-solver++2m")
 
 
 @dataclass(frozen=True, eq=False)
