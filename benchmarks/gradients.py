@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from records import Records, table
+from rivals import BLENDS
 from torch import Tensor
 
 import dode
@@ -178,7 +179,9 @@ def by_gradients(name: str, guidance: float, nfe: int, rate: float, ends: Tensor
     budget = Budget()
     fit = task(model, "fit", budget.samples, budget.teacher, 0, spent, batch=BATCH)
     select = task(model, "select", budget.select, budget.teacher, 0, spent, batch=BATCH)
-    looked = nearest(starts(model, nfe), select, budget.select, BATCH, spent, lambda: True)
+    looked = nearest(
+        starts(model, nfe, (*BLENDS, "gradient-estimation")), select, budget.select, BATCH, spent, lambda: True
+    )
     label, plan = looked[0].label, looked[0].plan
     family = Family(weighted(plan), loose(model.schedule), history, told=True)
     numbers, value, iterations = trained(family, fit, select, rate, spent)

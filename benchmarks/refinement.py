@@ -16,6 +16,7 @@ from itertools import islice
 import numpy as np
 import torch
 from records import Records, table
+from rivals import BLENDS
 
 import dode
 from dode.calibration import replace_text
@@ -71,7 +72,7 @@ def main() -> None:
     said = {"report": arguments.paired, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"refinement-{arguments.model}", said)
     for count in COUNTS:
-        looked = [(value(one.plan, select)[0], one.label, one.plan) for one in starts(model, count)]
+        looked = [(value(one.plan, select)[0], one.label, one.plan) for one in starts(model, count, BLENDS)]
         looked.sort(key=lambda one: one[0])
         _, label, plan = looked[0]
         base = value(plan, report)

@@ -26,6 +26,10 @@ SOLVERS: dict[str, tuple[type, dict[str, Any]]] = {
     "diffusers unipc-2": (UniPCMultistepScheduler, {"solver_order": 2}),
     "diffusers unipc-3": (UniPCMultistepScheduler, {"solver_order": 3}),
 }
+BLENDS = (  # solvers of the catalogue that can be refined: more than a search tries, so that a reference begins well
+    *("unipc-2", "ipndm-2", "ipndm-3", "dpm-solver++2m", "ipndm"),
+    *("unipc-3", "deis-2", "deis-1", "dpm-solver++3m", "ddim"),
+)
 GRIDS: dict[str, dict[str, Any]] = {
     "trailing": {"timestep_spacing": "trailing"},
     "linspace": {"timestep_spacing": "linspace"},
