@@ -26,7 +26,7 @@ from dode.metrics import reporting
 from dode.metrics.figures import Figures
 from dode.metrics.parts import paired_error
 from dode.model import Model
-from dode.search import auto, refinement
+from dode.search import auto, judging, refinement
 from dode.search.spending import Budget
 
 SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
@@ -45,12 +45,12 @@ def judged(ends: Tensor, model: Model) -> Entry:
 
 def by_mean_square(model: Model, nfe: int) -> Any:
     """auto without its robust loss."""
-    kept = refinement.TOLERANCE, auto.PATIENCE
-    refinement.TOLERANCE = auto.PATIENCE = NEVER
+    kept = refinement.TOLERANCE, judging.PATIENCE
+    refinement.TOLERANCE = judging.PATIENCE = NEVER
     try:
         return auto.tuned(model, [nfe], Budget())[nfe][0]
     finally:
-        refinement.TOLERANCE, auto.PATIENCE = kept
+        refinement.TOLERANCE, judging.PATIENCE = kept
 
 
 def main() -> None:

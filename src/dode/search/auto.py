@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ import torch
 from dode.conditions import rows
 from dode.grid import Grid
 from dode.model import Model
-from dode.plan import Plan
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.search.families import Family, history, weighted
-from dode.search.refinement import DAMPINGS, Round, begun, cost, errors, loss, rounds, squares, tried
+from dode.search.judging import Candidate, Jury, convened
+from dode.search.refinement import DAMPINGS, Round, begun, cost, errors, rounds, squares
 from dode.search.spending import Budget, Meter
 from dode.search.starts import TEACHER, Start, Task, kinds, loose, nearest, starts, task
 from dode.search.weighing import weighed
@@ -32,37 +32,7 @@ from dode.tracing import trace
 Telling = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
 FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
 MAIN = 0.8  # share of the budget before times are rounded
-PATIENCE = 100.0  # medians of squared distances up to which a judgement is by their mean
 STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A plan with how it was made, and its error on samples that nothing is fitted on."""
-
-    name: str
-    plan: Plan
-    select: float
-    method: str
-    grid: str
-    refined: bool = False
-    errors: tuple[tuple[float, ...], ...] = ()  # standard errors: of each evaluation's weights
-    places: dict[str, list[float]] = field(default_factory=dict)  # of the log gaps, and of what the network is told
-
-
-@dataclass(frozen=True, eq=False)
-class Jury:
-    """Samples that nothing is fitted on, and the median of their squared distances with the nearest plain solver."""
-
-    select: Task
-    middle: float
-    batch: int
-
-    def error(self, plan: Plan, meter: Meter) -> float:
-        """The root of the refinement's loss, so that a sample that goes to another mode does not choose."""
-        return math.sqrt(
-            loss(tried(plan, self.select.pupils(plan.kind, batch=self.batch), meter.tick), self.middle, PATIENCE)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +76,6 @@ def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
     with suppress(ValueError):
         return [weighed(fit, nfe, kinds(fit.model)[0], schedule, budget.batch, meter.tick)]
     return []
-
-
-def convened(looked: Sequence[Start], select: Task, batch: int, meter: Meter) -> tuple[Jury, list[Candidate]]:
-    """The plain solvers, the nearest first, as candidates, and the jury that judges them and all others."""
-    found = [tried(one.plan, select.pupils(one.plan.kind, batch=batch), meter.tick) for one in looked]
-    jury = Jury(select, float(np.median(found[0])), batch)
-    return jury, [
-        Candidate(one.label, one.plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), one.method, one.grid)
-        for one, squares in zip(looked, found, strict=True)
-    ]
 
 
 def _different(looked: Sequence[Start]) -> list[Start]:

@@ -67,13 +67,16 @@ def weighed(some: Task, nfe: int, kind: Kind, schedule: Schedule, batch: int, ti
 
 
 @torch.no_grad()
-def costs(pupil: Pupil, count: int, schedule: Schedule, kind: Kind, tick: Tick) -> Costs:
-    """Costs from a run of `count` evaluations; ValueError if the schedule has not so many times."""
+def costs(pupil: Pupil, count: int, schedule: Schedule, kind: Kind, tick: Tick, weigh: bool = True) -> Costs:
+    """Costs from a run of `count` evaluations; ValueError if the schedule has not so many times.
+
+    weigh: by what is left of an error at the end; if not, errors count where they are made.
+    """
     even = schedule.integer or schedule.node(schedule.t_max).alpha == 0  # whole times near the data are few in log-SNR
     where = "uniform" if even else "logsnr-trailing"
     plan, _ = build(METHODS[FINE], count, schedule, kind, where, kind=kind)
     states, outputs = _path(plan, begin(plan, pupil.x_T), pupil.denoise, tick)
-    left = _left(plan, states, outputs, pupil.denoise, tick)
+    left = _left(plan, states, outputs, pupil.denoise, tick) if weigh else np.ones(plan.nfe + 1)
     return _costs(plan, _products([state.y for state in states], outputs), left, schedule)
 
 

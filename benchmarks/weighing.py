@@ -1,0 +1,78 @@
+"""What a grid made for the model is worth to plain solvers, beside the plain grids.
+
+    python benchmarks/weighing.py fashion
+    python benchmarks/weighing.py fashion --guidance 3
+    python benchmarks/weighing.py fashion-edm
+    python benchmarks/weighing.py fashion-mixture
+
+"plain": the solvers that a search tries, on its plain grids; "weighed": the same solvers on the grid of
+`dode.search.weighing`; "not weighed": on the one whose steps cost their errors where they are made.  The nearest of
+each on 32 select samples, measured on the same report noise.
+"""
+
+import argparse
+import math
+
+import numpy as np
+import torch
+from records import Records, table
+
+import dode
+from dode.calibration import replace_text
+from dode.metrics.parts import root_ratio
+from dode.plan import Array
+from dode.search.refinement import squares, tried
+from dode.search.starts import GRIDS, TRIED, Start, Task, kinds, loose, starts, task
+from dode.search.weighing import LEAST, SAMPLES, TIMES, costs
+
+COUNTS = (4, 5, 6, 8, 10)
+
+
+def quiet(count: int) -> None:
+    """Nobody counts here."""
+
+
+def found(select: Task, report: Task, some: list[Start]) -> tuple[str, Array]:
+    """The nearest on select noise, with its squared distances on report noise."""
+    best = min(some, key=lambda one: tried(one.plan, select.pupils(one.plan.kind), quiet).mean())
+    return best.label, squares(best.plan, report.pupils(best.plan.kind), quiet)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=("fashion", "fashion-edm", "fashion-mixture"))
+    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--paired", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model = dode.bundled(arguments.model).guided(arguments.guidance)
+    fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "select", 32, 60, 0, quiet)
+    report = task(model, "report", arguments.paired, 100, 0, quiet)
+    kind, schedule = kinds(model)[0], loose(model.schedule)
+    (pupil,) = fit.pupils(kind)
+    said = {"report": arguments.paired, "select": 32, "seed": 0, "model": model.fingerprint}
+    records = Records(f"weighing-{arguments.model}-{arguments.guidance:g}", said)
+    for count in COUNTS:
+        if f"weighed {count}" in records.entries:
+            continue
+        plain = found(select, report, starts(model, count, TRIED, GRIDS))
+        for name, weigh in (("plain", True), ("not weighed", False), ("weighed", True)):
+            grid = costs(pupil, max(LEAST, TIMES * count), schedule, kind, quiet, weigh).grid(count)
+            here = [one for one in starts(model, count, TRIED, (grid,)) if one.grid == grid.name]
+            label, values = plain if name == "plain" else found(select, report, here)
+            ratio, error = root_ratio(values, plain[1])
+            entry = {"solver": label, "rms": math.sqrt(values.mean()), "median": math.sqrt(float(np.median(values)))}
+            records.put(f"{name} {count}", entry | {"ratio": ratio, "ratio error": error})
+    lines = []
+    for key, e in records.entries.items():
+        name, _, evaluations = key.rpartition(" ")
+        own = [f"{e['rms']:.4f}", f"{e['median']:.4f}", f"{e['ratio']:.3f} ± {e['ratio error']:.3f}"]
+        lines.append([evaluations, name, e["solver"], *own])
+    heads = ["NFE", "grid", "solver", "RMS", "median", "RMS / plain ±"]
+    head = f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.paired} report samples, seed 0."
+    replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}")
+
+
+if __name__ == "__main__":
+    main()
