@@ -14,8 +14,8 @@ from dode.model import Model
 from dode.plan import Array, Plan
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.schedule import Node, Schedule
-from dode.search.judging import convened
 from dode.search.families import composed, level, one_a_step
+from dode.search.judging import convened
 from dode.search.spending import QUICK, Budget, Meter
 from dode.search.starts import loose, nearest, starts, task
 
