@@ -7,6 +7,7 @@ import pytest
 import torch
 from problems import SCHEDULES, gaussian_model, mixture, relative
 
+import dode
 from dode.sampling import run
 from dode.schedule import DiscreteVP, linear_betas, zero_terminal_snr
 from dode.search import refinement
@@ -25,6 +26,7 @@ from dode.search.refinement import (
     system,
     trust,
 )
+from dode.search.starts import starts, task
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 
@@ -214,3 +216,16 @@ def test_short_schedules_from_pure_noise():
     some = Family(weighted(plan), chosen, history, True)
     levels = [node.logsnr for node in some.plan(numbers(some)).nodes]
     assert levels == sorted(levels)
+
+
+def test_where_no_long_step_is_nearer_it_goes_on_with_short_ones():
+    """With dampings up to a hundredfold alone this start was given up in its first round."""
+    model = dode.bundled("fashion-mixture")
+    fit = task(model, "fit", 32, 60, 0, lambda count: None)
+    every = {one.label: one for one in starts(model, 6, ("gradient-estimation",), ("logsnr-trailing",))}
+    start = every["gradient-estimation in noise outputs, logsnr-trailing"]
+    moving = Family(weighted(start.plan), model.schedule, history, told=True)
+    pupils = fit.pupils(start.plan.kind, 0, 12)
+    first = begun(moving, pupils, lambda count: None)
+    *_, last = islice(rounds(moving, first, pupils, [pupils], lambda count: None), 8)
+    assert last.rms < 0.5 * first.rms
