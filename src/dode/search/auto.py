@@ -32,6 +32,7 @@ from dode.tracing import trace
 Telling = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
 FEW, LEAST, LOOK = 16, 8, 0.2  # samples that a first look takes, at least, and its share of what may be spent
 MAIN = 0.8  # share of the budget before times are rounded
+ENOUGH = 1.25  # of what a round costs at most: about two rounds, less than which a start is not worth refining for
 STALLS = 3  # rounds without a smaller error on other samples, after which a refinement ends
 
 
@@ -94,26 +95,28 @@ def _trials(
 ) -> list[Refined]:
     """Each start refined on a part of the samples; the nearest first.
 
-    Several share a half of what may be spent; one alone may take all but what a look at all samples needs.
+    Several share a half of what may be spent, as many as have ENOUGH each; a search of one start takes all but what a
+    look at all samples needs.
     """
     part = min(len(fit.x_T), budget.part)
-    left = meter.allowed - meter.spent
-    last_look = begin[0].plan.nfe * (budget.samples + budget.select) if begin else 0
-    share = left - last_look if len(begin) == 1 else left / 2 / max(1, len(begin))
+    left, told = meter.allowed - meter.spent, budget.told and not budget.whole
+    families = [Family(weighted(one.plan), loose(fit.model.schedule), history, told) for one in begin]
+    each = max((cost(family) + len(DAMPINGS) * family.base.nfe) * part for family in families)  # of a round, at most
+    count = min(len(begin), max(1, int(left / 2 / (ENOUGH * each))))
+    last_look = begin[0].plan.nfe * (budget.samples + budget.select)
+    share = left - last_look if budget.begin == 1 else left / 2 / count
     found = []
-    for one in begin:
-        plan = one.plan
-        if not meter.has(plan.nfe * part):
+    for one, family in list(zip(begin, families, strict=True))[:count]:
+        if not meter.has(one.plan.nfe * part):
             break
         meter.doing = f"refining {one.label}"
-        family = Family(weighted(plan), loose(fit.model.schedule), history, budget.told and not budget.whole)
-        pupils = fit.pupils(plan.kind, 0, part, budget.batch)
+        pupils = fit.pupils(one.plan.kind, 0, part, budget.batch)
         last = meter.spent + share
         now = begun(family, pupils, meter.tick)
         if not np.isfinite(now.rms):
             continue
         steps = rounds(family, now, pupils, [pupils], meter.tick)
-        while meter.has(0) and meter.spent + (cost(family) + len(DAMPINGS) * family.base.nfe) * part <= last:
+        while meter.has(0) and meter.spent + each <= last:
             after = _next(steps)
             if after is None:
                 break
