@@ -23,7 +23,7 @@ from dode.metrics.parts import root_ratio
 from dode.plan import Array
 from dode.search.refinement import squares, tried
 from dode.search.starts import GRIDS, TRIED, Start, Task, kinds, loose, starts, task
-from dode.search.weighing import LEAST, SAMPLES, TIMES, costs
+from dode.search.weighing import SAMPLES, costs, evaluations
 
 COUNTS = (4, 5, 6, 8, 10)
 
@@ -58,7 +58,7 @@ def main() -> None:
             continue
         plain = found(select, report, starts(model, count, TRIED, GRIDS))
         for name, weigh in (("plain", True), ("not weighed", False), ("weighed", True)):
-            grid = costs(pupil, max(LEAST, TIMES * count), schedule, kind, quiet, weigh).grid(count)
+            grid = costs(pupil, evaluations(count), schedule, kind, quiet, weigh).grid(count)
             here = [one for one in starts(model, count, TRIED, (grid,)) if one.grid == grid.name]
             label, values = plain if name == "plain" else found(select, report, here)
             ratio, error = root_ratio(values, plain[1])
@@ -66,9 +66,9 @@ def main() -> None:
             records.put(f"{name} {count}", entry | {"ratio": ratio, "ratio error": error})
     lines = []
     for key, e in records.entries.items():
-        name, _, evaluations = key.rpartition(" ")
+        name, _, number = key.rpartition(" ")
         own = [f"{e['rms']:.4f}", f"{e['median']:.4f}", f"{e['ratio']:.3f} ± {e['ratio error']:.3f}"]
-        lines.append([evaluations, name, e["solver"], *own])
+        lines.append([number, name, e["solver"], *own])
     heads = ["NFE", "grid", "solver", "RMS", "median", "RMS / plain ±"]
     head = f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.paired} report samples, seed 0."
     replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}")

@@ -29,6 +29,7 @@ from dode.tracing import trace
 
 FINE = "unipc-2"  # the solver of the fine run
 LEAST, TIMES = 24, 3  # the fine run has that many evaluations, or that many times the student's if that is more
+MOST = 48  # and no more: the table of costs is its cube
 SAMPLES = 4
 ERROR = 0.1  # the size of an error whose share is measured, in noise levels
 EVERY = 4  # what is left of an error is measured at every fourth node, and even in between
@@ -61,9 +62,14 @@ class Costs:
 
 
 def weighed(some: Task, nfe: int, kind: Kind, schedule: Schedule, batch: int, tick: Tick) -> Grid:
-    """The grid of so many steps for a task's model; ValueError if its schedule has not enough times."""
+    """The grid of so many steps for a task's model; ValueError if its schedule, or MOST, has not enough times."""
     pupil = some.pupils(kind, 0, SAMPLES, batch)[0]
-    return costs(pupil, max(LEAST, TIMES * nfe), schedule, kind, tick).grid(nfe)
+    return costs(pupil, evaluations(nfe), schedule, kind, tick).grid(nfe)
+
+
+def evaluations(nfe: int) -> int:
+    """Of the fine run, for a student of so many."""
+    return min(MOST, max(LEAST, TIMES * nfe))
 
 
 @torch.no_grad()
@@ -133,12 +139,12 @@ def _costs(plan: Plan, products: Array, left: Array, schedule: Schedule) -> Cost
         for j in range(i + 1, n + 1):
             step = trace(DDIM, (plan.nodes[i], plan.nodes[j]), schedule, plan.kind)
             missed[i, j, j], missed[i, j, i], missed[i, j, n + 1 + i] = 1, -step.start[0], -step.table[0, 1]
-    units = np.eye(size)[n + 1 :]
-    differences = units[None, :] - units[:, None]  # D_i − D_h: (M, M, size)
-    squares = np.einsum("ija,ab,ijb->ij", missed, products, missed)
-    along = np.einsum("hia,ab,ijb->hij", differences, products, missed)
-    lengths = np.einsum("hia,ab,hib->hi", differences, products, differences)
-    gain = along**2 / (lengths + TINY * np.trace(products))[:, :, None]
+    squares = np.sum(missed @ products * missed, axis=2)
+    onto = missed @ products[:, n + 1 :]  # what is missed on D_h: (i, j, h)
+    along = np.einsum("iji->ij", onto)[None] - onto.transpose(2, 0, 1)  # on D_i − D_h: (h, i, j)
+    own, both = np.diag(products)[n + 1 :], products[n + 1 :, n + 1 :]
+    lengths = own[None] + own[:, None] - 2 * both
+    gain = along**2 / (np.maximum(lengths, 0) + TINY * np.trace(products))[:, :, None]
     later = np.maximum(squares - gain, 0) * left**2
     before, here, there = np.ogrid[:n, :n, : n + 1]
     later = np.where((before < here) & (here < there), later, np.inf)
