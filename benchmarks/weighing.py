@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model).guided(arguments.guidance)
     fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "select", 32, 60, 0, quiet)
-    report = task(model, "report", arguments.paired, 100, 0, quiet)
+    report = task(model, "report", arguments.paired, 60 if model.schedule.integer else 100, 0, quiet)
     kind, schedule = kinds(model)[0], loose(model.schedule)
     (pupil,) = fit.pupils(kind)
     said = {"report": arguments.paired, "select": 32, "seed": 0, "model": model.fingerprint}
