@@ -23,7 +23,7 @@ from dode.metrics.parts import root_ratio
 from dode.plan import Array
 from dode.search.refinement import squares, tried
 from dode.search.starts import GRIDS, TRIED, Start, Task, kinds, loose, starts, task
-from dode.search.weighing import SAMPLES, costs, evaluations
+from dode.search.weighing import SAMPLES, costs, evaluations, fine_plan
 
 COUNTS = (4, 5, 6, 8, 10)
 
@@ -56,11 +56,13 @@ def main() -> None:
     for count in COUNTS:
         if f"weighed {count}" in records.entries:
             continue
-        plain = found(select, report, starts(model, count, TRIED, GRIDS))
-        for name, weigh in (("plain", True), ("not weighed", False), ("weighed", True)):
-            grid = costs(pupil, evaluations(count), schedule, kind, quiet, weigh).grid(count)
-            here = [one for one in starts(model, count, TRIED, (grid,)) if one.grid == grid.name]
-            label, values = plain if name == "plain" else found(select, report, here)
+        fine, every = fine_plan(evaluations(count), schedule, kind), {"plain": starts(model, count, TRIED, GRIDS)}
+        for name, weigh in (("not weighed", False), ("weighed", True)):
+            grid = costs(pupil, fine, schedule, quiet, weigh).grid(count)
+            every[name] = [one for one in starts(model, count, TRIED, (grid,)) if one.grid == grid.name]
+        plain = found(select, report, every["plain"])
+        for name, some in every.items():
+            label, values = plain if name == "plain" else found(select, report, some)
             ratio, error = root_ratio(values, plain[1])
             entry = {"solver": label, "rms": math.sqrt(values.mean()), "median": math.sqrt(float(np.median(values)))}
             records.put(f"{name} {count}", entry | {"ratio": ratio, "ratio error": error})

@@ -14,7 +14,7 @@ from dode.plan import previous
 from dode.sampling import advance, begin, run
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.search.starts import Task, kinds, loose, starts, task
-from dode.search.weighing import LEAST, costs, weighed
+from dode.search.weighing import LEAST, costs, evaluations, fine_plan, weighed
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 from dode.solvers.ddim import DDIM
@@ -35,7 +35,12 @@ def found(model, count, samples=4):
     some = made(model, samples)
     kind = kinds(model)[0]
     (pupil,) = some.pupils(kind)
-    return costs(pupil, count, loose(model.schedule), kind, quiet), pupil
+    schedule = loose(model.schedule)
+    return costs(pupil, fine_plan(count, schedule, kind), schedule, quiet), pupil
+
+
+def grid_of(some, nfe, kind, schedule):
+    return weighed(some, nfe, fine_plan(evaluations(nfe), schedule, kind), schedule, 64, quiet)
 
 
 @pytest.mark.parametrize("name", ["edm", "flow", "discrete"])
@@ -104,7 +109,7 @@ def _unweighed(model, plan, j):
 def test_every_schedule_has_one(name):
     model = mixture_model(name)
     for nfe in (1, 2, 6, 12):
-        grid = weighed(made(model), nfe, kinds(model)[0], loose(model.schedule), 64, quiet)
+        grid = grid_of(made(model), nfe, kinds(model)[0], loose(model.schedule))
         assert len(grid.nodes) == nfe + 1
         assert grid.nodes[0] == model.schedule.node(model.schedule.t_max)
         assert grid.nodes[-1].t == model.schedule.t_end
@@ -113,11 +118,11 @@ def test_every_schedule_has_one(name):
 
 def test_whole_times_where_no_others_are_allowed_and_none_where_there_are_too_few():
     model = gaussian().model(DiscreteVP.from_betas(linear_betas(100, 1e-3, 0.2)), "noise")
-    grid = weighed(made(model), 5, "noise", model.schedule, 64, quiet)
+    grid = grid_of(made(model), 5, "noise", model.schedule)
     assert all(node.t == int(node.t) for node in grid.nodes)
     short = gaussian().model(DiscreteVP.from_betas(linear_betas(LEAST - 4, 1e-2, 0.5)), "noise")
     with pytest.raises(ValueError, match=r"steps"):
-        weighed(made(short), 5, "noise", short.schedule, 64, quiet)
+        grid_of(made(short), 5, "noise", short.schedule)
 
 
 def test_half_precision_finds_about_the_same():
@@ -126,14 +131,14 @@ def test_half_precision_finds_about_the_same():
     for dtype in (torch.float32, torch.bfloat16):
         some = made(model)
         some = Task(model, some.x_T.to(dtype), some.end.to(dtype), some.cond, 0)
-        grids.append(weighed(some, 5, "noise", model.schedule, 64, quiet))
+        grids.append(grid_of(some, 5, "noise", model.schedule))
     assert all(abs(a.logsnr - b.logsnr) < 1.0 for a, b in zip(*(grid.nodes[:-1] for grid in grids), strict=True))
 
 
 def test_a_network_that_always_says_the_same_has_a_grid_too():
     """Every step is exact, and no output changes: nothing is divided by nothing."""
     model = dode.from_callable(lambda x, t: torch.zeros_like(x), schedule=EDM(), prediction="data", shape=(3,))
-    grid = weighed(made(model), 5, "data", model.schedule, 64, quiet)
+    grid = grid_of(made(model), 5, "data", model.schedule)
     assert isinstance(grid, Grid)
     assert len(grid.nodes) == 6
 
@@ -143,7 +148,7 @@ def test_plain_solvers_are_much_nearer_on_it():
     model = dode.bundled("fashion-mixture")
     judges = task(model, "report", 32, 60, 0, quiet)
     for nfe in (4, 5):
-        grid = weighed(made(model), nfe, "noise", model.schedule, 64, quiet)
+        grid = grid_of(made(model), nfe, "noise", model.schedule)
 
         def error(plan):
             (pupil,) = judges.pupils(plan.kind)
@@ -158,4 +163,4 @@ def test_flows_from_pure_noise():
     """There is no log-SNR at the start."""
     model = mixture_model("flow")
     assert isinstance(model.schedule, Flow)
-    assert weighed(made(model), 4, "flow", model.schedule, 64, quiet).nodes[0].alpha == 0
+    assert grid_of(made(model), 4, "flow", model.schedule).nodes[0].alpha == 0

@@ -113,19 +113,10 @@ def distill(
     solution, and where the network gives NaN or infinity, naming the evaluation.
     Kim, Tang & Yu, CVPR 2024.
     """
-    if noise is not None and samples not in (None, len(noise)):
-        raise ValueError(f"noise has {len(noise)} samples; got samples={samples}: leave it out")
-    wanted = SAMPLES if samples is None else samples
-    wanted = wanted if noise is None else len(noise)
-    course = Course(
-        teacher, scale, wanted, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
-    )
-    if cache is None and cache_dtype is not None:
-        raise ValueError("cache_dtype is of a cache; give cache=FOLDER")
+    of = _samples(samples, noise)
+    course = Course(teacher, scale, of, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise)
     model = checked(model)
-    working = model if cache is None else replace(model, cache=opened(cache, cache_dtype))
-    folder = None if working.cache is None else working.cache.folder
-    offload = "disk" if offload is None and folder is not None else offload
+    working = _remembering(model, cache, cache_dtype)
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     if not counts or not names:
@@ -135,23 +126,56 @@ def distill(
         _check_auto(course, grid, options)
         budget = replace(QUICK if quick else Budget(), batch=batch, told=told, whole=whole)
         budget = budget if samples is None else replace(budget, samples=samples)
-        tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
-        found = tuned(working, counts, budget, course.seed, cond, tell)
-        made["auto"] = {count: replace(one, model=model) for count, (one, _) in found.items()}
+        made["auto"] = _searched(model, working, counts, budget, course, progress)
     elif quick or whole or not told:
         raise ValueError("quick, told and whole are options of method 'auto'")
     asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
-    team = here()
-    taught = recalled(working, asked, lessons_of(model, asked), team)
-    host = None if offload is None else "cpu"
-    place = Place(progress, shelf(offload, folder), team, host, partial(record, working))
-    results = fit_all(working, asked, taught, course, place)
-    for (one, lesson), result in zip(in_order(asked, taught), results, strict=True):
+    for one, lesson, result in _fits(working, asked, course, offload, progress):
         made[one.text][one.nfe] = sampler_of(model, one, lesson, result)
     warn_of_little(one for found in made.values() for one in found.values())
     if not isinstance(method, str):
         return made
     return made[method] if isinstance(nfe, Iterable) else made[method][counts[0]]
+
+
+def _samples(samples: int | None, noise: Any) -> int:
+    """How many to fit on; given noise has as many as it has rows."""
+    if noise is None:
+        return SAMPLES if samples is None else samples
+    if samples not in (None, len(noise)):
+        raise ValueError(f"noise has {len(noise)} samples; got samples={samples}: leave it out")
+    return len(noise)
+
+
+def _remembering(model: Model, folder: str | Path | None, dtype: str | None) -> Model:
+    """The model with a cache of its outputs, if a folder is given."""
+    if folder is not None:
+        return replace(model, cache=opened(folder, dtype))
+    if dtype is not None:
+        raise ValueError("cache_dtype is of a cache; give cache=FOLDER")
+    return model
+
+
+def _searched(
+    model: Model, working: Model, counts: Sequence[int], budget: Budget, course: Course, progress: Progress | None
+) -> dict[int, Sampler]:
+    """What "auto" finds, with samplers of the model as it was given, without its cache."""
+    tell = None if progress is None else lambda what, share: progress(round(1000 * share), 1000)
+    found = tuned(working, counts, budget, course.seed, course.cond, tell)
+    return {count: replace(one, model=model) for count, (one, _) in found.items()}
+
+
+def _fits(
+    working: Model, asked: Sequence[Student], course: Course, offload: str | None, progress: Progress | None
+) -> list[tuple[Student, Lesson, Fit]]:
+    """Every student that is asked for, its teacher's run and its fit; resting states of a cache wait on its disk."""
+    folder = None if working.cache is None else working.cache.folder
+    offload = "disk" if offload is None and folder is not None else offload
+    team, host = here(), None if offload is None else "cpu"
+    taught = recalled(working, asked, lessons_of(working, asked), team)
+    place = Place(progress, shelf(offload, folder), team, host, partial(record, working))
+    results = fit_all(working, asked, taught, course, place)
+    return [(*pair, result) for pair, result in zip(in_order(asked, taught), results, strict=True)]
 
 
 def _check_auto(course: Course, grid: Any, options: SolverOptions) -> None:

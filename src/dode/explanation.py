@@ -76,25 +76,34 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
     rho = made.rho or 0.0
     errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
     alike, vague = [], []
-    for k, (node, lam, error, ratio) in enumerate(
-        zip(plan["nodes"], plan["lambda"], errors, made.ratios, strict=False)
-    ):
+    rows = zip(plan["nodes"], plan["lambda"], errors, made.ratios, strict=False)
+    for k, (node, lam, error, ratio) in enumerate(rows):
         start = f"{k:>3}  {_level(node):>11}"
         if ratio * ratio == 0:
             yield f"{start}   plain: no output before that differs"
             continue
         kept = 1 / (1 + rho / (ratio * ratio))
-        remarks = []
-        if abs(lam) > LARGE:
-            remarks.append("large" if ratio < 1 else "large, but this step hardly uses its output")
-        if kept < HELD:
-            remarks.append(f"held back, least squares asked for {lam / kept:.3g}")
         if kept < HELD or (abs(lam) > LARGE and ratio < 1):
             alike.append(k)
         if abs(lam) < TOLD_APART * error:
             vague.append(k)
-            remarks.append("not told apart from 0")
-        yield f"{start}  {lam:8.4f}  {error:6.4f}  {kept:4.0%}  {'; '.join(remarks)}".rstrip()
+        remarks = "; ".join(_remarks(lam, error, ratio, kept))
+        yield f"{start}  {lam:8.4f}  {error:6.4f}  {kept:4.0%}  {remarks}".rstrip()
+    yield from _advice(alike, vague, rho)
+
+
+def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[str]:
+    """What there is to say of one λ."""
+    if abs(lam) > LARGE:
+        yield "large" if ratio < 1 else "large, but this step hardly uses its output"
+    if kept < HELD:
+        yield f"held back, least squares asked for {lam / kept:.3g}"
+    if abs(lam) < TOLD_APART * error:
+        yield "not told apart from 0"
+
+
+def _advice(alike: Sequence[int], vague: Sequence[int], rho: float) -> Iterator[str]:
+    """What to do about evaluations with outputs like the one before, and about λ that are not well known."""
     if alike:
         yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
         yield f"is badly known. The ridge, rho {rho:g}, holds it back; a larger --rho more."

@@ -41,56 +41,58 @@ class Node:
     writes: bool = False
 
 
+WHICH = (Input("calibration", "STRING", FILE), Input("steps", "INT", STEPS), Input("cfg", "FLOAT", CFG))  # a plan
+SAMPLER = Node(
+    "DODESampler",
+    "D-ODE sampler",
+    "Samples with a calibration file; without one, with the plain method on any sigmas.",
+    (WHICH[0], Input("method", comfyui.NAMES, {"default": "dpm-solver++2m"}), *WHICH[1:]),
+    (("SAMPLER", "sampler"),),
+    comfyui.sampler,
+)
+SIGMAS = Node(
+    "DODESigmas",
+    "D-ODE sigmas",
+    "The sigmas that a calibration was made for; denoise below 1 keeps their end.",
+    (
+        Input("model", "MODEL"),
+        *WHICH,
+        Input("denoise", "FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+    ),
+    (("SIGMAS", "sigmas"),),
+    comfyui.sigmas,
+)
+
+
+def calibrate(schedulers: list[str]) -> Node:
+    """The node that distils; schedulers are the names that ComfyUI offers."""
+    return Node(
+        "DODECalibrate",
+        "D-ODE calibrate",
+        "Distils a solver for this model, prompt, guidance and steps; writes a file to the output folder.",
+        (
+            Input("model", "MODEL"),
+            Input("positive", "CONDITIONING"),
+            Input("negative", "CONDITIONING"),
+            Input("latent_image", "LATENT"),
+            Input("cfg", "FLOAT", {"default": 7.0, "min": 0.0, "max": 100.0, "step": 0.1}),
+            Input("steps", "INT", {"default": 10, "min": 2, "max": 100}),
+            Input("scheduler", schedulers),
+            Input("method", comfyui.NAMES, {"default": "ddim"}),
+            Input("samples", "INT", {"default": 16, "min": 1, "max": 1000, "tooltip": "To fit on."}),
+            Input("batch", "INT", {"default": 1, "min": 1, "max": 64, "tooltip": "Samples per network call."}),
+            Input("seed", "INT", SEED),
+            Input("name", "STRING", {"default": "dode"}),
+        ),
+        (("SAMPLER", "sampler"), ("SIGMAS", "sigmas"), ("STRING", "file")),
+        comfyui.fit,
+        writes=True,
+    )
+
+
 def described(schedulers: list[str]) -> list[Node]:
     """All nodes; schedulers are the names that ComfyUI offers."""
-    method = Input("method", comfyui.NAMES, {"default": "dpm-solver++2m"})
-    file, steps, cfg = Input("calibration", "STRING", FILE), Input("steps", "INT", STEPS), Input("cfg", "FLOAT", CFG)
-    return [
-        Node(
-            "DODESampler",
-            "D-ODE sampler",
-            "Samples with a calibration file; without one, with the plain method on any sigmas.",
-            (file, method, steps, cfg),
-            (("SAMPLER", "sampler"),),
-            comfyui.sampler,
-        ),
-        Node(
-            "DODESigmas",
-            "D-ODE sigmas",
-            "The sigmas that a calibration was made for; denoise below 1 keeps their end.",
-            (
-                Input("model", "MODEL"),
-                file,
-                steps,
-                cfg,
-                Input("denoise", "FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
-            ),
-            (("SIGMAS", "sigmas"),),
-            comfyui.sigmas,
-        ),
-        Node(
-            "DODECalibrate",
-            "D-ODE calibrate",
-            "Distils a solver for this model, prompt, guidance and steps; writes a file to the output folder.",
-            (
-                Input("model", "MODEL"),
-                Input("positive", "CONDITIONING"),
-                Input("negative", "CONDITIONING"),
-                Input("latent_image", "LATENT"),
-                Input("cfg", "FLOAT", {"default": 7.0, "min": 0.0, "max": 100.0, "step": 0.1}),
-                Input("steps", "INT", {"default": 10, "min": 2, "max": 100}),
-                Input("scheduler", schedulers),
-                Input("method", comfyui.NAMES, {"default": "ddim"}),
-                Input("samples", "INT", {"default": 16, "min": 1, "max": 1000, "tooltip": "To fit on."}),
-                Input("batch", "INT", {"default": 1, "min": 1, "max": 64, "tooltip": "Samples per network call."}),
-                Input("seed", "INT", SEED),
-                Input("name", "STRING", {"default": "dode"}),
-            ),
-            (("SAMPLER", "sampler"), ("SIGMAS", "sigmas"), ("STRING", "file")),
-            comfyui.fit,
-            writes=True,
-        ),
-    ]
+    return [SAMPLER, SIGMAS, calibrate(schedulers)]
 
 
 def v1(node: Node) -> type:

@@ -63,6 +63,20 @@ class Place:
     finished: Callable[[Lesson, Student], None] = lambda lesson, student: None  # told of every teacher's run
 
 
+@dataclass(frozen=True)
+class Shelved(Sequence[Tensor]):
+    """Tensors that are on a shelf."""
+
+    shelf: Shelf
+    names: Sequence[Hashable]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.shelf.get(self.names[k])
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """A batch of a distillation as it rests: its noise is drawn again, its targets are on the shelf."""
@@ -87,40 +101,16 @@ class Part:
         cond = self.cond if self.cond is None else prepared(self.cond, len(self.indices), self.model.device)
         return self.model.denoiser(self.kind, cond)
 
-
-@dataclass(frozen=True)
-class Shelved(Sequence[Tensor]):
-    """Tensors that are on a shelf."""
-
-    shelf: Shelf
-    names: Sequence[Hashable]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, k: Any) -> Any:
-        return self.shelf.get(self.names[k])
+    def towards(self, numbers: Sequence[int], kind: Kind, shelf: Shelf) -> "Part":
+        """The batch for a student of this kind, whose targets are those states of the teacher."""
+        return replace(self, kind=kind, targets=Shelved(shelf, [(self.indices, number) for number in numbers]))
 
 
 @torch.no_grad()
 def fit_all(model: Model, asked: Sequence[Student], taught: Taught, course: Course, place: Place) -> list[Fit]:
     """Teach every batch, then fit every student on all batches in lockstep: one batch at a time is on the device."""
-    cuts = [range(i, min(i + course.batch, course.samples)) for i in range(0, course.samples, course.batch)]
-    cond = model.conditions(range(course.samples), course.cond)
-    cond = cond if place.host is None else prepared(cond, course.samples, place.host)
-    mine = [
-        Part(model, course, cut, rows(cond, slice(cut.start, cut.stop)), model.prediction)
-        for cut in place.team.mine(cuts)
-    ]
-    total = len(mine) * calls(asked, taught)
-    done = 0
-
-    def tick(calls: int) -> None:
-        nonlocal done
-        done += calls
-        if place.progress is not None:
-            place.progress(done, total)
-
+    mine = _parts(model, course, place)
+    tick = _counting(place.progress, len(mine) * calls(asked, taught))
     fits = {}
     for lesson, members in taught:
         for part in mine:
@@ -131,19 +121,34 @@ def fit_all(model: Model, asked: Sequence[Student], taught: Taught, course: Cour
         if place.team.first:
             place.finished(lesson, asked[members[0]])
         for i, targets in zip(members, lesson.targets, strict=True):
-            batches = [
-                replace(
-                    part,
-                    kind=asked[i].plan.kind,
-                    targets=Shelved(place.shelf, [(part.indices, number) for number in targets]),
-                )
-                for part in mine
-            ]
+            batches = [part.towards(targets, asked[i].plan.kind, place.shelf) for part in mine]
             fits[i] = fitted(asked[i], batches, tick, place)
         for number in {number for targets in lesson.targets for number in targets}:
             for part in mine:
                 place.shelf.drop((part.indices, number))
     return [fits[i] for i in range(len(asked))]
+
+
+def _parts(model: Model, course: Course, place: Place) -> list[Part]:
+    """The batches of this process."""
+    cuts = [range(i, min(i + course.batch, course.samples)) for i in range(0, course.samples, course.batch)]
+    cond = model.conditions(range(course.samples), course.cond)
+    cond = cond if place.host is None else prepared(cond, course.samples, place.host)
+    mine = place.team.mine(cuts)
+    return [Part(model, course, cut, rows(cond, slice(cut.start, cut.stop)), model.prediction) for cut in mine]
+
+
+def _counting(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """A tick of so many more network calls, which tells progress how many were made."""
+    done = 0
+
+    def tick(calls: int) -> None:
+        nonlocal done
+        done += calls
+        if progress is not None:
+            progress(done, total)
+
+    return tick
 
 
 def fitted(

@@ -125,6 +125,23 @@ def measure(
     wanted = settings.of_features
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
     way = Way(sampler.plan.nodes, path) if path is not None and not row.stochastic else None
+    kept = _run(row, sampler, settings, tick, way, figures)
+    if exact is not None and settings.paired:
+        _paired(row, kept, exact)
+    row.nodes = () if way is None else way.stops()
+    if figures is not None and judge is not None:
+        row.samples, row.reference = settings.fd, judge.mark
+        for name, value, parts in figures.found():
+            row.parts[name] = parts
+            setattr(row, name, value)
+            setattr(row, f"{name}_error", error(parts))
+    return row
+
+
+def _run(
+    row: Row, sampler: Sampler, settings: Settings, tick: Tick, way: Way | None, figures: Figures | None
+) -> Tensor:
+    """The paired samples; what way and figures want of every batch goes to them, and the seconds to the row."""
     kept = []
     cuts = [range(i, min(i + settings.batch, settings.count)) for i in range(0, settings.count, settings.batch)]
     for together in (cuts[i : i + settings.team.size] for i in range(0, len(cuts), settings.team.size)):
@@ -144,16 +161,7 @@ def measure(
                 way.add(stops)
             if figures is not None and seen is not None:
                 figures.add(seen)
-    if exact is not None and settings.paired:
-        _paired(row, torch.cat(kept), exact)
-    row.nodes = () if way is None else way.stops()
-    if figures is not None and judge is not None:
-        row.samples, row.reference = settings.fd, judge.mark
-        for name, value, parts in figures.found():
-            row.parts[name] = parts
-            setattr(row, name, value)
-            setattr(row, f"{name}_error", error(parts))
-    return row
+    return torch.cat(kept)
 
 
 def _sampled(sampler: Sampler, indices: range, settings: Settings, tick: Tick, every: bool) -> list[Tensor]:

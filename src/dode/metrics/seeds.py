@@ -23,22 +23,15 @@ def pooled(rows: Sequence[Row]) -> Row:
         )
     if len(rows) == 1:
         return rows[0]
-    shared = [name for name in rows[0].parts if all(name in row.parts for row in rows)]
-    whole = [row.each for row in rows if row.each is not None]
-    made = Row(
-        rows[0].solver,
-        rows[0].nfe,
-        median=float(np.mean([row.median for row in rows])),
-        seconds=sum(row.seconds for row in rows),
-        each=np.concatenate(whole) if len(whole) == len(rows) else None,
-        parts={name: np.concatenate([row.parts[name] for row in rows]) for name in shared},
-        nodes=_stops(rows),
-        guidance=rows[0].guidance,
-        seeds=seeds,
-        samples=rows[0].samples,
-        reference=rows[0].reference,
-        stochastic=rows[0].stochastic,
-    )
+    first, whole = rows[0], [row.each for row in rows if row.each is not None]
+    shared = [name for name in first.parts if all(name in row.parts for row in rows)]
+    made = Row(first.solver, first.nfe, guidance=first.guidance, seeds=seeds)
+    made.samples, made.reference, made.stochastic = first.samples, first.reference, first.stochastic
+    made.median = float(np.mean([row.median for row in rows]))
+    made.seconds = sum(row.seconds for row in rows)
+    made.each = np.concatenate(whole) if len(whole) == len(rows) else None
+    made.parts = {name: np.concatenate([row.parts[name] for row in rows]) for name in shared}
+    made.nodes = _stops(rows)
     for name in ("rms", *FIGURES):
         values = [getattr(row, name) for row in rows]
         if None not in values:

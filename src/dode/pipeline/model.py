@@ -79,16 +79,7 @@ def from_diffusers(
             f"from_diffusers takes a pipeline, which has a scheduler; a {type(pipe).__name__} by itself goes to "
             "dode.from_callable(lambda x, t: network(x, t).sample, …), with its schedule"
         )
-    network: Any = denoiser_of(pipe)
-    kind = type(network).__name__
-    if kind not in NETWORKS:
-        raise ValueError(
-            f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
-            "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
-        )
-    if network.dtype != dtype or network.device != torch.device(device):
-        network = network.to(device, dtype)
-    network = network.eval()
+    network = _network(pipe, dtype, device)
     config = DODEScheduler.from_config({**pipe.scheduler.config, "calibration": None}).config
     schedule = settings.schedule(config)
     if cond is None:
@@ -114,6 +105,20 @@ def from_diffusers(
         form=settings.form(config),
         decode=decode,
     )
+
+
+def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
+    """The pipeline's denoiser, ready for use; ValueError if it is not known here."""
+    network: Any = denoiser_of(pipe)
+    kind = type(network).__name__
+    if kind not in NETWORKS:
+        raise ValueError(
+            f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
+            "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+        )
+    if network.dtype != dtype or network.device != torch.device(device):
+        network = network.to(device, dtype)
+    return network.eval()
 
 
 @torch.no_grad()

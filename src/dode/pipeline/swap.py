@@ -113,14 +113,7 @@ def calibrate(
     from dode.pipeline.scheduler import DODEScheduler
 
     _drop_in(pipe)
-    if not isinstance(method, str):
-        raise ValueError("calibrate fits one method; call it once for each")
-    for name in WRONG.keys() & options.keys():
-        raise ValueError(f"calibrate has no {name}: {WRONG[name]}")
-    if method.removeprefix("d-") == "auto":
-        raise ValueError(
-            "auto asks the network itself, not through a call: dode.distill(dode.from_diffusers(pipe), 'auto', nfe=…)"
-        )
+    _check(method, options)
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     calls = [call] if callable(call) else list(call)
     if not counts or not calls:
@@ -139,3 +132,15 @@ def calibrate(
         pipe.scheduler = before
     warn_of_little(made.values())
     return made if isinstance(nfe, Iterable) else made[counts[0]]
+
+
+def _check(method: Any, options: SolverOptions) -> None:
+    """ValueError for what `dode.distill` takes and a call cannot have."""
+    if not isinstance(method, str):
+        raise ValueError("calibrate fits one method; call it once for each")
+    for name in WRONG.keys() & options.keys():
+        raise ValueError(f"calibrate has no {name}: {WRONG[name]}")
+    if method.removeprefix("d-") == "auto":
+        raise ValueError(
+            "auto asks the network itself, not through a call: dode.distill(dode.from_diffusers(pipe), 'auto', nfe=…)"
+        )

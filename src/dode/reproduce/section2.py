@@ -115,7 +115,12 @@ def _halves(values: np.ndarray) -> tuple[float, float]:
 
 
 def _finding(lab: Lab, entries: Entries) -> str:
-    said = [f"Errors are on {_seeds(lab, entries, 'error')[0]['images']}."]
+    images = f"Errors are on {_seeds(lab, entries, 'error')[0]['images']}."
+    every = (_correlations, _ends, _changes)
+    return " ".join([images, *(said for part in every for said in part(lab, entries))])
+
+
+def _correlations(lab: Lab, entries: Entries) -> Iterator[str]:
     for form, wanted in zip(FORMS, ("early", "late"), strict=True):
         matrix = _mean(lab, entries, form, "correlation")
         middle = len(matrix) // 2
@@ -124,23 +129,28 @@ def _finding(lab: Lab, entries: Entries) -> str:
             for part in (matrix[:middle, :middle], matrix[middle:, middle:])
         )
         agrees = "as" if (early > late) == (wanted == "early") else "unlike what"
-        said.append(
+        yield (
             f"Outputs as {form} correlate with each other by {early:.3f} in the first half of a run and by "
             f"{late:.3f} in the second, {agrees} the paper says."
         )
+
+
+def _ends(lab: Lab, entries: Entries) -> Iterator[str]:
     for form in FORMS:
         errors = [figure.value for figure in _errors(lab, entries, form)]
-        said.append(f"The error of {SHOWN[form]} goes from {errors[0]:.3f} at the noisy end to {errors[-1]:.3f}.")
+        yield f"The error of {SHOWN[form]} goes from {errors[0]:.3f} at the noisy end to {errors[-1]:.3f}."
+
+
+def _changes(lab: Lab, entries: Entries) -> Iterator[str]:
     for form, wanted in (("data", "falls"), ("noise", "rises")):
         change = _mean(lab, entries, form, "change")
         first, second = _halves(change)
         words = "falls" if second < first else "rises"
         verdict = "as" if words == wanted else "unlike what"
-        said.append(
+        yield (
             f"The variance of what {SHOWN[form]} changes by in a step {words} from {first:.2g} in the first half to "
             f"{second:.2g} in the second ({change[-1]:.2g} in the last step), {verdict} the paper says."
         )
-    return " ".join(said)
 
 
 def _figure(lab: Lab, entries: Entries) -> drawing.Figure:

@@ -25,7 +25,7 @@ from dode.search.judging import Candidate, Jury, convened
 from dode.search.refinement import DAMPINGS, Round, begun, cost, errors, rounds, squares
 from dode.search.spending import Budget, Meter
 from dode.search.starts import TEACHER, Start, Task, kinds, loose, nearest, starts, task
-from dode.search.weighing import weighed
+from dode.search.weighing import evaluations, fine_plan, weighed
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
@@ -74,9 +74,12 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
 def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
     """The grid that is made for the model, if its schedule has times enough."""
     schedule = fit.model.schedule if budget.whole else loose(fit.model.schedule)
-    with suppress(ValueError):
-        return [weighed(fit, nfe, kinds(fit.model)[0], schedule, budget.batch, meter.tick)]
-    return []
+    kind = kinds(fit.model)[0]
+    try:
+        fine = fine_plan(evaluations(nfe), schedule, kind)
+    except ValueError:  # the schedule has not so many times
+        return []
+    return [weighed(fit, nfe, fine, schedule, budget.batch, meter.tick)] if nfe <= fine.nfe else []
 
 
 def _different(looked: Sequence[Start]) -> list[Start]:

@@ -61,10 +61,9 @@ class Costs:
         return Grid(tuple(self.plan.nodes[i] for i in reversed(path)), "logsnr", "weighed")
 
 
-def weighed(some: Task, nfe: int, kind: Kind, schedule: Schedule, batch: int, tick: Tick) -> Grid:
-    """The grid of so many steps for a task's model; ValueError if its schedule, or MOST, has not enough times."""
-    pupil = some.pupils(kind, 0, SAMPLES, batch)[0]
-    return costs(pupil, evaluations(nfe), schedule, kind, tick).grid(nfe)
+def weighed(some: Task, nfe: int, plan: Plan, schedule: Schedule, batch: int, tick: Tick) -> Grid:
+    """The grid of so many steps for a task's model, by a fine run of this plan; ValueError as of `Costs.grid`."""
+    return costs(some.pupils(plan.kind, 0, SAMPLES, batch)[0], plan, schedule, tick).grid(nfe)
 
 
 def evaluations(nfe: int) -> int:
@@ -72,15 +71,19 @@ def evaluations(nfe: int) -> int:
     return min(MOST, max(LEAST, TIMES * nfe))
 
 
+def fine_plan(count: int, schedule: Schedule, kind: Kind) -> Plan:
+    """Of a fine run with so many evaluations; ValueError if the schedule has not enough times."""
+    even = schedule.integer or schedule.node(schedule.t_max).alpha == 0  # whole times near the data are few in log-SNR
+    where = "uniform" if even else "logsnr-trailing"
+    return build(METHODS[FINE], count, schedule, kind, where, kind=kind)[0]
+
+
 @torch.no_grad()
-def costs(pupil: Pupil, count: int, schedule: Schedule, kind: Kind, tick: Tick, weigh: bool = True) -> Costs:
-    """Costs from a run of `count` evaluations; ValueError if the schedule has not so many times.
+def costs(pupil: Pupil, plan: Plan, schedule: Schedule, tick: Tick, weigh: bool = True) -> Costs:
+    """Costs from a fine run.
 
     weigh: by what is left of an error at the end; if not, errors count where they are made.
     """
-    even = schedule.integer or schedule.node(schedule.t_max).alpha == 0  # whole times near the data are few in log-SNR
-    where = "uniform" if even else "logsnr-trailing"
-    plan, _ = build(METHODS[FINE], count, schedule, kind, where, kind=kind)
     states, outputs = _path(plan, begin(plan, pupil.x_T), pupil.denoise, tick)
     left = _left(plan, states, outputs, pupil.denoise, tick) if weigh else np.ones(plan.nfe + 1)
     return _costs(plan, _products([state.y for state in states], outputs), left, schedule)

@@ -71,7 +71,6 @@ def build(
     """
     if isinstance(where, str) and lists.published(where):
         where = lists.placed(where, schedule, nfe, end)
-    ends = (schedule.t_max, schedule.t_end if end == "data" else schedule.t_min)
     if isinstance(where, Grid):
         if len(where.nodes) != nfe + 1 or method.warmup:
             raise ValueError(
@@ -80,23 +79,33 @@ def build(
         made, methods = where, steps(method, nfe, where.nodes[0], where.nodes[-1])
     else:
         by_hand = where is not None and not isinstance(where, str)
-        if where is not None and not isinstance(where, str) and len(where) > 1:
-            ends = (float(where[0]), float(where[-1]))
-        methods = steps(method, nfe, schedule.node(ends[0]), schedule.node(ends[1]))
+        first, last = _ends(where, schedule, end)
+        methods = steps(method, nfe, schedule.node(first), schedule.node(last))
         made = grid(schedule, len(methods) if method.even or by_hand else nfe, where, end=end, rho=rho)
     if len(made.nodes) != len(methods) + 1:
         opens = accumulate((step.stages for step in methods), initial=0)
         made = replace(made, nodes=tuple(made.nodes[k] for k in opens))
-    first, x_T = made.nodes[0], schedule.node(schedule.t_max)
+    _check_start(made.nodes[0], schedule.node(schedule.t_max))
+    plan = trace(methods, made.nodes, schedule, kind or method.kind(prediction, schedule))
+    if plan.nfe != nfe:
+        raise ValueError(f"{nfe} evaluations of {method.name} leave no whole time inside a step; ask for fewer")
+    return plan, made
+
+
+def _ends(where: str | Sequence[float] | None, schedule: Schedule, end: str) -> tuple[float, float]:
+    """The times at which a run begins and ends: those given by hand, or the schedule's."""
+    if where is not None and not isinstance(where, str) and len(where) > 1:
+        return float(where[0]), float(where[-1])
+    return schedule.t_max, schedule.t_end if end == "data" else schedule.t_min
+
+
+def _check_start(first: Node, x_T: Node) -> None:
+    """ValueError for a grid that starts far from where x_T stands."""
     if first.sigma < START * x_T.sigma:
         raise ValueError(
             f"the grid starts at t = {first.t:g}, sigma = {first.sigma:g}, but x_T has sigma = {x_T.sigma:g}; "
             f"start it nearer to t = {x_T.t:g}"
         )
-    plan = trace(methods, made.nodes, schedule, kind or method.kind(prediction, schedule))
-    if plan.nfe != nfe:
-        raise ValueError(f"{nfe} evaluations of {method.name} leave no whole time inside a step; ask for fewer")
-    return plan, made
 
 
 def bias(plan: Plan, schedule: Schedule) -> str | None:
