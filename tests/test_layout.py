@@ -54,6 +54,17 @@ def test_modules_import_only_what_stands_above_them(path):
         assert RANK[other] <= RANK[mine], f"{mine} imports {other}"
 
 
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_files_and_functions_are_as_short_as_contributors_read(path):
+    """300 lines a file, 25 statements a function; a call that hands on many options is one statement."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for one in ast.walk(ast.parse(text)):
+        if isinstance(one, ast.FunctionDef):
+            inside = sum(isinstance(each, ast.stmt) for each in ast.walk(one)) - 1
+            assert inside - (ast.get_docstring(one) is not None) <= 25, f"{one.name} does more than one thing"
+
+
 def loaded(statement):
     code = f"import sys\n{statement}\nprint(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

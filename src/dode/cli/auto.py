@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dode.cli import common, tables
 
 if TYPE_CHECKING:
+    from dode.metrics.comparison import Row, Settings
     from dode.model import Model
     from dode.samplers import Sampler
     from dode.search.spending import Budget
@@ -42,24 +43,17 @@ def auto(
     common.writable(output)
     if plot is not None:
         common.writable(plot, ".png")
-    if paired == 1 or paired < 0:
-        raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
-    from dataclasses import replace
-
+    common.pairs(paired)
     from dode import samplers
     from dode.search.auto import searched
-    from dode.search.spending import QUICK, Budget
 
-    budget, seconds = QUICK if quick else Budget(), float("inf") if budget_seconds is None else budget_seconds
-    samples = budget.samples if samples is None else samples
-    budget = replace(budget, batch=batch, told=told, whole=whole, seconds=seconds, samples=samples)
+    budget = _budget(quick, common.given(samples=samples, seconds=budget_seconds), batch=batch, told=told, whole=whole)
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
-    known = _known(output, opened)
+    known = samplers.every(output, opened) if output.exists() else []
     made = {one.nfe: one for one in known if one.model.guidance == opened.guidance}
-    others = [one for one in known if one.model.guidance != opened.guidance]
+    others = [one for one in known if one.model.guidance != opened.guidance]  # they stay in the file
     _same([made[count] for count in numbers if count in made], budget, seed, output)
-    missing = [count for count in numbers if count not in made]
-    if missing:
+    if missing := [count for count in numbers if count not in made]:
         with common.progress(f"NFE {', '.join(map(str, missing))}") as advance:
             for one, _ in searched(opened, missing, budget, seed, None, common.shares(advance)):
                 made[one.nfe] = one
@@ -69,6 +63,15 @@ def auto(
     print("\n".join(map(_said, asked.values())))
     if paired:
         _show(asked, opened, paired, seed, batch, plot)
+
+
+def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
+    """What may be spent; given: what the user said instead of leaving it."""
+    from dataclasses import replace
+
+    from dode.search.spending import QUICK, Budget
+
+    return replace(QUICK if quick else Budget(), **given, **options)
 
 
 def _said(found: "Sampler") -> str:
@@ -82,13 +85,6 @@ def _said(found: "Sampler") -> str:
     name = min(plain, key=plain.__getitem__)
     value = report["robust select rms"]
     return f"NFE {found.nfe}: {report['start']}: {value:.4f} on select noise, {name} {plain[name]:.4f}; {spent}"
-
-
-def _known(path: Path, opened: "Model") -> "list[Sampler]":
-    """What is in the file already, for other guidance too."""
-    from dode import samplers
-
-    return samplers.every(path, opened) if path.exists() else []
 
 
 def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> None:
@@ -110,13 +106,37 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
 def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, batch: int, plot: Path | None) -> None:
     """The table and the plot: each sampler beside the plain solvers, and a word where one of them is nearer."""
     from dode import plots
+    from dode.metrics.comparison import Settings, ratio
+
+    rows, bases = _measured(made, model, Settings(paired, seed=seed, batch=batch))
+    title = f"{model.name}: auto beside solvers as they come, seed {seed}"
+    tables.print_rows(rows, title, base=lambda row: bases.get((row.solver, row.nfe)))
+    print("Base of auto: the plain solver that is nearest at its number of evaluations.")
+    for row in rows:
+        base = bases.get((row.solver, row.nfe))
+        value, error = (0.0, 0.0) if base is None else ratio(row, base)
+        if base is not None and value > 1 + 2 * error:
+            print(
+                f"warning: NFE {row.nfe}: {base.solver} is nearer than auto, whose RMS is {value:.2f} ± {error:.2f} "
+                "times as large: search with more --samples, without --quick, or use that solver",
+                file=sys.stderr,
+            )
+    if plot is not None:
+        for row in rows:
+            row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose
+        plots.errors(rows, plot, f"{model.name}: distance to the exact solution")
+        print(f"written: {plot}")
+
+
+def _measured(
+    made: "dict[int, Sampler]", model: "Model", settings: "Settings"
+) -> "tuple[list[Row], dict[tuple[str, int], Row]]":
+    """Rows of the samplers and of the plain solvers, and for each of the former the nearest of the latter."""
     from dode import samplers as plain
     from dode.metrics import reporting
-    from dode.metrics.comparison import Settings, ratio
     from dode.search.starts import PLAIN
 
-    settings = Settings(paired, seed=seed, batch=batch)
-    rows, bases, lost = [], {}, []
+    rows, bases = [], {}
     with common.progress("exact solution") as advance:
         exact = reporting.exact(model, settings, advance)
     with common.progress("samples to compare") as advance:
@@ -126,22 +146,4 @@ def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, ba
             mine.solver = "auto" if one.name == "auto" else f"auto: {one.name}, {one.provenance.grid}"
             rows += [*others, mine]
             bases[mine.solver, count] = min(others, key=lambda row: row.rms)
-            value, error = ratio(mine, bases[mine.solver, count])
-            if value > 1 + 2 * error:
-                lost.append(
-                    f"NFE {count}: {bases[mine.solver, count].solver} is nearer than auto, whose RMS is {value:.2f} ± "
-                    f"{error:.2f} times as large: search with more --samples, without --quick, or use that solver"
-                )
-    tables.print_rows(
-        rows,
-        f"{model.name}: auto beside solvers as they come, seed {seed}",
-        base=lambda row: bases.get((row.solver, row.nfe)),
-    )
-    print("Base of auto: the plain solver that is nearest at its number of evaluations.")
-    for line in lost:
-        print(f"warning: {line}", file=sys.stderr)
-    if plot is not None:
-        for row in rows:
-            row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose
-        plots.errors(rows, plot, f"{model.name}: distance to the exact solution")
-        print(f"written: {plot}")
+    return rows, bases

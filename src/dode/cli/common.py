@@ -97,6 +97,12 @@ def scales(text: str) -> list[float]:
         raise ValueError(f"--guidance takes numbers like 1,3; got {text!r}") from error
 
 
+def pairs(paired: int) -> None:
+    """ValueError for a number of samples that distances cannot be measured on; 0 measures none."""
+    if paired < 0 or paired == 1:
+        raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
+
+
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given on the command line."""
     return {name: value for name, value in options.items() if value is not None}

@@ -55,12 +55,7 @@ def compare(
     seeds, scales = common.whole(seed, "--seed"), common.scales(guidance)
     names = None if solvers is None else tuple(dict.fromkeys(name.strip() for name in solvers.split(",")))
     measuring.check(output, csv, names or ())
-    if report is not None:
-        common.writable(report, ".html")
-        if not paired or len(scales) > 1:
-            raise ValueError(
-                "a report shows distances at one guidance scale: give --paired at least 2 and one --guidance"
-            )
+    _check_report(report, paired, scales)
     from dode.metrics.study import Study
 
     settings = measuring.settings(metrics, paired, fd, batch, rtol)
@@ -69,24 +64,24 @@ def compare(
     names = names or (("ddim", "d-ddim") if opened.trained is None else (opened.trained.solver,))
     numbers = numbers or ([5, 10, 20] if opened.trained is None else sorted(opened.trained.times))
     study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
-    judge = measuring.judge(settings, extractor, statistics, classifier, device)
-    more = {
-        "extractor": extractor,
-        "classifier": classifier,
-        "grid": grid,
-        "prompts": prompt,
-        "negative": negative_prompt,
-    }
-    said = measuring.described(opened, settings, judge, more)
-    found = measuring.run(opened, study, settings, judge, said, output, csv)
+    features = measuring.Features(extractor, statistics, classifier, device)
+    prompts = {"prompts": prompt, "negative": negative_prompt}
+    found = measuring.run(opened, study, settings, features, prompts, output, csv)
     rows = sorted((row for row, _ in found), key=lambda row: (row.guidance, row.nfe))
-    tables.print_rows(
-        rows, f"{opened.name}, guidance {guidance}, seed {seed}", tables.features_of(extractor, statistics)
-    )
-    for line in _remarks(found, study):
-        print(line)
+    title = f"{opened.name}, guidance {guidance}, seed {seed}"
+    tables.print_rows(rows, title, tables.features_of(extractor, statistics))
+    print("".join(f"{line}\n" for line in _remarks(found, study)), end="")
     if report is not None and settings.team.first:
         _report(report, found)
+
+
+def _check_report(path: Path | None, paired: int, scales: list[float]) -> None:
+    """ValueError for a page that cannot be written or has nothing to show."""
+    if path is None:
+        return
+    common.writable(path, ".html")
+    if not paired or len(scales) > 1:
+        raise ValueError("a report shows distances at one guidance scale: give --paired at least 2 and one --guidance")
 
 
 def _remarks(found: "list[tuple[Row, Sampler]]", study: "Study") -> list[str]:

@@ -1,12 +1,20 @@
 """dode demo: the main job, end to end."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dode.cli import common, tables
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dode.metrics.comparison import Row, Settings
+    from dode.samplers import Sampler
+
+SHOWN = 10  # samples of a row of the picture
 SCALE = 10  # teacher steps for one of a student's: the default of `dode distill`
 
 
@@ -28,7 +36,6 @@ def demo(
         raise ValueError(f"--paired must be at least 2; got {paired}")
     import dode
     from dode import plots
-    from dode.metrics import reporting
     from dode.metrics.comparison import Settings
 
     settings = Settings(paired, fd, seed, rtol=1e-3)  # ends that are told apart to a hundredth
@@ -42,15 +49,29 @@ def demo(
         fitted = dode.distill(opened, "ddim", nfe=numbers, samples=samples, scale=SCALE, seed=seed, progress=advance)
     dode.save(output / "d-ddim.json", *fitted.values())
     chosen = [one for n in numbers for one in (dode.sampler(opened, "ddim", nfe=n), fitted[n])]
-    with common.progress("2/3 exact solution") as advance:
-        exact = reporting.exact(opened, settings, advance)
-    with common.progress("3/3 samples to compare") as advance:
-        rows = reporting.measured(chosen, exact, settings, advance)
+    exact, rows = _measured(chosen, settings)
     tables.print_rows(rows, f"{opened.name}: DDIM beside D-DDIM, guidance {guidance:g}, seed {seed}")
-    shown = min(10, paired)
-    named = [("exact", exact[:shown])]
-    named += [(f"{row.solver.upper()}, NFE {row.nfe}", row.images[:shown]) for row in rows if row.images is not None]
-    plots.comparison(named, output / "comparison.png", f"{opened.name}: the same noise in a column")
+    _draw(output, opened.name, exact, rows)
     plots.lambdas(list(fitted.values()), output / "lambdas.png")
     for name in ("comparison.png", "lambdas.png", "d-ddim.json"):
         print(f"written: {output / name}")
+
+
+def _measured(chosen: "list[Sampler]", settings: "Settings") -> "tuple[Tensor, list[Row]]":
+    """The exact samples, and what each sampler is worth beside them."""
+    from dode.metrics import reporting
+
+    with common.progress("2/3 exact solution") as advance:
+        exact = reporting.exact(chosen[0].model, settings, advance)
+    with common.progress("3/3 samples to compare") as advance:
+        return exact, reporting.measured(chosen, exact, settings, advance)
+
+
+def _draw(folder: Path, name: str, exact: "Tensor", rows: "Sequence[Row]") -> None:
+    """The first samples of every row below the exact ones."""
+    from dode import plots
+
+    named = [("exact", exact)]
+    named += [(f"{row.solver.upper()}, NFE {row.nfe}", row.images) for row in rows if row.images is not None]
+    first = [(title, images[:SHOWN]) for title, images in named]
+    plots.comparison(first, folder / "comparison.png", f"{name}: the same noise in a column")

@@ -1,11 +1,14 @@
 """dode distill."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dode.cli import common
+
+if TYPE_CHECKING:
+    from dode.samplers import Sampler
 
 
 def distill(
@@ -51,11 +54,9 @@ def distill(
     """Distil a solver: one teacher run, one least-squares fit, one calibration file."""
     numbers = common.counts(nfe)
     common.writable(output)
-    if paired < 0 or paired == 1:
-        raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
+    common.pairs(paired)
     import dode
     from dode.fitting.course import RHO
-    from dode.metrics import reporting
     from dode.ranks import here
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
@@ -83,22 +84,31 @@ def distill(
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
-    first = here().first
-    if first:  # before the figures, which may fail or be stopped: the fit is what took long
+    if here().first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *made.values())
-    if paired:
-        try:
-            with common.progress(f"figures on {paired} samples") as advance:
-                made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
-        except ValueError as error:
-            raise ValueError(f"{error}; the fit is in {output}, without figures") from error
-        if first:
-            dode.save(output, *made.values())
+    made = _measured(made, output, paired, seed, batch, label) if paired else made
     for count, one in made.items():
-        figures = one.provenance.report
-        print(f"{one.name} NFE {count}{_said(figures)}")
+        print(f"{one.name} NFE {count}{_said(one.provenance.report)}")
         common.print_bias(one)
     print(f"written: {output}")
+
+
+def _measured(
+    made: "dict[int, Sampler]", output: Path, paired: int, seed: int, batch: int, label: int | None
+) -> "dict[int, Sampler]":
+    """The samplers with their distances on report noise, in the file too."""
+    import dode
+    from dode.metrics import reporting
+    from dode.ranks import here
+
+    try:
+        with common.progress(f"figures on {paired} samples") as advance:
+            made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
+    except ValueError as error:
+        raise ValueError(f"{error}; the fit is in {output}, without figures") from error
+    if here().first:
+        dode.save(output, *made.values())
+    return made
 
 
 def _said(figures: dict[str, Any]) -> str:

@@ -36,15 +36,7 @@ def evaluate(
     cache_dtype: common.CacheDtype = None,
 ) -> None:
     """Measure one sampler: distance to the exact solution, and figures of features."""
-    if (calibration is None) == (solver is None):
-        raise ValueError("give either --calibration FILE or --solver NAME")
-    if calibration is not None and calibration.suffix != ".json":
-        raise ValueError(f"a calibration file's name ends with .json; got {calibration}")
-    if calibration is not None and grid is not None:
-        raise ValueError("a calibration brings its own grid; give no --grid with it")
-    if solver is not None and nfe is None:
-        raise ValueError("--solver needs --nfe, the number of network evaluations")
-    name = str(calibration) if solver is None else solver
+    name = _asked(calibration, solver, nfe, grid)
     numbers, seeds = None if nfe is None else tuple(common.counts(nfe)), common.whole(seed, "--seed")
     scales = common.scales(guidance)
     measuring.check(output, csv, [name])
@@ -54,14 +46,20 @@ def evaluate(
     settings = measuring.settings(metrics, paired, fd, batch, rtol)
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
     opened = common.cached(opened, cache, cache_dtype)
-    judge = measuring.judge(settings, extractor, statistics, classifier, device)
-    more = {
-        "extractor": extractor,
-        "classifier": classifier,
-        "grid": grid,
-        "prompts": prompt,
-        "negative": negative_prompt,
-    }
-    said = measuring.described(opened, settings, judge, more)
-    rows = [row for row, _ in measuring.run(opened, study, settings, judge, said, output, csv)]
+    features = measuring.Features(extractor, statistics, classifier, device)
+    prompts = {"prompts": prompt, "negative": negative_prompt}
+    rows = [row for row, _ in measuring.run(opened, study, settings, features, prompts, output, csv)]
     tables.print_figures(rows, tables.features_of(extractor, statistics))
+
+
+def _asked(calibration: Path | None, solver: str | None, nfe: str | None, grid: str | None) -> str:
+    """The one sampler to measure, a file or a solver; ValueError for options that do not go together."""
+    if (calibration is None) == (solver is None):
+        raise ValueError("give either --calibration FILE or --solver NAME")
+    if calibration is not None and calibration.suffix != ".json":
+        raise ValueError(f"a calibration file's name ends with .json; got {calibration}")
+    if calibration is not None and grid is not None:
+        raise ValueError("a calibration brings its own grid; give no --grid with it")
+    if solver is not None and nfe is None:
+        raise ValueError("--solver needs --nfe, the number of network evaluations")
+    return str(calibration) if solver is None else solver

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from dode.calibration import Json
     from dode.plan import Plan
     from dode.samplers import Provenance
 
@@ -39,7 +40,6 @@ def inspect(
     """Show what a calibration file holds: for which model, how it was made, every number of its plans."""
     from dode import calibration
     from dode.explanation import explain as explained
-    from dode.samplers import provenance_from_json
 
     content = calibration.read(file)
     if explain:
@@ -50,20 +50,26 @@ def inspect(
     print(f"model {model['name']} ({model['fingerprint']}), {model['prediction']} prediction, {shape}")
     print(f"schedule {model['schedule']}, schema {content['schema']}, checksum {content['checksum']}")
     for entry in content["plans"]:
-        made, plan = provenance_from_json(entry["provenance"]), calibration.plan_from_json(entry["plan"])
-        guidance = "not known" if entry["guidance"] is None else f"{entry['guidance']:g}"
-        print(f"\n{made.label}, NFE {entry['nfe']}, guidance {guidance}, grid {entry['provenance']['grid']}")
-        if made.distilled:
-            rho = "unknown" if made.rho is None else f"{made.rho:g}"
-            how = "" if made.align is None else f"align {made.align}, rho {rho}, "
-            print(
-                f"teacher {made.teacher} with {made.teacher_nfe} evaluations, {how}"
-                f"{made.samples} samples, seed {made.seed}, {made.dtype}"
-            )
-            _fitted(made, plan)
-        for key, value in made.report.items():
-            shown = (
-                [v if isinstance(v, str) else f"{v:.3g}" for v in value] if isinstance(value, list) else [f"{value}"]
-            )
-            print(f"{key}: {'  '.join(shown)}")
-        print(plan)
+        _print_entry(entry)
+
+
+def _print_entry(entry: "Json") -> None:
+    """One plan of the file: how it was made, what is known of it, its numbers."""
+    from dode import calibration
+    from dode.samplers import provenance_from_json
+
+    made, plan = provenance_from_json(entry["provenance"]), calibration.plan_from_json(entry["plan"])
+    guidance = "not known" if entry["guidance"] is None else f"{entry['guidance']:g}"
+    print(f"\n{made.label}, NFE {entry['nfe']}, guidance {guidance}, grid {entry['provenance']['grid']}")
+    if made.distilled:
+        rho = "unknown" if made.rho is None else f"{made.rho:g}"
+        how = "" if made.align is None else f"align {made.align}, rho {rho}, "
+        print(
+            f"teacher {made.teacher} with {made.teacher_nfe} evaluations, {how}"
+            f"{made.samples} samples, seed {made.seed}, {made.dtype}"
+        )
+        _fitted(made, plan)
+    for key, value in made.report.items():
+        several = value if isinstance(value, list) else [str(value)]
+        print(f"{key}: {'  '.join(v if isinstance(v, str) else f'{v:.3g}' for v in several)}")
+    print(plan)

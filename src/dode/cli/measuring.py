@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -79,22 +79,27 @@ def settings(metrics: str | None, paired: int, fd: int, batch: int, rtol: float 
     return settings_of(wanted, paired, fd, 0, batch, Settings.rtol if rtol is None else rtol)
 
 
-def judge(
-    settings: "Settings", extractor: str, statistics: Path | None, classify: str | None, device: str
-) -> "Judge | None":
-    """The judge of figures of features; None where none are asked for."""
-    from dode.metrics.evaluation import judge_of
-    from dode.metrics.extractors import named
-    from dode.weights import classifier
+class Features(NamedTuple):
+    """What figures of features are made with, as the options say it."""
 
-    if not settings.fd:
-        return None
-    if classify == "bundled":
-        return judge_of(extractor, statistics, classifier(), device)
-    return judge_of(extractor, statistics, None if classify is None else named(classify, device), device)
+    extractor: str
+    statistics: Path | None
+    classifier: str | None
+    device: str
+
+    def judge(self) -> "Judge":
+        """What takes the features and compares them."""
+        from dode.metrics.evaluation import judge_of
+        from dode.metrics.extractors import named
+        from dode.weights import classifier
+
+        if self.classifier == "bundled":
+            return judge_of(self.extractor, self.statistics, classifier(), self.device)
+        classes = None if self.classifier is None else named(self.classifier, self.device)
+        return judge_of(self.extractor, self.statistics, classes, self.device)
 
 
-def described(model: "Model", settings: "Settings", judge: "Judge | None", more: dict[str, Any]) -> dict[str, Any]:
+def described(model: "Model", settings: "Settings", judge: "Judge | None") -> dict[str, Any]:
     """What all rows of one file of results have in common."""
     from dode import calibration
     from dode.samplers import dtype_name
@@ -103,16 +108,15 @@ def described(model: "Model", settings: "Settings", judge: "Judge | None", more:
     said |= {"dtype": dtype_name(model), "metrics": sorted(settings.metrics), "paired": settings.paired}
     if model.cache is not None and model.cache.dtype is not None:
         said |= {"cache": str(model.cache.dtype).removeprefix("torch.")}  # outputs have fewer digits
-    said |= {"fd": settings.fd, "rtol": settings.rtol, "reference": None if judge is None else judge.mark}
-    return said | more
+    return said | {"fd": settings.fd, "rtol": settings.rtol, "reference": None if judge is None else judge.mark}
 
 
 def run(
     model: "Model",
     study: "Study",
     settings: "Settings",
-    judge: "Judge | None",
-    said: dict[str, Any],
+    features: Features,
+    prompts: dict[str, Any],
     output: Path | None,
     table: Path | None,
 ) -> "list[tuple[Row, Sampler]]":
@@ -120,7 +124,9 @@ def run(
     from dode.metrics import results
     from dode.metrics.study import run as study_rows
 
-    team = settings.team
+    judge, team = features.judge() if settings.fd else None, settings.team
+    said = described(model, settings, judge) | prompts
+    said |= {"extractor": features.extractor, "classifier": features.classifier, "grid": study.grid}
     kept = team.agreed(results.opened(output, said) if team.first else results.opened(None, said))
     kept = kept if team.first else replace(kept, path=None)  # one process writes
     found = study_rows(model, study, settings, judge, kept, common.progress)

@@ -1,5 +1,7 @@
 """dode methods."""
 
+from collections.abc import Iterator
+
 
 def methods() -> None:
     """List the solvers of the catalogue."""
@@ -21,6 +23,16 @@ def methods() -> None:
     wide.print(table)
     wide.print("calls: network evaluations a step. A d- before a name asks for the distilled form.")
     wide.print("Options, written name:option=value or as --option:")
+    for line in _options():
+        wide.print(f"  {line}")
+    for name, form in FORMULATIONS.items():
+        wide.print(f"  d-NAME:formulation={name}: {form.about}")
+
+
+def _options() -> Iterator[str]:
+    """A line for each option of solvers: whose it is, its values, what it does."""
+    from dode.solvers import METHODS
+
     having: dict[str, list[str]] = {}
     for name, method in METHODS.items():
         for option in method.options:
@@ -28,6 +40,4 @@ def methods() -> None:
     for option, names in having.items():
         one = METHODS[names[0]].options[option]
         values = " or ".join(one.words) or f"a number, {one.default:g} by default"
-        wide.print(f"  {option} of {', '.join(names)}: {values}; {one.about}")
-    for name, form in FORMULATIONS.items():
-        wide.print(f"  d-NAME:formulation={name}: {form.about}")
+        yield f"{option} of {', '.join(names)}: {values}; {one.about}"

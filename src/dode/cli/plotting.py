@@ -217,6 +217,6 @@ def _measured(name: str, asked: Asked) -> "tuple[list[Row], str]":
     study = _study(asked)
     settings = measuring.settings("fd" if asked.fd else "rms", asked.samples, asked.fd, 100)
     model = common.open_model(name)
-    judge = measuring.judge(settings, "bundled", None, None, "cpu")
-    found = measuring.run(model, study, settings, judge, {}, None, None)
+    features = measuring.Features("bundled", None, None, "cpu")
+    found = measuring.run(model, study, settings, features, {}, None, None)
     return [row for row, _ in found], f"{model.name}, guidance {asked.guidance:g}, seed {asked.seed}"

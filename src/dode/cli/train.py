@@ -10,6 +10,7 @@ from dode.cli import common
 if TYPE_CHECKING:
     from dode.baselines.stages import Run
     from dode.baselines.tasks import Task
+    from dode.baselines.training import Reports
 
 
 def train(
@@ -45,20 +46,24 @@ def train(
     training.teacher_of(teacher)
     from rich.progress import TaskProgressColumn, TimeElapsedColumn
 
-    from dode import plots
-
     with common.bar(f"{method}: beginning", TaskProgressColumn(), TimeElapsedColumn()) as tell:
-
-        def step(run: "Run", doing: "Task", done: float) -> None:
-            what = f"{method}, {doing.stage.name}: step {run.steps}, loss {run.smooth or 0:.4f}"
-            tell(what, round(1000 * done), 1000)
-
-        reports = training.Reports(
-            pairs=lambda done, total: tell(f"{method}, pairs", done, total),
-            step=step,
-            sheet=lambda images, path: plots.sheet(images, path, 10),
-            every=60 * every,
-        )
-        files = training.train(request, teacher, budget, output, reports)
+        files = training.train(request, teacher, budget, output, _reports(method, 60 * every, tell))
     for path in files:
         print(f"written: {path}")
+
+
+def _reports(method: str, seconds: float, tell: common.Tell) -> "Reports":
+    """What a training tells: a bar of its pairs and steps, a sheet of samples with every checkpoint."""
+    from dode import plots
+    from dode.baselines.training import Reports
+
+    def step(run: "Run", doing: "Task", done: float) -> None:
+        what = f"{method}, {doing.stage.name}: step {run.steps}, loss {run.smooth or 0:.4f}"
+        tell(what, round(1000 * done), 1000)
+
+    return Reports(
+        pairs=lambda done, total: tell(f"{method}, pairs", done, total),
+        step=step,
+        sheet=lambda images, path: plots.sheet(images, path, 10),
+        every=seconds,
+    )

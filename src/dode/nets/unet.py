@@ -118,6 +118,31 @@ def sinusoid(t: Tensor, channels: int, reach: bool = False) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
+def _downs(widths: tuple[int, ...], layers: int, embedding: int, groups: int) -> tuple[list[Stage], list[int]]:
+    """The first half, and the channels of every output that the second half takes up again."""
+    stages, skips, width = [], [widths[0]], widths[0]
+    for i, w in enumerate(widths):
+        resnets = [ResnetBlock(width if j == 0 else w, w, embedding, groups) for j in range(layers)]
+        last = i == len(widths) - 1
+        stages.append(Stage(resnets, None if last else Resample(w, up=False), up=False))
+        skips += [w] * (layers + (not last))
+        width = w
+    return stages, skips
+
+
+def _ups(widths: tuple[int, ...], layers: int, embedding: int, groups: int, skips: list[int]) -> list[Stage]:
+    """The second half."""
+    stages, width, left = [], widths[-1], list(skips)
+    for i, w in enumerate(reversed(widths)):
+        resnets = []
+        for _ in range(layers + 1):
+            resnets.append(ResnetBlock(width + left.pop(), w, embedding, groups))
+            width = w
+        last = i == len(widths) - 1
+        stages.append(Stage(resnets, None if last else Resample(w, up=True), up=True))
+    return stages
+
+
 class UNet(nn.Module):
     """ε̂ or any other output of x, the time and the class.
 
@@ -139,26 +164,12 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(widths[0], embedding)
         self.class_embedding = nn.Embedding(classes, embedding)
-        skips, downs, width = [widths[0]], [], widths[0]
-        for i, w in enumerate(widths):
-            resnets = [ResnetBlock(width if j == 0 else w, w, embedding, groups) for j in range(layers)]
-            last = i == len(widths) - 1
-            downs.append(Stage(resnets, None if last else Resample(w, up=False), up=False))
-            skips += [w] * (layers + (not last))
-            width = w
+        downs, skips = _downs(widths, layers, embedding, groups)
         self.down_blocks = nn.ModuleList(downs)
-        self.mid_block = Middle(width, embedding, heads, groups)
-        ups = []
-        for i, w in enumerate(reversed(widths)):
-            resnets = []
-            for _ in range(layers + 1):
-                resnets.append(ResnetBlock(width + skips.pop(), w, embedding, groups))
-                width = w
-            last = i == len(widths) - 1
-            ups.append(Stage(resnets, None if last else Resample(w, up=True), up=True))
-        self.up_blocks = nn.ModuleList(ups)
-        self.conv_norm_out = nn.GroupNorm(groups, width)
-        self.conv_out = nn.Conv2d(width, channels, 3, padding=1)
+        self.mid_block = Middle(widths[-1], embedding, heads, groups)
+        self.up_blocks = nn.ModuleList(_ups(widths, layers, embedding, groups, skips))
+        self.conv_norm_out = nn.GroupNorm(groups, widths[0])
+        self.conv_out = nn.Conv2d(widths[0], channels, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
         embedding = self.time_embedding(sinusoid(t, self.widths[0]).to(x.dtype)) + self.class_embedding(label)

@@ -22,7 +22,7 @@ from dode.model import Model
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.search.families import Family, history, weighted
 from dode.search.judging import Candidate, Jury, convened
-from dode.search.refinement import DAMPINGS, Round, begun, cost, errors, rounds, squares
+from dode.search.refinement import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
 from dode.search.spending import Budget, Meter
 from dode.search.starts import TEACHER, Start, Task, kinds, loose, nearest, starts, task
 from dode.search.weighing import evaluations, fine_plan, weighed
@@ -113,20 +113,23 @@ def _trials(
         if not meter.has(one.plan.nfe * part):
             break
         meter.doing = f"refining {one.label}"
-        pupils = fit.pupils(one.plan.kind, 0, part, budget.batch)
-        last = meter.spent + share
-        now = begun(family, pupils, meter.tick)
-        if not np.isfinite(now.rms):
-            continue
-        steps = rounds(family, now, pupils, [pupils], meter.tick)
-        while meter.has(0) and meter.spent + each <= last:
-            after = _next(steps)
-            if after is None:
-                break
-            now = after
-        path.append((f"{one.label}, {part} samples", now.rms, math.nan))
-        found.append((one, family, now))
+        now = _trial(family, fit.pupils(one.plan.kind, 0, part, budget.batch), meter, each, meter.spent + share)
+        if np.isfinite(now.rms):
+            path.append((f"{one.label}, {part} samples", now.rms, math.nan))
+            found.append((one, family, now))
     return sorted(found, key=lambda each: each[2].rms)
+
+
+def _trial(family: Family, pupils: Sequence[Pupil], meter: Meter, each: int, last: float) -> Round:
+    """Rounds of a start, which cost up to `each`, until so many evaluations are spent; the last of them."""
+    now = begun(family, pupils, meter.tick)
+    steps = rounds(family, now, pupils, [pupils], meter.tick)
+    while np.isfinite(now.rms) and meter.has(0) and meter.spent + each <= last:
+        after = _next(steps)
+        if after is None:
+            break
+        now = after
+    return now
 
 
 def _finished(
