@@ -108,6 +108,21 @@ def test_a_fact_has_one_home():
     assert f"torch=={pinned}" in (ROOT / "Makefile").read_text()
 
 
+def test_the_site_opens_with_the_words_of_the_readme():
+    """What dode is, in one paragraph, which README ends with where it is from."""
+    opening = (ROOT / "docs/index.md").read_text().split("\n\n")[1]
+    assert " ".join(opening.split()).removesuffix(".") in " ".join((ROOT / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_as_wide_as_code(page):
+    """120 characters, so that a change of a sentence shows as one; results are as a script writes them."""
+    text = re.sub(r"<!-- results: .*?<!-- end -->", "", page.read_text(), flags=re.S)
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    for line in text.splitlines():
+        assert len(line) <= 120 or line.startswith(("|", "    ", "![")), line
+
+
 def rows(heading):
     """The table under a heading of docs/solvers.md: its rows as lists of cells."""
     text = (ROOT / "docs/solvers.md").read_text().split(heading, 1)[1]

@@ -45,7 +45,9 @@ def ddpm(**config):
 
 
 def pixels(pipe, generator, steps, n=4):
-    return pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="pt").images
+    """As tensors (n, C, H, W); before diffusers 0.41 this pipeline has arrays (n, H, W, C) only."""
+    images = pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="pt").images
+    return images if isinstance(images, torch.Tensor) else torch.as_tensor(images).movedim(-1, 1)
 
 
 def noise_of(pipe, seeds):

@@ -59,9 +59,13 @@ class Model:
 
     def __repr__(self) -> str:
         """One line; the fields have the rest."""
-        scale = "" if self.guidance in (None, 1) else f", guidance {self.guidance:g}"
         where = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
-        return f"Model({self.name}, {self.prediction} on {type(self.schedule).__name__}, {self.shape}, {where}{scale})"
+        return f"Model({self.title}, {self.prediction} on {type(self.schedule).__name__}, {self.shape}, {where})"
+
+    @property
+    def title(self) -> str:
+        """Its name, and the guidance scale if it is guided."""
+        return self.name if self.guidance in (None, 1) else f"{self.name}, guidance {self.guidance:g}"
 
     def guided(self, scale: float) -> "Model":
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""

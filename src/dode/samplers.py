@@ -87,8 +87,7 @@ class Sampler:
 
     def __repr__(self) -> str:
         """One line; print(sampler.plan) shows every number."""
-        scale = "" if self.model.guidance in (None, 1) else f", guidance {self.model.guidance:g}"
-        return f"Sampler({self.name}, NFE {self.nfe}, {self.model.name}{scale})"
+        return f"Sampler({self.name}, NFE {self.nfe}, {self.model.title})"
 
     @property
     def nfe(self) -> int:

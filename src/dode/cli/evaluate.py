@@ -11,7 +11,10 @@ from dode.cli import common, measuring, tables
 def evaluate(
     model: common.ModelName,
     calibration: Annotated[Path | None, typer.Option(help="Calibration file of dode distill or dode auto.")] = None,
-    solver: Annotated[str | None, typer.Option(help="A solver instead, plain or distilled now: ddim, d-ddim.")] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(help="A solver instead, plain or distilled now, with options: ddim, d-ddim, edm:grid=karras."),
+    ] = None,
     nfe: Annotated[str | None, typer.Option(help="Network evaluations; without it all that the file holds.")] = None,
     metrics: measuring.Metrics = None,
     paired: measuring.Paired = 64,

@@ -12,7 +12,9 @@ plot = typer.Typer(no_args_is_help=True, help="Draw one picture, PNG or SVG by t
 Output = Annotated[Path, typer.Option("--output", "-o", help="Picture to write, .png or .svg.")]
 Results = Annotated[str, typer.Argument(help="Results of dode compare (JSON), or a model to measure.")]
 Calibrated = Annotated[str, typer.Argument(help="A calibration file, or a model to make samplers of.")]
-Solvers = Annotated[str, typer.Option(help="Solvers with options: ddim,d-ddim.")]
+Solvers = Annotated[
+    str, typer.Option(help="Solvers with options, a grid too: ddim,d-ddim:formulation=sep,edm:grid=karras.")
+]
 Counts = Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")]
 Count = Annotated[int, typer.Option(help="Network evaluations.")]
 Samples = Annotated[int, typer.Option("--samples", "-n", help="Samples of report noise.")]

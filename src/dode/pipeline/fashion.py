@@ -49,6 +49,7 @@ def fashion_pipeline(label: int | None = None) -> DDPMPipeline:
     return DDPMPipeline(unet2d(net, NO_LABEL if label is None else label), scheduler)
 
 
-def unfolded(images: Tensor) -> Tensor:
-    """(N, 4, 16, 16) → (N, 1, 32, 32)."""
-    return torch.as_tensor(pixel_shuffle(images, 2))
+def unfolded(images: Any) -> Tensor:
+    """(N, 4, 16, 16) → (N, 1, 32, 32); or arrays (N, 16, 16, 4), which this pipeline gives before diffusers 0.41."""
+    folded = images if isinstance(images, Tensor) else torch.as_tensor(images).movedim(-1, 1)
+    return torch.as_tensor(pixel_shuffle(folded, 2))
