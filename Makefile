@@ -1,5 +1,6 @@
 # make demo   install into .venv, then the main job on the bundled model
 # make fuzz   changed files, command lines and kills by the thousand: for the night
+# make oldest the tests again with the least versions of other packages that pyproject.toml asks for
 # make test   install into .venv, then every check that CI runs
 # make docs   install into .venv, then build the site, to be opened from disk
 PYTHON ?= python3
@@ -7,7 +8,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip
 DEV := accelerate build diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers zensical
 
-.PHONY: demo test lint fuzz bench docs clean
+# what the least versions of others are tested on: all but the newest pipelines of diffusers, browsers, and kills
+OLDEST := $(filter-out tests/test_fuzz.py tests/test_killed.py tests/test_packaging.py tests/test_pipelines.py \
+    tests/test_oracles.py tests/test_report.py tests/test_reproduce.py tests/test_site.py, $(wildcard tests/test_*.py))
+
+.PHONY: demo test lint fuzz oldest bench docs clean
 
 demo: .venv/installed
 	$(BIN)/dode demo
@@ -28,6 +33,9 @@ fuzz: .venv/dev
 	DODE_FUZZ=10000 DODE_FUZZ_SEED=$$(date +%Y%m%d) DODE_LINES=200 DODE_KILLS=50 \
 	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py tests/test_killed.py tests/test_cache.py
 
+oldest: .venv-oldest/installed
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 -W default $(OLDEST)
+
 bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py
 
@@ -43,5 +51,14 @@ bench: .venv/dev
 	$(PIP) install --quiet -c constraints.txt --no-deps azula  # it asks for torchvision, for one of its plugins
 	touch $@
 
+# on Linux pip may take torch with CUDA's libraries, some gigabytes, where there is no index of the smaller one
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet editables hatchling
+	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt --no-build-isolation -e '.[cli,diffusers]' 'click<8.2' \
+	    einops hypothesis pytest pytest-xdist selenium torchmetrics
+	.venv-oldest/bin/python -m pip install --quiet --no-deps azula
+	touch $@
+
 clean:
-	rm -rf .venv demo website/build
+	rm -rf .venv .venv-oldest demo website/build

@@ -108,6 +108,15 @@ def test_a_fact_has_one_home():
     assert f"torch=={pinned}" in (ROOT / "Makefile").read_text()
 
 
+def test_the_least_versions_are_those_that_are_tested():
+    """`make oldest` installs them by another file."""
+    tested = dict(re.findall(r"^(\w+)==(\S+)$", (ROOT / "constraints-oldest.txt").read_text(), re.M))
+    asked = dict(re.findall(r'"(\w+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text()))
+    assert {"numpy", "torch", "safetensors", "typer", "diffusers"} <= set(asked)
+    for name, least in asked.items():
+        assert f"{tested[name]}.".startswith(f"{least}."), f"{name}>={least}, tested with {tested[name]}"
+
+
 def test_the_site_opens_with_the_words_of_the_readme():
     """What dode is, in one paragraph, which README ends with where it is from."""
     opening = (ROOT / "docs/index.md").read_text().split("\n\n")[1]
