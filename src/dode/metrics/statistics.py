@@ -92,7 +92,7 @@ def write_images(path: str | Path, images: Tensor) -> None:
 
 def _write(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    np.savez_compressed(packed, **arrays)
     replace_bytes(path, packed.getvalue())
 
 
