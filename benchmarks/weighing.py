@@ -50,7 +50,7 @@ def main() -> None:
     fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "select", 32, 60, 0, quiet)
     report = task(model, "report", arguments.paired, 60 if model.schedule.integer else 100, 0, quiet)
     kind, schedule = kinds(model)[0], loose(model.schedule)
-    (pupil,) = fit.pupils(kind)
+    pupils = fit.pupils(kind)
     said = {"report": arguments.paired, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"weighing-{arguments.model}-{arguments.guidance:g}", said)
     for count in COUNTS:
@@ -58,7 +58,7 @@ def main() -> None:
             continue
         fine, every = fine_plan(evaluations(count), schedule, kind), {"plain": starts(model, count, TRIED, GRIDS)}
         for name, weigh in (("not weighed", False), ("weighed", True)):
-            grid = costs(pupil, fine, schedule, quiet, weigh).grid(count)
+            grid = costs(pupils, fine, schedule, quiet, weigh).grid(count)
             every[name] = [one for one in starts(model, count, TRIED, (grid,)) if one.grid == grid.name]
         plain = found(select, report, every["plain"])
         for name, some in every.items():

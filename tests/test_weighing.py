@@ -36,7 +36,7 @@ def found(model, count, samples=4):
     kind = kinds(model)[0]
     (pupil,) = some.pupils(kind)
     schedule = loose(model.schedule)
-    return costs(pupil, fine_plan(count, schedule, kind), schedule, quiet), pupil
+    return costs([pupil], fine_plan(count, schedule, kind), schedule, quiet), pupil
 
 
 def grid_of(some, nfe, kind, schedule):
@@ -123,6 +123,14 @@ def test_whole_times_where_no_others_are_allowed_and_none_where_there_are_too_fe
     short = gaussian().model(DiscreteVP.from_betas(linear_betas(LEAST - 4, 1e-2, 0.5)), "noise")
     with pytest.raises(ValueError, match=r"steps"):
         grid_of(made(short), 5, "noise", short.schedule)
+
+
+def test_the_batch_does_not_matter():
+    model = mixture_model("edm")
+    schedule = loose(model.schedule)
+    fine = fine_plan(24, schedule, "data")
+    grids = [weighed(made(model), 5, fine, schedule, batch, quiet) for batch in (1, 3, 64)]
+    assert grids[0].nodes == grids[1].nodes == grids[2].nodes
 
 
 def test_half_precision_finds_about_the_same():

@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def write_images(path: str | Path, images: Tensor) -> None:
     _write(path, {"arr_0": images.permute(0, 2, 3, 1).cpu().numpy()})
 
 
-def _write(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+def _write(path: str | Path, arrays: dict[str, Any]) -> None:
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     replace_bytes(path, packed.getvalue())

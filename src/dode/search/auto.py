@@ -74,12 +74,10 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
 def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
     """The grid that is made for the model, if its schedule has times enough."""
     schedule = fit.model.schedule if budget.whole else loose(fit.model.schedule)
-    kind = kinds(fit.model)[0]
-    try:
-        fine = fine_plan(evaluations(nfe), schedule, kind)
-    except ValueError:  # the schedule has not so many times
-        return []
-    return [weighed(fit, nfe, fine, schedule, budget.batch, meter.tick)] if nfe <= fine.nfe else []
+    with suppress(ValueError):  # there are too few, or the network fails where only this run asks it
+        fine = fine_plan(evaluations(nfe), schedule, kinds(fit.model)[0])
+        return [weighed(fit, nfe, fine, schedule, budget.batch, meter.tick)]
+    return []
 
 
 def _different(looked: Sequence[Start]) -> list[Start]:

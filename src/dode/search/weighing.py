@@ -35,6 +35,8 @@ ERROR = 0.1  # the size of an error whose share is measured, in noise levels
 EVERY = 4  # what is left of an error is measured at every fourth node, and even in between
 TINY = 1e-12  # of the sum of squares: a direction below it is none
 
+Path = tuple[list[State], list[Tensor]]  # all states of a run, all outputs
+
 
 @dataclass(frozen=True, eq=False)
 class Costs:
@@ -63,7 +65,7 @@ class Costs:
 
 def weighed(some: Task, nfe: int, plan: Plan, schedule: Schedule, batch: int, tick: Tick) -> Grid:
     """The grid of so many steps for a task's model, by a fine run of this plan; ValueError as of `Costs.grid`."""
-    return costs(some.pupils(plan.kind, 0, SAMPLES, batch)[0], plan, schedule, tick).grid(nfe)
+    return costs(some.pupils(plan.kind, 0, SAMPLES, batch), plan, schedule, tick).grid(nfe)
 
 
 def evaluations(nfe: int) -> int:
@@ -79,17 +81,20 @@ def fine_plan(count: int, schedule: Schedule, kind: Kind) -> Plan:
 
 
 @torch.no_grad()
-def costs(pupil: Pupil, plan: Plan, schedule: Schedule, tick: Tick, weigh: bool = True) -> Costs:
-    """Costs from a fine run.
+def costs(pupils: Sequence[Pupil], plan: Plan, schedule: Schedule, tick: Tick, weigh: bool = True) -> Costs:
+    """Costs from a fine run of these samples.
 
     weigh: by what is left of an error at the end; if not, errors count where they are made.
     """
-    states, outputs = _path(plan, begin(plan, pupil.x_T), pupil.denoise, tick)
-    left = _left(plan, states, outputs, pupil.denoise, tick) if weigh else np.ones(plan.nfe + 1)
-    return _costs(plan, _products([state.y for state in states], outputs), left, schedule)
+    paths = [_path(plan, begin(plan, one.x_T), one.denoise, tick) for one in pupils]
+    parts = [len(one.x_T) / sum(len(each.x_T) for each in pupils) for one in pupils]
+    each = [_products([state.y for state in states], outputs) for states, outputs in paths]
+    products = np.tensordot(parts, each, axes=1)
+    left = _left(plan, paths, [one.denoise for one in pupils], tick) if weigh else np.ones(plan.nfe + 1)
+    return _costs(plan, products, left, schedule)
 
 
-def _path(plan: Plan, state: State, denoise: Denoise, tick: Tick) -> tuple[list[State], list[Tensor]]:
+def _path(plan: Plan, state: State, denoise: Denoise, tick: Tick) -> Path:
     """All states of a run from this one on, and all outputs."""
     states, outputs = [state], []
     for _ in range(state.k, plan.nfe):
@@ -100,7 +105,7 @@ def _path(plan: Plan, state: State, denoise: Denoise, tick: Tick) -> tuple[list[
     return states, outputs
 
 
-def _left(plan: Plan, states: Sequence[State], outputs: Sequence[Tensor], denoise: Denoise, tick: Tick) -> Array:
+def _left(plan: Plan, paths: Sequence[Path], denoises: Sequence[Denoise], tick: Tick) -> Array:
     """The share of an error at each node that is left at the end: (M + 1,).
 
     The error is along what DDIM's step misses first, the change of the output, and the share a median over samples: one
@@ -108,15 +113,21 @@ def _left(plan: Plan, states: Sequence[State], outputs: Sequence[Tensor], denois
     """
     known: dict[int, float] = {}
     for i in range(1, plan.nfe, EVERY):
-        change = outputs[i] - outputs[i - 1]
-        size = ERROR * (plan.nodes[i].sigma + plan.nodes[i].alpha / 10)
-        error = change * (size / _sizes(change)).to(change).view(-1, *[1] * (change.ndim - 1))
-        beside = states[i].y + error.nan_to_num(0, 0, 0)
-        end = _path(plan, states[i]._replace(y=beside), denoise, tick)[0][-1].y
-        shares = _sizes(end - states[-1].y) / _sizes(beside - states[i].y)
-        known[i] = float(shares.nan_to_num(1, 1, 1).median())  # no change: as if it were kept
+        shares = [_kept(plan, path, i, denoise, tick) for path, denoise in zip(paths, denoises, strict=True)]
+        known[i] = float(torch.cat(shares).nan_to_num(1, 1, 1).median())  # no change: as if it were kept
     known[plan.nfe] = 1.0
     return np.interp(np.arange(plan.nfe + 1), list(known), list(known.values()))
+
+
+def _kept(plan: Plan, path: Path, i: int, denoise: Denoise, tick: Tick) -> Tensor:
+    """The share of an error at node i that is left at the end, of each sample: (B,)."""
+    states, outputs = path
+    change = outputs[i] - outputs[i - 1]
+    size = ERROR * (plan.nodes[i].sigma + plan.nodes[i].alpha / 10)
+    error = change * (size / _sizes(change)).to(change).view(-1, *[1] * (change.ndim - 1))
+    beside = states[i].y + error.nan_to_num(0, 0, 0)
+    end = _path(plan, states[i]._replace(y=beside), denoise, tick)[0][-1].y
+    return _sizes(end - states[-1].y) / _sizes(beside - states[i].y)
 
 
 def _sizes(some: Tensor) -> Tensor:
