@@ -16,10 +16,12 @@ from dode.kdiffusion import sample_dode
 from dode.metrics.comparison import Settings, measure, ratio
 from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
+from dode.search import judging
 from dode.search.auto import tuned
-from dode.search.spending import QUICK, Budget
-from dode.search.starts import GRIDS, PLAIN, TRIED, task
+from dode.search.spending import QUICK, Budget, Meter
+from dode.search.starts import GRIDS, PLAIN, TRIED, starts, task
 from dode.solvers import METHODS
+from dode.solvers.budget import bias
 
 SMALL = Budget(samples=24, select=16)
 
@@ -272,6 +274,37 @@ def test_other_tools_get_plans_that_tell_no_other_times():
     plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
     assert plan.told is None
     assert dode.scaling.rescaled(plan, dode.scaling.exploding).nfe == 3
+
+
+def test_a_plan_that_tells_other_times_starts_where_noise_does():
+    """What is told at first is no start below t_max; and the way back ends at the state's own time."""
+    model = mixture_model("edm")
+    plain = dode.sampler(model, "ddim", nfe=3)
+    told = (0.1, 0.0, -0.1)
+    shifts = zip(plain.plan.nodes, (*told, 0), strict=True)
+    nodes = tuple(node._replace(t=node.t * np.exp(-shift)) for node, shift in shifts)
+    sampler = replace(plain, plan=replace(plain.plan, nodes=nodes, told=np.array(told)))
+    assert bias(sampler.plan, model.schedule) is None
+    x0 = plain.sample(4)
+    torch.testing.assert_close(sampler.invert(x0), plain.invert(x0), rtol=0, atol=0)
+
+
+def test_a_start_that_fails_on_samples_to_judge_on_does_not_win(monkeypatch):
+    model = mixture_model("edm")
+    some = starts(model, 3, ("ipndm-2", "unipc-2"), ("karras",))[:3]
+    found = iter([np.full(8, np.inf), np.full(8, 4.0), np.full(8, 1.0)])
+    monkeypatch.setattr(judging, "tried", lambda *given: next(found))
+    jury, candidates = judging.convened(
+        some, task(model, "select", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
+    )
+    assert jury.middle == 4.0
+    assert [np.isfinite(one.select) for one in candidates] == [False, True, True]
+    assert min(candidates, key=lambda one: one.select) is candidates[2]
+    monkeypatch.setattr(judging, "tried", lambda *given: np.full(8, np.inf))
+    with pytest.raises(ValueError, match="no solver that was tried stays finite"):
+        judging.convened(
+            some, task(model, "select", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
+        )
 
 
 def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_tools():

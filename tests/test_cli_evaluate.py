@@ -175,6 +175,8 @@ JUDGED = [*EVALUATE, "--metrics", "fd", "--fd", "20"]
         ([*EVALUATE, "-o", "r.txt"], "cannot write r.txt: its name must end with .json"),
         ([*EVALUATE, "--csv", "r.html"], "cannot write r.html: its name must end with .csv"),
         ([*EVALUATE, "-o", "absent/r.json"], "the folder absent does not exist"),
+        (["auto", "fashion-mixture", "--paired", "0", "--plot", "a.png", "-o", "a.json"], "--plot shows distances"),
+        (["train", "pd", "--seed", "-1", "--steps", "1", "-o", "run"], "seed must be a whole number from 0"),
         ([*EVALUATE, "-o", "c.json"], "not a file of results"),
         ([*JUDGED, "--extractor", "own"], "an extractor is bundled"),
         ([*JUDGED, "--extractor", "own:features"], "needs statistics"),

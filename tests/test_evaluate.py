@@ -9,6 +9,7 @@ from features import Projection
 from problems import mixture_model
 
 import dode
+from dode import paths
 from dode.metrics import coverage, distance, extracted, frechet, kid, moments, splits, to_uint8
 from dode.metrics.comparison import Row, Settings, change, fd_change, measure, not_worse, ratio
 from dode.metrics.evaluation import judge_of
@@ -17,6 +18,8 @@ from dode.metrics.kernel import kid_splits
 from dode.metrics.reporting import bundled_judge, exact
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, bundled, write
+from dode.schedule import EDM
+from dode.trained import Trained
 from dode.weights import classifier
 
 
@@ -49,6 +52,46 @@ def test_along_the_path_the_distance_grows_from_zero_to_that_at_the_end(method):
     assert found.nodes[-1].rms == pytest.approx(found.rms, rel=1e-6)
     assert found.nodes[-1].median == pytest.approx(found.median, rel=1e-6)
     assert all(stop.rms > 0 for stop in found.nodes[1:])
+
+
+def student(seen=None):
+    """A network that leaps to the end of its teacher's path, from where noise starts."""
+    teacher = mixture_model("edm")
+    start = teacher.schedule.t_max
+
+    def leap(x, t):
+        return teacher.exact(x) if float(t[0]) == start else teacher.denoiser("data", None)(x, EDM().node(float(t[0])))
+
+    trained = Trained(lambda: teacher, "ddim", {1: (start, 0.0)})
+    return dode.from_callable(
+        leap, schedule=EDM(), prediction="data", shape=teacher.shape, dtype=teacher.dtype, trained=trained
+    )
+
+
+def test_a_student_is_measured_against_its_teachers_path():
+    model = student()
+    sampler = dode.sampler(model, "ddim", nfe=1)
+    found = dode.evaluate(sampler, ["rms", "path"], paired=6)
+    assert dode.evaluate(sampler, ["rms"], paired=6).rms < 1e-3
+    assert found.rms < 1e-3
+    x_T = model.start(range(4), 0)
+    track, _ = paths.exact_track(model, x_T)
+    torch.testing.assert_close(track.end, model.exact(x_T), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("seed", "says"), [([0, 0], "seeds must differ; got 0, 0"), ([0.5], "whole number"), (-1, "0 to")]
+)
+def test_seeds_are_whole_and_differ(seed, says):
+    with pytest.raises(ValueError, match=says):
+        dode.evaluate(dode.sampler(mixture_model("edm"), "ddim", nfe=2), paired=4, seed=seed)
+
+
+def test_numpys_whole_numbers_are_seeds():
+    sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=2)
+    assert dode.evaluate(sampler, paired=4, seed=np.int64(3)).rms == dode.evaluate(sampler, paired=4, seed=3).rms
+    with pytest.raises(ValueError, match="whole number"):
+        dode.distill(sampler.model, "ddim", nfe=2, samples=2, seed=0.7)
 
 
 def test_a_stochastic_sampler_has_no_path_to_follow():

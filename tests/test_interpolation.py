@@ -121,6 +121,13 @@ def test_the_command_writes_a_file_that_samples(found, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "five.json").read_text())["plans"][0]["nfe"] == 5
     assert dode.load(tmp_path / "five.json", found[0].model).sample(2).shape == (2, *found[0].model.shape)
+    done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "5", "-o", "auto.json")
+    assert done.returncode == 0, done.stderr
+    assert [entry["nfe"] for entry in json.loads((tmp_path / "auto.json").read_text())["plans"]] == [4, 5, 6]
+    done = command(tmp_path, "inspect", "auto.json", "--explain")
+    assert "it lies between the plans for NFE 4" in done.stdout
+    assert "None" not in done.stdout
+    assert "None" not in command(tmp_path, "inspect", "auto.json").stdout
     done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "9", "-o", "nine.json")
     assert done.returncode == 2
     assert not (tmp_path / "nine.json").exists()

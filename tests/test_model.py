@@ -68,6 +68,28 @@ def test_conditions_may_be_dicts_and_tuples():
     assert both["a"].tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_conditions_that_are_not_whole_have_the_networks_precision(dtype):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(2, 3)
+
+        def forward(self, x, t, cond):
+            return x + self.linear(cond["vector"]) + 0 * cond["label"][:, None]
+
+    def given(indices):
+        return {"vector": [[0.1, 0.2]] * len(indices), "label": np.array([3] * len(indices))}
+
+    some = {"schedule": dode.schedule.EDM(), "prediction": "data", "shape": (3,), "cond": given}
+    model = dode.from_callable(Net().to(dtype), dtype=dtype, **some)
+    cond = model.conditions(range(4), {"vector": np.ones((4, 2)), "label": [1, 2, 3, 4]})
+    assert cond["vector"].dtype == dtype
+    assert cond["label"].dtype == torch.int64
+    other = model.to(dtype=torch.float64)  # the network is cast, and so are its conditions
+    assert dode.sampler(other, "ddim", nfe=2).sample(4).dtype == torch.float64
+
+
 def test_numpy_functions_get_numpy_conditions():
     def network(x, t, cond):
         assert type(cond) is np.ndarray

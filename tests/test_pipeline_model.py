@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from pipes import dit, flux, quiet, sd3, seeded, stable_diffusion, text_encoder, unet2d
+from pipes import EMBEDDED, dit, flux, quiet, sd3, seeded, stable_diffusion, text_encoder, unet2d
 
 import diffusers
 import pytest
@@ -36,6 +36,30 @@ def test_from_a_folder(tmp_path):
     noise = one.start(range(2), 0)
     a, b = (dode.sampler(m, "ddim", nfe=3).sample(noise=noise) for m in (one, other))
     assert torch.equal(a, b)
+
+
+def test_a_pipeline_keeps_its_own_network():
+    pipe = fashion_pipeline(1)
+    before = pipe.unet.dtype
+    model = dode.from_diffusers(pipe, dtype=torch.float64)
+    assert dode.sampler(model, "ddim", nfe=2).sample(2).dtype == torch.float64
+    assert pipe.unet.dtype == before
+
+
+def test_a_text_pipeline_in_other_precisions(tmp_path):
+    for dtype in (torch.float64, torch.bfloat16):
+        pipe = stable_diffusion(encoder=text_encoder(tmp_path))
+        model = dode.from_diffusers(pipe, prompts=["a", "b"], dtype=dtype)
+        assert dode.sampler(model.guided(2.0), "ddim", nfe=2).sample(2).dtype == dtype
+        later = dode.from_diffusers(pipe, prompts=["a"]).to(dtype=dtype)
+        assert later.conditions(range(2))["prompt"].dtype == dtype
+
+
+def test_latents_go_where_the_decoder_is():
+    pipe = stable_diffusion()
+    model = dode.from_diffusers(pipe, cond=lambda indices: {"prompt": EMBEDDED.expand(len(indices), -1, -1)})
+    pipe.vae.to("meta")
+    assert model.decode(torch.zeros(2, *model.shape)).device.type == "meta"
 
 
 def test_what_can_be_no_pipeline_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):

@@ -88,7 +88,10 @@ def test_results_on_file_are_those_that_are_drawn(folder):
         (["plot", "error", "r.json", "-o", "no/a.png"], "does not exist"),
         (["plot", "lambdas", "c.json", "--nfe", "9", "-o", "a.png"], "holds d-ddim NFE 3, d-ddim NFE 4; asked for"),
         (["plot", "lambdas", MODEL, "--solvers", "ddim", "--nfe", "3", "-o", "a.png"], "name distilled ones, d-ddim"),
-        (["plot", "tableau", "c.json", "-o", "a.png"], "NFE 3, 4; say which one"),
+        (
+            ["plot", "tableau", "c.json", "-o", "a.png"],
+            "NFE 3 at guidance 1, NFE 4 at guidance 1; say which one with --nfe and --guidance",
+        ),
         (["plot", "tableau", MODEL, "-o", "a.png"], "needs --nfe"),
         (["plot", "wall", MODEL, "-n", "1", "-o", "a.png"], "--samples must be at least 2"),
         (["plot", "pixels", MODEL, "--sample", "-1", "-o", "a.png"], "--sample must be at least 0"),

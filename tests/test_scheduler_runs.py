@@ -1,6 +1,7 @@
 """A run through DODEScheduler is the core's run, and diffusers' own where the two define the same solver."""
 
 import copy
+from dataclasses import replace
 
 import diffusers
 import numpy as np
@@ -12,6 +13,7 @@ from problems import BETAS, CATALOGUE, MISSING, counts
 import dode
 from dode.diffusers import DODEScheduler
 from dode.nets import preconditioning
+from dode.samplers import content
 
 pytestmark = NUMPY_2
 
@@ -75,6 +77,22 @@ def test_every_solver_is_the_cores(name, family):
         wanted = [state.y for state in sampler.trajectory(noise=x_T)][1:]
         for a, b in zip(states, wanted, strict=True):
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max()))
+
+
+def test_a_plan_that_tells_other_noise_levels_is_the_cores():
+    """As `auto` makes them: state and told level differ, and EDM's preconditioning is that of the level told."""
+    core = as_core("edm", torch.float64)
+    plain = dode.sampler(core, "ddim", nfe=4)
+    told = (0.1, -0.2, 0.05, -0.1)
+    shifts = zip(plain.plan.nodes, (*told, 0.0), strict=True)
+    nodes = tuple(node._replace(t=node.t * float(np.exp(-shift))) for node, shift in shifts)
+    sampler = replace(plain, plan=replace(plain.plan, nodes=nodes, told=np.array(told)))
+    scheduler = DODEScheduler(calibration=content(sampler), **FAMILIES["edm"])
+    scheduler.set_timesteps(4)
+    x_T = noise() * scheduler.init_noise_sigma
+    wanted = [state.y for state in sampler.trajectory(noise=x_T)][1:]
+    for a, b in zip(walk(scheduler, x_T), wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 * float(b.abs().max()))
 
 
 @pytest.mark.parametrize(

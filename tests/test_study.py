@@ -144,6 +144,11 @@ def test_what_cannot_work_is_told_before_anything_is_fitted(model):
     }.items():
         with pytest.raises(ValueError, match=says):
             run(model, asked, SETTINGS, None, Results(None, {}), bar)
+    with pytest.raises(ValueError, match="auto finds its grid itself"):
+        replace(WHOLE, names=("d-ddim", "auto"), grid="karras")
+    for asked, says in {}.items():
+        with pytest.raises(ValueError, match=says):
+            run(model, asked, SETTINGS, None, Results(None, {}), bar)
     judge = Judge(lambda images: images.flatten(1)[:, :3], dode.metrics.Moments(np.zeros(4), np.eye(4)))
     images = dode.bundled("fashion-mixture")
     with pytest.raises(ValueError, match="gives 3 features an image, the statistics are of 4"):

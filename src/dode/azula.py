@@ -75,7 +75,9 @@ class AzulaSampler:
         """Sample from x at t = 1."""
 
         def denoise(y: Tensor, node: Node) -> Tensor:
-            mean = self.denoiser(y, torch.tensor(node.t, dtype=y.dtype, device=y.device), **kwargs).mean
+            mean = self.denoiser(
+                y, torch.tensor(node.t, dtype=torch.promote_types(y.dtype, torch.float32), device=y.device), **kwargs
+            ).mean
             x0: Tensor = convert(y, mean, "data", self.plan.kind, node)
             return x0
 

@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 
 
-def prepared(cond: Any, count: int, device: str) -> Any:
-    """Arrays and lists as tensors on the device; ValueError unless everything has `count` rows."""
+def prepared(cond: Any, count: int, device: str, dtype: torch.dtype | None = None) -> Any:
+    """Arrays and lists as tensors on the device; ValueError unless everything has `count` rows.
+
+    dtype: of numbers that are not whole; None leaves it.
+    """
     if cond is None:
         return None
     if isinstance(cond, dict):
-        return {key: prepared(value, count, device) for key, value in cond.items()}
+        return {key: prepared(value, count, device, dtype) for key, value in cond.items()}
     if isinstance(cond, tuple):
-        return tuple(prepared(value, count, device) for value in cond)
+        return tuple(prepared(value, count, device, dtype) for value in cond)
     if isinstance(cond, list | np.ndarray) and np.asarray(cond).dtype.kind in "biufc":
         cond = torch.as_tensor(np.asarray(cond))
     if not isinstance(cond, Tensor):
@@ -23,6 +26,8 @@ def prepared(cond: Any, count: int, device: str) -> Any:
         )
     if cond.ndim < 1 or len(cond) != count:
         raise ValueError(f"cond must have one row a sample, {count}; got shape {tuple(cond.shape)}")
+    if dtype is not None and cond.is_floating_point():
+        cond = cond.to(dtype)  # before the device: some have no float64
     return cond.to(device)
 
 

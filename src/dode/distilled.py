@@ -15,6 +15,7 @@ from dode.fitting.recall import recalled, record
 from dode.fitting.teacher import Lesson
 from dode.grid import Grid
 from dode.model import Model, checked
+from dode.noise import whole as whole_seed
 from dode.ranks import here
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
 from dode.search.auto import tuned
@@ -114,7 +115,9 @@ def distill(
     Kim, Tang & Yu, CVPR 2024.
     """
     of = _samples(samples, noise)
-    course = Course(teacher, scale, of, int(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise)
+    course = Course(
+        teacher, scale, of, whole_seed(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
+    )
     model = checked(model)
     working = _remembering(model, cache, cache_dtype)
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]

@@ -29,8 +29,11 @@ def _entry(entry: Json) -> Iterator[str]:
     if not made.distilled:
         yield "A plain solver: nothing was fitted."
         return
-    whose = "" if made.teacher is None else f" towards {made.teacher} with {made.teacher_nfe} evaluations"
-    yield f"Fitted on {made.samples} samples{whose}."
+    if isinstance(between := made.report.get("between"), list):
+        yield f"Nothing was fitted: it lies between the plans for {' and for '.join(map(str, between))}."
+    elif made.samples is not None:
+        whose = "" if made.teacher is None else f" towards {made.teacher} with {made.teacher_nfe} evaluations"
+        yield f"Fitted on {made.samples} samples{whose}."
     yield from _worth(made)
     if made.lam is not None:
         yield f"One lambda, {made.lam:g}, wherever there is an output before."

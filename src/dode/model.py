@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dode import conditions, denoiser, noise
+from dode import conditions, denoiser, noise, reference
 from dode.denoiser import LogProbability, Network, Threshold
 from dode.fingerprints import probe, weights_hash
 from dode.prediction import KINDS, Kind
@@ -36,10 +36,10 @@ class Model:
     prediction: Kind
     shape: tuple[int, ...]  # of one sample
     name: str = "model"
-    fingerprint: str = ""  # weights:… (a hash) or probe:… (outputs of two calls)
+    fingerprint: str = ""  # weights:… (a hash) or probe:… (of some outputs)
     cond: Default | None = None  # the condition of sample i if the caller gives none
     classes: int = 0  # how many labels there are, 0 … classes − 1 with the one for "none", if conditions are labels
-    null: Default | None = None  # the condition that means "none": makes classifier-free guidance possible
+    null: Default | None = None  # range(n) → n rows that mean "none", the same for all: makes guidance possible
     form: str = ""  # how a pipeline's scheduler calls the network, where its schedule does not say it
     guidance: float | None = 1.0  # None: not known, as in a calibration through a pipeline that does not show it
     threshold: Threshold | None = None
@@ -97,7 +97,7 @@ class Model:
             raise ValueError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
         if cond is None and self.cond is not None:
             cond = self.cond(indices)
-        return conditions.prepared(cond, len(indices), self.device)
+        return conditions.prepared(cond, len(indices), self.device, self.dtype)
 
     def placed(self, x: Any) -> Tensor:
         """States (n, *shape) as tensors of the model's device and dtype; ValueError for another shape."""
@@ -116,7 +116,7 @@ class Model:
         """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
         network = self.network
         if self.trained is not None and self.trained.guidance is not None:
-            network = denoiser.with_scale(network, self.trained.scale(self.name, self.guidance or 1.0))
+            network = denoiser.with_scale(network, self.trained.scale(self.name, self._scale))
         elif self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
             network = denoiser.classifier_free(
@@ -145,16 +145,23 @@ class Model:
         In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.  A student
         has no ODE of its own: the solution is its teacher's.  team: processes that share the batches.
         """
-        from dode import reference
-
-        if self.trained is not None:
-            teacher = self.trained.teacher().to(self.device, self.dtype).guided(self.guidance or 1.0)
-            return replace(teacher, cache=self.cache).exact(x_T, rtol, cond, batch, progress, team)
-        x_T = self.placed(x_T)
+        x_T, model = self.placed(x_T), self.ode()
         cond = self.conditions(range(len(x_T)), cond)
-        if self.flow is not None:
-            return self.flow(x_T, cond)
-        return reference.solve(self, x_T, cond, rtol, batch, progress, team)
+        if model.flow is not None:
+            return model.flow(x_T, cond)
+        return reference.solve(model, x_T, cond, rtol, batch, progress, team)
+
+    def ode(self) -> "Model":
+        """The model whose ODE its exact solutions follow: itself, or a student's teacher, as the student is run."""
+        if self.trained is None:
+            return self
+        teacher = self.trained.teacher().to(self.device, self.dtype).guided(self._scale)
+        return replace(teacher, cache=self.cache)
+
+    @property
+    def _scale(self) -> float:
+        """The guidance scale; 1, none, where it is not known."""
+        return 1.0 if self.guidance is None else self.guidance
 
 
 def checked(model: Any) -> Model:
@@ -219,10 +226,11 @@ def from_callable(
     """A model from fn(x, t), or fn(x, t, cond) if `cond` is given: x (B, *shape), t (B,) → output (B, *shape).
 
     prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
-    `sample` gives none; null: the same for "no condition", which makes guidance possible; classes: how many labels
-    there are, with the one for none, if conditions are labels; numpy: fn works on numpy arrays; variance: fn returns
-    learned variances as further channels; trained: how a student is sampled; schedule: the noise levels at its times;
-    name: in files and tables; dtype, device: of its states.  A module is put into evaluation mode.
+    `sample` gives none; null: the same for "no condition", alike for all samples, which makes guidance possible;
+    classes: how many labels there are, with the one for none, if conditions are labels; numpy: fn works on numpy
+    arrays; variance: fn returns learned variances as further channels; trained: how a student is sampled; schedule: the
+    noise levels at its times; name: in files and tables; dtype, device: of its states, and of conditions that are not
+    whole numbers.  A module is put into evaluation mode.
     Raises ValueError if a first call fails to return the shape of x.
     """
     if isinstance(schedule, str | type) or not hasattr(schedule, "node"):

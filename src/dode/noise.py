@@ -5,6 +5,7 @@ reported on.  A fourth is for samplers that add noise on their way.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +18,19 @@ STREAMS = {"fit": 1, "select": 2, "report": 3, "added": 4}
 
 def noise(indices: Sequence[int], shape: Sequence[int], seed: int, stream: str = "report", state: int = 0) -> Tensor:
     """Standard normal (len(indices), *shape) in float64: sample i depends on (seed, stream, state, i) alone."""
-    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be a whole number from 0 to 2^64 − 1; got {seed!r}")
+    seed = whole(seed)
     drawn = np.empty((len(indices), *shape))
     for row, i in zip(drawn, indices, strict=True):
         key = np.array([seed, (STREAMS[stream] << 48) + (state << 36) + i], dtype=np.uint64)
         row[...] = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape))
     return torch.from_numpy(drawn)
+
+
+def whole(seed: Any) -> int:
+    """The seed; ValueError for what is none."""
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number from 0 to 2^64 − 1; got {seed!r}")
+    return int(seed)
 
 
 def start(

@@ -61,7 +61,7 @@ def track(sampler: Sampler, x_T: Tensor, pixels: Sequence[int], seed: int = 0, t
 @torch.no_grad()
 def exact_track(model: Model, x_T: Tensor) -> tuple[Track, tuple[int, int]]:
     """The exact solution from x_T (n, *shape) at some fifty times, and the two pixels to watch."""
-    cond = model.conditions(range(len(x_T)))
+    cond, model = model.conditions(range(len(x_T))), model.ode()
     whole = model.schedule.t_max - model.schedule.t_end
     nodes = grid(model.schedule, min(SHOWN, int(whole)) if model.schedule.integer else SHOWN).nodes
     rtol = reference.tolerance(model, RTOL)

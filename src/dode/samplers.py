@@ -158,7 +158,8 @@ class Sampler:
         if self.model.trained is not None:
             raise ValueError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
         cond = self.model.conditions(range(len(x0)), cond)
-        start = self.plan.nodes[0] if not self.plan.added[0] else self.model.schedule.node(self.model.schedule.t_max)
+        opening = self.plan.added[0] or self.plan.told is not None  # then its first time is not its state's
+        start = self.model.schedule.node(self.model.schedule.t_max) if opening else self.plan.nodes[0]
         plan, first = reference.backward(self.model, steps, start)
         return run(plan, self.model.denoiser(plan.kind, cond), first.alpha * self.model.placed(x0))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dode import samplers
+from dode import noise, samplers
 from dode.baselines import cards, direct, loop, students, tasks
 from dode.baselines.data import FOLDER, fashion
 from dode.baselines.loop import Watch
@@ -45,6 +45,7 @@ class Request:
                 f"batch, pairs and teacher steps must be at least 1; got {self.batch}, {self.pairs}, "
                 f"{self.teacher_steps}"
             )
+        noise.whole(self.seed)
         if self.from_data and self.method != "cd":
             raise ValueError(f"only cd can be trained from data alone; got {self.method}")
 

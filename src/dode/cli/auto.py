@@ -41,9 +41,11 @@ def auto(
     """Find the best sampler at few evaluations: one teacher run, a search, a table of what it is worth."""
     numbers = common.counts(nfe)
     common.writable(output)
+    common.pairs(paired)
     if plot is not None:
         common.writable(plot, ".png")
-    common.pairs(paired)
+        if not paired:
+            raise ValueError("--plot shows distances: give --paired at least 2")
     from dode import samplers
     from dode.search.auto import searched
 

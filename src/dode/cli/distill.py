@@ -20,7 +20,9 @@ def distill(
         str | None, typer.Option(help="The teacher's solver; the paper's if left out: ddim, ipndm and deis themselves.")
     ] = None,
     scale: Annotated[int, typer.Option(help="Teacher steps per student step (the paper's C).")] = 10,
-    samples: Annotated[int, typer.Option(help="Samples to fit on (the paper's |B|).")] = 100,
+    samples: Annotated[
+        int | None, typer.Option(help="Samples to fit on (the paper's |B|): 100 if left out, of auto 64.")
+    ] = None,
     rho: Annotated[float | None, typer.Option(help="Ridge; 0 is the paper.")] = None,
     align: Annotated[str, typer.Option(help="time, or count for the published pairing and its grids.")] = "time",
     formulation: Annotated[str, typer.Option(help="d, 2, sep, all, verbatim, fixed or la.")] = "d",
@@ -56,8 +58,10 @@ def distill(
     common.writable(output)
     common.pairs(paired)
     import dode
+    from dode.distilled import SAMPLES
     from dode.fitting.course import RHO
     from dode.ranks import here
+    from dode.search.spending import Budget
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
     opened = common.cached(opened, cache, cache_dtype)
@@ -70,7 +74,7 @@ def distill(
             scale=scale,
             samples=samples,
             seed=seed,
-            cond=common.labels_of(opened, label, samples),
+            cond=common.labels_of(opened, label, samples or (Budget.samples if solver == "auto" else SAMPLES)),
             rho=RHO if rho is None else rho,
             align=align,
             formulation=formulation,
@@ -115,6 +119,8 @@ def _said(figures: dict[str, Any]) -> str:
     """What a fit was worth, where it was measured."""
     if "rms" not in figures:
         return ""
+    said = f": RMS to the exact solution {figures['rms']:.4f} ± {figures['rms error']:.4f}"
+    if "plain rms" not in figures:  # of auto, which has no one plain solver
+        return said
     ratio = f", {figures['rms'] / figures['plain rms']:.2f} times" if figures["plain rms"] else ""
-    error = f"{figures['rms']:.4f} ± {figures['rms error']:.4f}"
-    return f": RMS to the exact solution {error}, plain {figures['plain rms']:.4f}{ratio}"
+    return f"{said}, plain {figures['plain rms']:.4f}{ratio}"

@@ -61,7 +61,7 @@ def _print_entry(entry: "Json") -> None:
     made, plan = provenance_from_json(entry["provenance"]), calibration.plan_from_json(entry["plan"])
     guidance = "not known" if entry["guidance"] is None else f"{entry['guidance']:g}"
     print(f"\n{made.label}, NFE {entry['nfe']}, guidance {guidance}, grid {entry['provenance']['grid']}")
-    if made.distilled:
+    if made.distilled and made.samples is not None:  # else it is between two that were
         rho = "unknown" if made.rho is None else f"{made.rho:g}"
         how = "" if made.align is None else f"align {made.align}, rho {rho}, "
         print(

@@ -1,11 +1,14 @@
 """dode interpolate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dode.cli import common
+
+if TYPE_CHECKING:
+    from dode.samplers import Sampler
 
 
 def interpolate(
@@ -31,7 +34,13 @@ def interpolate(
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
     found = samplers.every(calibration, opened)
     made = interpolation.interpolate(found, opened, nfe, seed, batch)
-    samplers.save(output, made)
+    here = output.exists() and output.samefile(calibration)  # then what is in it stays
+    samplers.save(output, *(one for one in found if here and not _same(one, made)), made)
     low, high = made.provenance.report["between"]
     print(f"between {low} and {high}")
     print(f"written: {output}")
+
+
+def _same(one: "Sampler", other: "Sampler") -> bool:
+    """Are both for the same evaluations and guidance?"""
+    return (one.nfe, one.model.guidance) == (other.nfe, other.model.guidance)

@@ -39,6 +39,7 @@ class Filed(NamedTuple):
 
     plan: "Plan"
     provenance: "Provenance"
+    guidance: float | None
 
     @property
     def nfe(self) -> int:
@@ -137,10 +138,13 @@ def tableau(
     common.writable(output, *FORMATS)
     if Path(source).suffix == ".json":
         known = filed(Path(source))
-        counts = ", ".join(str(one.nfe) for one in known)
         found = [one for one in known if nfe in (None, one.nfe)]
+        found = found if len(found) == 1 else [one for one in found if one.guidance in (None, guidance)]
         if len(found) != 1:
-            raise ValueError(f"{source} holds plans for NFE {counts}; say which one with --nfe")
+            there = ", ".join(
+                f"NFE {one.nfe}{'' if one.guidance is None else f' at {one.guidance:g}'}" for one in known
+            )
+            raise ValueError(f"{source} holds plans for {there}; say which one with --nfe and --guidance")
         one: Filed | Sampler = found[0]
     else:
         if nfe is None:
@@ -177,7 +181,10 @@ def filed(path: Path) -> list[Filed]:
     from dode.samplers import provenance_from_json
 
     entries = calibration.read(path)["plans"]
-    return [Filed(calibration.plan_from_json(e["plan"]), provenance_from_json(e["provenance"])) for e in entries]
+    return [
+        Filed(calibration.plan_from_json(e["plan"]), provenance_from_json(e["provenance"]), e["guidance"])
+        for e in entries
+    ]
 
 
 def _kept(path: Path, guidance: float) -> "tuple[list[Row], str]":

@@ -50,8 +50,7 @@ def record(model: Model, lesson: Lesson, student: Student) -> None:
     content = {"what": WHAT, "nodes": nodes}
     content["checksum"] = checksum(content)
     path = model.cache.folder / "teachers" / _kind_of_run(model, student) / f"{digest(nodes)}.json"
-    if not path.exists():
-        model.cache.write(path, json.dumps(content).encode())
+    model.cache.write(path, json.dumps(content).encode())  # over one that a crash may have damaged
 
 
 def _steps(lesson: Lesson) -> Nodes:

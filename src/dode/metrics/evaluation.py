@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from dode import noise
 from dode.fitting.cache import opened
 from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import METRICS, Row, Settings
@@ -50,7 +51,9 @@ def evaluate(
     solution and again for the samples.
     Raises ValueError for a figure that cannot be had, before anything long.  docs/evaluation.md says what each means.
     """
-    seeds = [seed] if isinstance(seed, int) else list(seed)
+    seeds = list(map(noise.whole, seed if isinstance(seed, Sequence) else [seed]))
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds must differ; got {', '.join(map(str, seeds))}")
     settings = [settings_of(metrics, paired, samples, one, batch, rtol) for one in seeds]
     if not settings:
         raise ValueError("give at least one seed")

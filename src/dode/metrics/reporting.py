@@ -46,7 +46,7 @@ def exact_path(
     """The same, and the exact states at the nodes of every deterministic sampler: each (settings.paired, *shape)."""
     nodes = list(dict.fromkeys(node for one in samplers if not one.stochastic for node in one.plan.nodes))
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
-    cond = model.conditions(range(settings.paired))
+    cond, model = model.conditions(range(settings.paired)), model.ode()
     *states, end = reference.along(
         model, x_T, cond, reference.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
     )
@@ -94,26 +94,24 @@ def with_figures(
     progress: Progress,
     team: Team = ALONE,
 ) -> dict[int, Sampler]:
-    """The samplers with their distances on report noise, and the plain solver's beside, in their provenance."""
+    """The samplers with their distances on report noise in their provenance, and the plain solver's, where one is."""
     model = next(iter(made.values())).model
     if label is not None:
         model = replace(model, cond=lambda indices: [label] * len(indices))
     settings = Settings(report, seed=seed, batch=batch, team=team)
-    chosen = []
-    for one in made.values():
-        base = plain.sampler(
-            model,
-            one.provenance.method,
-            nfe=one.nfe,
-            grid=one.provenance.grid,
-            end=one.provenance.end,
-            **one.provenance.options,
-        )
-        chosen += [replace(one, model=model), base]
+    bases = {count: _base(model, one) for count, one in made.items() if one.provenance.formulation != "auto"}
+    chosen = [*(replace(one, model=model) for one in made.values()), *bases.values()]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)
-    figures = {}
-    for (count, one), mine, base_row in zip(made.items(), rows[::2], rows[1::2], strict=True):
+    plainly, figures = dict(zip(bases, rows[len(made) :], strict=True)), {}
+    for (count, one), mine in zip(made.items(), rows[: len(made)], strict=True):
         said = {"n": report, "seed": seed, "rms": mine.rms, "rms error": mine.rms_error, "median": mine.median}
-        said |= {"plain rms": base_row.rms, "plain median": base_row.median}
+        if count in plainly:
+            said |= {"plain rms": plainly[count].rms, "plain median": plainly[count].median}
         figures[count] = replace(one, provenance=replace(one.provenance, report=one.provenance.report | said))
     return figures
+
+
+def _base(model: Model, one: Sampler) -> Sampler:
+    """The plain solver that a distilled one was made from."""
+    made = one.provenance
+    return plain.sampler(model, made.method, nfe=one.nfe, grid=made.grid, end=made.end, **made.options)

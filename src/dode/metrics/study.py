@@ -38,6 +38,8 @@ class Study:
         solvers = [name for name in self.names if not is_file(name)]
         if not self.names or not self.guidance or not self.seeds:
             raise ValueError("give at least one solver, guidance scale and seed")
+        if self.grid is not None and "auto" in self.names:
+            raise ValueError("auto finds its grid itself: give the others theirs behind their names, ddim:grid=karras")
         if self.nfe is None and solvers:
             raise ValueError(f"{solvers[0]} needs the number of network evaluations")
 
@@ -86,7 +88,7 @@ def run(
     if judge is not None:
         probe(judge, settings.of_features, model)
     for scale in study.guidance:
-        _plain(model.guided(scale), study, 0, results)
+        _plain(model.guided(scale), study, 0, Results(None, {}))  # nothing of it is kept
     for (auto, where), group in _groups(study).items():
         if not auto:  # whose plans are made, so that no grid is refused after other fits
             students(model, list(group.values()), study.nfe or (), where, Course(), {})

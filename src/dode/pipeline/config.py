@@ -208,7 +208,7 @@ def told(config: Config, node: Node) -> float:
     """The time that the network is told at a node: its index, ¼·ln σ, or σ times the number of training times."""
     kind = family(config)
     if kind == "edm":
-        return 0.25 * math.log(node.sigma)
+        return 0.25 * math.log(node.t)  # σ, or what a plan tells instead of it
     return node.t * config["num_train_timesteps"] if kind == "flow" else node.t
 
 

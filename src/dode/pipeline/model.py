@@ -3,6 +3,7 @@
 Written for the networks in `NETWORKS`.  `dode.diffusers.calibrate` needs no such knowledge, for any pipeline.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -117,14 +118,14 @@ def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
             "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
         )
     if network.dtype != dtype or network.device != torch.device(device):
-        network = network.to(device, dtype)
+        network = copy.deepcopy(network).to(device, dtype)  # the pipeline keeps its own
     return network.eval()
 
 
 @torch.no_grad()
 def _decoded(vae: Any, latents: Tensor) -> Tensor:
     """Latents (N, C, h, w) → images (N, 3, H, W) in [−1, 1]."""
-    scaled = latents.to(vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+    scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
     images: Tensor = vae.decode(scaled).sample
     return images
 

@@ -187,7 +187,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """EDM's c_in·x; x itself in the other families."""
         if settings.family(self.config) != "edm":
             return sample
-        c_in, _, _ = settings.preconditioning(self.config, self._due(timestep).sigma)
+        c_in, _, _ = settings.preconditioning(self.config, self._due(timestep).t)
         return sample * c_in
 
     def step(
@@ -246,7 +246,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             output = output[:, : sample.shape[1]]
         same_shape("model_output", output, sample)
         if settings.family(self.config) == "edm":
-            _, skip, out = settings.preconditioning(self.config, node.sigma)
+            _, skip, out = settings.preconditioning(self.config, node.t)
             output = skip * sample + out * output
         kind, limit = settings.prediction(self.config), settings.threshold(self.config)
 

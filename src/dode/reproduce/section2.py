@@ -115,9 +115,9 @@ def _halves(values: np.ndarray) -> tuple[float, float]:
 
 
 def _finding(lab: Lab, entries: Entries) -> str:
-    images = f"Errors are on {_seeds(lab, entries, 'error')[0]['images']}."
+    opening = f"Errors are on {_seeds(lab, entries, 'error')[0]['images']}."
     every = (_correlations, _ends, _changes)
-    return " ".join([images, *(said for part in every for said in part(lab, entries))])
+    return " ".join([opening, *(said for part in every for said in part(lab, entries))])
 
 
 def _correlations(lab: Lab, entries: Entries) -> Iterator[str]:

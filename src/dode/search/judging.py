@@ -46,7 +46,10 @@ class Jury:
 def convened(looked: Sequence[Start], select: Task, batch: int, meter: Meter) -> tuple[Jury, list[Candidate]]:
     """The plain solvers, the nearest first, as candidates, and the jury that judges them and all others."""
     found = [tried(one.plan, select.pupils(one.plan.kind, batch=batch), meter.tick) for one in looked]
-    jury = Jury(select, float(np.median(found[0])), batch)
+    middles = [float(np.median(squares)) for squares in found if np.isfinite(squares).all()]
+    if not middles:
+        raise ValueError(f"{select.model.name}: no solver that was tried stays finite on samples to judge on")
+    jury = Jury(select, middles[0], batch)
     return jury, [
         Candidate(one.label, one.plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), one.method, one.grid)
         for one, squares in zip(looked, found, strict=True)
