@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dode.metrics.parts import root_ratio
+from dode.metrics.parts import paired_error, root_ratio
 from dode.reproduce.records import Entry
 
 CLEAR = 2.0  # standard errors from which on a difference is called one
@@ -58,8 +58,8 @@ def change(entries: Sequence[Entry], bases: Sequence[Entry]) -> Figure:
 
 
 def _change(entry: Entry, base: Entry) -> Figure:
-    gaps = np.array(entry["fd parts"]) - np.array(base["fd parts"])
-    return Figure(entry["fd"] - base["fd"], float(np.std(gaps, ddof=1) / math.sqrt(len(gaps))))
+    spread = paired_error(np.array(entry["fd parts"]), np.array(base["fd parts"]))
+    return Figure(entry["fd"] - base["fd"], spread)
 
 
 def ratio(entries: Sequence[Entry], bases: Sequence[Entry]) -> Figure:

@@ -5,7 +5,7 @@ Everything that is kept depends on nothing but its key, so a run that was killed
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +16,19 @@ from dode import distilled, samplers
 from dode.formulations import FORMULATIONS
 from dode.metrics.comparison import Settings, measure
 from dode.metrics.figures import Judge
+from dode.metrics.parts import SPLITS
 from dode.model import Model
 from dode.prediction import Kind
 from dode.reproduce import solutions
 from dode.reproduce.records import Entry
 from dode.reproduce.sizes import Size
 from dode.samplers import Provenance, Sampler
+from dode.search.spending import QUICK, Budget
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 from dode.solvers.names import plain_name
 
-PARTS = 10  # of the samples: errors of differences and ratios come from disjoint parts, as in `metrics.parts`
+QUICKLY = 8  # samples of a quick search
 BATCH = 100
 
 
@@ -133,13 +135,13 @@ def found_by_auto(lab: Lab, nfe: int) -> Sampler:
 
 
 def _search(lab: Lab, nfe: int, seed: int) -> Sampler:
-    quick, samples = lab.size.quick, 8 if lab.size.quick else None
+    quick, samples = lab.size.quick, QUICKLY if lab.size.quick else None
     return distilled.distill(lab.model, "auto", nfe=nfe, seed=seed, samples=samples, quick=quick, batch=BATCH)
 
 
 def searching(lab: Lab, nfe: int) -> int:
     """Evaluations of a search, about."""
-    return 2 * 8 * 10 * nfe if lab.size.quick else 10 * 64 * 10 * nfe
+    return int((replace(QUICK, samples=QUICKLY) if lab.size.quick else Budget()).allowed(nfe))
 
 
 def teaching(lab: Lab, nfe: int, how: Fitting, students: int = 1) -> int:
@@ -182,7 +184,7 @@ def _measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str, report: i
     settings = Settings(report, judged(lab, one.nfe, fd), seed, BATCH, lab.size.rtol, stream, metrics)
     row = measure(one, exact(lab, seed, stream)[:report], settings, lab.judge if settings.fd else None)
     assert row.each is not None, "measure keeps each sample's distance"
-    squares = [float(part.mean()) for part in np.array_split(row.each**2, min(PARTS, len(row.each)))]
+    squares = [float(part.mean()) for part in np.array_split(row.each**2, min(SPLITS, len(row.each)))]
     entry: Entry = {"rms": row.rms, "rms error": row.rms_error, "median": row.median, "square parts": squares}
     if "fd" in row.parts:
         entry |= {"fd": row.fd, "fd error": row.fd_error, "fd parts": row.parts["fd"].tolist(), "fd n": settings.fd}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dode.formulations import formulation
 from dode.reproduce import drawing, paper
 from dode.reproduce.averages import Figure, mean, ratio, shown, word
 from dode.reproduce.averages import change as difference
@@ -18,13 +19,13 @@ from dode.reproduce.lab import Fitting, Lab, Task, constant, cost, fitted, measu
 from dode.reproduce.records import Entries, Entry, table
 from dode.reproduce.table1 import over_seeds
 
-RANGES = {"la": (0.0, 0.5), "fixed": (-0.2, 1.0)}
 SHOWN = {"la": "LA-DDIM", "fixed": "Fixed-D-DDIM"}
 
 
 def trials(lab: Lab, form: str) -> list[float]:
     """The constants that are tried, and the paper's own."""
-    spaced = np.linspace(*RANGES[form], lab.size.fine).round(3).tolist()
+    usual = formulation(form).trials
+    spaced = np.linspace(usual[0], usual[-1], lab.size.fine).round(3).tolist()
     return sorted({*spaced, paper.LAM[form]})
 
 

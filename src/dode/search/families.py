@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dode.formulations import Directions
+from dode.formulations import Directions, two
 from dode.plan import Array, Plan
 from dode.prediction import Kind
 from dode.schedule import DiscreteVP, Node, Schedule
@@ -103,12 +103,7 @@ def level(node: Node, schedule: Schedule) -> float:
 
 def history(plan: Plan, k: int) -> Array:
     """Directions of an evaluation: its difference to the two outputs before it, and its own scale."""
-    columns = [j for j in (k, k - 1) if j > 0 or (j == 0 and plan.kind == "noise")]
-    rows = np.zeros((len(columns) + 1, 1 + plan.nfe))
-    rows[:, 1 + k] = 1
-    for row, j in zip(rows, columns, strict=False):
-        row[j] = -1
-    return rows
+    return np.vstack([two(plan, k), np.eye(1 + plan.nfe)[1 + k]])
 
 
 def one_a_step(plan: Plan) -> bool:
