@@ -35,7 +35,8 @@ def interpolate(
     found = samplers.every(calibration, opened)
     made = interpolation.interpolate(found, opened, nfe, seed, batch)
     here = output.exists() and output.samefile(calibration)  # then what is in it stays
-    samplers.save(output, *(one for one in found if here and not _same(one, made)), made)
+    others = [one for one in found if here and not _same(one, made)]
+    samplers.save(output, *sorted([*others, made], key=lambda one: one.nfe))
     low, high = made.provenance.report["between"]
     print(f"between {low} and {high}")
     print(f"written: {output}")

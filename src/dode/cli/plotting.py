@@ -141,9 +141,8 @@ def tableau(
         found = [one for one in known if nfe in (None, one.nfe)]
         found = found if len(found) == 1 else [one for one in found if one.guidance in (None, guidance)]
         if len(found) != 1:
-            there = ", ".join(
-                f"NFE {one.nfe}{'' if one.guidance is None else f' at {one.guidance:g}'}" for one in known
-            )
+            scales = ["" if one.guidance is None else f" at guidance {one.guidance:g}" for one in known]
+            there = ", ".join(f"NFE {one.nfe}{scale}" for one, scale in zip(known, scales, strict=True))
             raise ValueError(f"{source} holds plans for {there}; say which one with --nfe and --guidance")
         one: Filed | Sampler = found[0]
     else:

@@ -99,7 +99,8 @@ def with_figures(
     if label is not None:
         model = replace(model, cond=lambda indices: [label] * len(indices))
     settings = Settings(report, seed=seed, batch=batch, team=team)
-    bases = {count: _base(model, one) for count, one in made.items() if one.provenance.formulation != "auto"}
+    fits = {count: one for count, one in made.items() if one.provenance.distilled}
+    bases = {count: _base(model, one) for count, one in fits.items() if one.provenance.formulation != "auto"}
     chosen = [*(replace(one, model=model) for one in made.values()), *bases.values()]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)
     plainly, figures = dict(zip(bases, rows[len(made) :], strict=True)), {}
