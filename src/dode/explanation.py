@@ -134,7 +134,7 @@ def _rows(plan: Json, made: Provenance) -> Iterator[str]:
 def _search(plan: Json, made: Provenance) -> Iterator[str]:
     """What a search began with, spent and tried."""
     if isinstance(start := made.report.get("start"), str):
-        yield f"It began with {start}."
+        yield f"It began with {start.removeprefix('refined ')}."
     if (spent := _number(made, "evaluations a sample")) is not None:
         yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
     keys = [key for key in made.report if key.startswith("tried ")]

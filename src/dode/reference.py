@@ -63,7 +63,7 @@ def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
     raise ValueError(
         f"{model.name}: halving {limit} steps, the most there are, still moves the solution by {change:.2g}, "
         f"more than rtol = {rtol:g}; give a larger rtol, or measure without the exact solution "
-        "(dode auto: --paired 0; dode compare: --metrics fd --fd 1000)"
+        "(dode distill and auto: --paired 0; dode compare: --metrics fd --fd 1000)"
     )
 
 

@@ -113,7 +113,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, ba
     rows, bases = _measured(made, model, Settings(paired, seed=seed, batch=batch))
     title = f"{model.name}: auto beside solvers as they come, seed {seed}"
     tables.print_rows(rows, title, base=lambda row: bases.get((row.solver, row.nfe)))
-    print("Base of auto: the plain solver that is nearest at its number of evaluations.")
+    print("Base of auto: the nearest of these plain solvers, each on its default grid; dode compare takes other grids.")
     for row in rows:
         base = bases.get((row.solver, row.nfe))
         value, error = (0.0, 0.0) if base is None else ratio(row, base)

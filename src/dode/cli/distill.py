@@ -1,11 +1,12 @@
 """dode distill."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dode.cli import common
+from dode.cli import common, measuring
 
 if TYPE_CHECKING:
     from dode.samplers import Sampler
@@ -39,6 +40,7 @@ def distill(
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
     paired: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
+    rtol: measuring.Rtol = None,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
@@ -90,7 +92,7 @@ def distill(
         )
     if here().first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *made.values())
-    made = _measured(made, output, paired, seed, batch, label) if paired else made
+    made = _measured(made, output, paired, seed, batch, label, rtol) if paired else made
     for count, one in made.items():
         print(f"{one.name} NFE {count}{_said(one.provenance.report)}")
         common.print_bias(one)
@@ -98,16 +100,23 @@ def distill(
 
 
 def _measured(
-    made: "dict[int, Sampler]", output: Path, paired: int, seed: int, batch: int, label: int | None
+    made: "dict[int, Sampler]",
+    output: Path,
+    paired: int,
+    seed: int,
+    batch: int,
+    label: int | None,
+    rtol: float | None,
 ) -> "dict[int, Sampler]":
     """The samplers with their distances on report noise, in the file too."""
     import dode
     from dode.metrics import reporting
     from dode.ranks import here
 
+    settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed, team=here())
     try:
         with common.progress(f"figures on {paired} samples") as advance:
-            made = reporting.with_figures(made, paired, seed, batch, label, advance, here())
+            made = reporting.with_figures(made, settings, label, advance)
     except ValueError as error:
         raise ValueError(f"{error}; the fit is in {output}, without figures") from error
     if here().first:

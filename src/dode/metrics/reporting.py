@@ -15,7 +15,6 @@ from dode.metrics.features import Features
 from dode.metrics.figures import Judge
 from dode.metrics.statistics import Statistics, bundled
 from dode.model import Model
-from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.schedule import Node
 from dode.weights import classifier
@@ -86,26 +85,25 @@ def measured(
 
 
 def with_figures(
-    made: dict[int, Sampler],
-    report: int,
-    seed: int,
-    batch: int,
-    label: int | None,
-    progress: Progress,
-    team: Team = ALONE,
+    made: dict[int, Sampler], settings: Settings, label: int | None, progress: Progress
 ) -> dict[int, Sampler]:
     """The samplers with their distances on report noise in their provenance, and the plain solver's, where one is."""
     model = next(iter(made.values())).model
     if label is not None:
         model = replace(model, cond=lambda indices: [label] * len(indices))
-    settings = Settings(report, seed=seed, batch=batch, team=team)
     fits = {count: one for count, one in made.items() if one.provenance.distilled}
     bases = {count: _base(model, one) for count, one in fits.items() if one.provenance.formulation != "auto"}
     chosen = [*(replace(one, model=model) for one in made.values()), *bases.values()]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)
     plainly, figures = dict(zip(bases, rows[len(made) :], strict=True)), {}
     for (count, one), mine in zip(made.items(), rows[: len(made)], strict=True):
-        said = {"n": report, "seed": seed, "rms": mine.rms, "rms error": mine.rms_error, "median": mine.median}
+        said = {
+            "n": settings.paired,
+            "seed": settings.seed,
+            "rms": mine.rms,
+            "rms error": mine.rms_error,
+            "median": mine.median,
+        }
         if count in plainly:
             said |= {"plain rms": plainly[count].rms, "plain median": plainly[count].median}
         figures[count] = replace(one, provenance=replace(one.provenance, report=one.provenance.report | said))

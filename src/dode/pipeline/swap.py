@@ -54,7 +54,8 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
 def _drop_in(pipe: Any) -> None:
     if type(pipe).__name__ in NOT_DROP_IN:
         raise ValueError(
-            f"{type(pipe).__name__} works with a scheduler of its own only; use a pipeline that takes any scheduler"
+            f"{type(pipe).__name__} works with a scheduler of its own only; use one that takes any, as "
+            "DDPMPipeline(pipe.unet, pipe.scheduler)"
         )
 
 

@@ -88,7 +88,12 @@ def build(
     _check_start(made.nodes[0], schedule.node(schedule.t_max))
     plan = trace(methods, made.nodes, schedule, kind or method.kind(prediction, schedule))
     if plan.nfe != nfe:
-        raise ValueError(f"{nfe} evaluations of {method.name} leave no whole time inside a step; ask for fewer")
+        if schedule.integer:
+            raise ValueError(f"{nfe} evaluations of {method.name} leave no whole time inside a step; ask for fewer")
+        raise ValueError(
+            f"{method.name}'s steps ask for other numbers of evaluations than its stages, {method.stages}, say: "
+            f"{plan.nfe} in all instead of {nfe}"
+        )
     return plan, made
 
 
