@@ -59,10 +59,19 @@ def test_what_is_not_linear_is_a_type_error(wrong):
         traced(wrong)
 
 
+def test_what_tensors_have_and_a_step_must_not_use_says_so():
+    with pytest.raises(AttributeError, match=r"a step adds states and outputs and scales them, .* asked for \.clamp"):
+        traced(lambda x, s, t, net: net(x, s).clamp(-1, 1))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
         (lambda x, s, t, net: x, "a step of mine made no evaluation"),
+        (
+            lambda x, s, t, net: print(net(x, s), end=""),
+            "a step of mine must return the next state; it returned NoneType",
+        ),
         (lambda x, s, t, net: net(2 * x, s), "must be at the state where the step starts"),
         (lambda x, s, t, net: net.move(x, net(x, s, (2.0, -1.0)), s, t), "2 weights at evaluation 0"),
         (lambda x, s, t, net: net.move(x, net(x, s, (2.0,)), s, t), "blend: row 0 sums to 2"),

@@ -50,7 +50,7 @@ def _worth(made: Provenance) -> Iterator[str]:
     ours, plain = _number(made, "rms"), _number(made, "plain rms")
     if ours is None or plain is None:
         if made.formulation != "auto":
-            yield "Not measured on other noise: dode distill does that with --paired, dode compare at any time."
+            yield "Not measured on other noise: the command dode distill does that by itself, dode compare at any time."
         return
     count = _number(made, "n") or 0
     yield f"On {count:.0f} other samples it ends {ours:.4f} from the exact solution, the plain solver {plain:.4f}:"
@@ -76,6 +76,8 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
     yield "At each evaluation O = d + lambda*(d - the output before). 0 is the plain solver, 1/2 is half a step ahead,"
     yield "below 0 leans on the output before. Kept is the share of the least-squares lambda that the ridge leaves."
     yield "  k  sigma/alpha    lambda   error   kept"
+    if plan["space"] == "noise" and plan["lambda"] and plan["lambda"][0]:
+        yield "Before the first output stands x_T/sigma_T."
     rho = made.rho or 0.0
     errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
     alike, vague = [], []
@@ -109,7 +111,7 @@ def _advice(alike: Sequence[int], vague: Sequence[int], rho: float) -> Iterator[
     """What to do about evaluations with outputs like the one before, and about λ that are not well known."""
     if alike:
         yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
-        yield f"is badly known. The ridge, rho {rho:g}, holds it back; a larger --rho more."
+        yield f"is badly known. The ridge, rho {rho:g}, holds it nearer to 0; a larger --rho does so more."
     if vague:
         yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
     if not (alike or vague):

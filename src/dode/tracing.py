@@ -7,7 +7,7 @@ outputs and returns the next state.  It may add states and scale them by floats,
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -56,6 +56,9 @@ class Form:
 
     def __truediv__(self, factor: float) -> "Form":
         return self * (1.0 / factor) if isinstance(factor, NUMBERS) else NotImplemented
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a step adds states and outputs and scales them, nothing else; it asked for .{name}")
 
 
 class Tracer:
@@ -143,10 +146,12 @@ class Tracer:
     def step(self, method: Method, s: Node, t: Node) -> None:
         """Run one step from s to t.
 
-        Raises ValueError for a step that makes no evaluation.
+        Raises ValueError for a step that makes no evaluation or returns no state.
         """
         self._opened = False
         state = method.step(Form({0: 1.0}), s, t, self)
+        if not isinstance(state, Form):
+            raise ValueError(f"a step of {method.name} must return the next state; it returned {type(state).__name__}")
         if not self._opened:
             raise ValueError(f"a step of {method.name} made no evaluation")
         self.rows.append(state)

@@ -218,16 +218,20 @@ def bar(what: str, *columns: "ProgressColumn") -> Iterator[Tell]:
 
     with Progress(TextColumn("{task.description:<28}"), BarColumn(), *columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(what, total=None)
-        told = time.monotonic()
+        told, begun = time.monotonic(), False
 
         def tell(what: str, done: int, total: int) -> None:
-            nonlocal told
+            nonlocal told, begun
+            begun = True
             shown.update(task, description=what, completed=done, total=total)
             if not shown.console.is_terminal and time.monotonic() > told + EVERY:
                 told = time.monotonic()
                 print(f"{what}: {done / max(1, total):.0%}", file=sys.stderr, flush=True)
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            shown.update(task, visible=begun)  # input that was refused has nothing to show
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def distill(
     samples: Annotated[
         int | None, typer.Option(help="Samples to fit on (the paper's |B|): 100 if left out, of auto 64.")
     ] = None,
-    rho: Annotated[float | None, typer.Option(help="Ridge; 0 is the paper.")] = None,
+    rho: Annotated[float | None, typer.Option(help="Ridge, 1e-4 if left out; 0 is the paper.")] = None,
     align: Annotated[str, typer.Option(help="time, or count for the published pairing and its grids.")] = "time",
     formulation: Annotated[str, typer.Option(help="d, 2, sep, all, verbatim, fixed or la.")] = "d",
     lam: Annotated[str | None, typer.Option(help="The constant of fixed and la, or search.")] = None,

@@ -49,6 +49,9 @@ def inspect(
     shape = "×".join(str(size) for size in model["shape"])
     print(f"model {model['name']} ({model['fingerprint']}), {model['prediction']} prediction, {shape}")
     print(f"schedule {model['schedule']}, schema {content['schema']}, checksum {content['checksum']}")
+    if model.get("threshold"):
+        limit, share = model["threshold"][:2]
+        print(f"x0 clipped to ±{limit:g}" + ("" if share is None else f", or dynamically by the quantile {share:g}"))
     for entry in content["plans"]:
         _print_entry(entry)
 
