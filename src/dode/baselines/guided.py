@@ -40,7 +40,8 @@ def told_the_scale(net: nn.Module) -> nn.Module:
     for part in net.modules():
         if isinstance(part, UNet):
             classes = part.class_embedding
-            # seeded apart, so that a resumed run begins with the same weights
+            # seeded apart, so that a resumed run begins with the same weights; the U-Net's type names an Embedding, and
+            # what stands in for it is called alike
             with torch.random.fork_rng([]):
                 torch.manual_seed(0)
                 part.class_embedding = WithScale(classes, classes.embedding_dim)  # type: ignore[assignment]
