@@ -90,6 +90,7 @@ def test_seeds_are_whole_and_differ(seed, says):
 def test_numpys_whole_numbers_are_seeds():
     sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=2)
     assert dode.evaluate(sampler, paired=4, seed=np.int64(3)).rms == dode.evaluate(sampler, paired=4, seed=3).rms
+    assert dode.evaluate(sampler, paired=4, seed=np.arange(2)).seeds == (0, 1)
     with pytest.raises(ValueError, match="whole number"):
         dode.distill(sampler.model, "ddim", nfe=2, samples=2, seed=0.7)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dode import noise
@@ -51,7 +52,7 @@ def evaluate(
     solution and again for the samples.
     Raises ValueError for a figure that cannot be had, before anything long.  docs/evaluation.md says what each means.
     """
-    seeds = list(map(noise.whole, seed if isinstance(seed, Sequence) else [seed]))
+    seeds = [noise.whole(one) for one in np.atleast_1d(np.asarray(seed))]
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must differ; got {', '.join(map(str, seeds))}")
     settings = [settings_of(metrics, paired, samples, one, batch, rtol) for one in seeds]
