@@ -312,6 +312,24 @@ def test_attach_knows_its_options():
     assert isinstance(pipe.scheduler, diffusers.DDPMScheduler)
 
 
+def test_pipelines_that_hand_on_options_of_ddim(tmp_path):
+    """DDIMPipeline gives eta and more to every step: nothing is asked, or it is refused."""
+    pipe = quiet(diffusers.DDIMPipeline(unet2d(), diffusers.DDIMScheduler(clip_sample=False)))
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, method="dpm-solver++2m")
+    same = quiet(diffusers.DDPMPipeline(pipe.unet, pipe.scheduler))
+    assert torch.equal(pixels(pipe, seeded(0), 4), pixels(same, seeded(0), 4))
+    with pytest.raises(ValueError, match=r"eta=0.5 asks for DDIM's noise; make .* method='ddim:eta=0.5'"):
+        pipe(num_inference_steps=4, eta=0.5)
+    with pytest.raises(ValueError, match="use_clipped_model_output is not built; clip_sample=True"):
+        pipe(num_inference_steps=4, use_clipped_model_output=True)
+    made = calibrate(pipe, pixels, 3, scale=2)
+    made.save(tmp_path / "fast.json")
+    nodes = made.plan.nodes
+    attach(pipe, tmp_path / "fast.json")
+    pixels(pipe, seeded(0), 3)
+    assert pipe.scheduler.plan.nodes == nodes
+
+
 def test_the_scheduler_refuses_another_schedule_and_prediction():
     pipe = ddpm()
     made = calibrate(pipe, pixels, 3, scale=2)

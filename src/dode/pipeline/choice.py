@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from dode import calibration, samplers
@@ -192,6 +193,20 @@ def same_shape(name: str, given: Tensor, state: Tensor) -> None:
     if given.shape != state.shape:
         hint = "; learned variances need variance_type='learned'" if given.shape[1] == 2 * state.shape[1] else ""
         raise ValueError(f"{name} has shape {tuple(given.shape)}; this run has states of {tuple(state.shape)}{hint}")
+
+
+def as_planned(eta: float, clipped: bool | None) -> None:
+    """ValueError for a pipeline's option of DDIM that would change what the plan does."""
+    if eta:
+        raise ValueError(f"eta={eta:g} asks for DDIM's noise; make the DODEScheduler with method='ddim:eta={eta:g}'")
+    if clipped:
+        raise ValueError("use_clipped_model_output is not built; clip_sample=True of DODEScheduler clips predictions")
+
+
+def drawn(like: Tensor, generator: Any) -> Tensor:
+    """Standard normal noise (B, …) from the pipeline's generator, float32."""
+    noise: Tensor = randn_tensor(like.shape, generator=generator, device=like.device, dtype=torch.float32)
+    return noise
 
 
 def untouched(sample: Tensor, state: Tensor) -> None:

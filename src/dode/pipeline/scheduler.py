@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin, SchedulerOutput
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from dode.denoiser import expressed, thresholded
 from dode.pipeline import config as settings
-from dode.pipeline.choice import Choice, Script, asked, choose, content, same_shape, untouched
+from dode.pipeline.choice import Choice, Script, as_planned, asked, choose, content, drawn, same_shape, untouched
 from dode.plan import Plan
 from dode.sampling import State, advance, begin
 from dode.schedule import DiscreteVP, Node, Schedule
@@ -197,11 +196,15 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         sample: Tensor,
         generator: Any = None,
         return_dict: bool = True,
+        eta: float = 0.0,
+        use_clipped_model_output: bool | None = None,
     ) -> SchedulerOutput | tuple[Tensor]:
         """One evaluation: the network's output on `sample` at `timestep` → the next state, in the sample's dtype.
 
-        Raises ValueError when all evaluations are made.
+        eta, use_clipped_model_output: pipelines made for DDIM hand them on; refused unless they ask for nothing, since
+        the plan says what noise it adds.  Raises ValueError, for that and when all evaluations are made.
         """
+        as_planned(eta, use_clipped_model_output)
         wide = sample.to(torch.promote_types(sample.dtype, torch.float32))
         if self._state is None:
             self._open(timestep, sample)
@@ -217,7 +220,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             untouched(sample, state.y)
             state = self._script.advance(state._replace(y=wide), output)
         else:
-            state = state._replace(y=wide, draw=lambda k: _drawn(sample, generator))
+            state = state._replace(y=wide, draw=lambda k: drawn(sample, generator))
             state = advance(plan, state, output)
         self._state = state
         self._step_index += 1
@@ -292,9 +295,3 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def __len__(self) -> int:
         return int(self.config["num_train_timesteps"])
-
-
-def _drawn(like: Tensor, generator: Any) -> Tensor:
-    """Standard normal noise from the pipeline's generator."""
-    drawn: Tensor = randn_tensor(like.shape, generator=generator, device=like.device, dtype=torch.float32)
-    return drawn

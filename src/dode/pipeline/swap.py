@@ -23,7 +23,7 @@ from dode.pipeline.watching import Call, Job, denoiser_of
 from dode.samplers import Sampler
 from dode.spelling import unknown
 
-NOT_DROP_IN = ("DDIMPipeline", "CogVideoXPipeline", "StableCascadePipeline")  # they bring a scheduler, or need theirs
+NOT_DROP_IN = ("CogVideoXPipeline", "StableCascadePipeline")  # they need a scheduler of their own
 
 
 def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
@@ -54,8 +54,8 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
 def _drop_in(pipe: Any) -> None:
     if type(pipe).__name__ in NOT_DROP_IN:
         raise ValueError(
-            f"{type(pipe).__name__} works with a scheduler of its own only; use one that takes any, as "
-            "DDPMPipeline(pipe.unet, pipe.scheduler)"
+            f"{type(pipe).__name__} works with a scheduler of its own only; dode.distill takes the network itself, "
+            "wrapped by dode.from_callable"
         )
 
 
