@@ -219,7 +219,9 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
     first = json.loads((tmp_path / "a.json").read_text())["plans"]
     done = dode(tmp_path, *words, "--nfe", "3,4")
     assert done.returncode == 0, done.stderr
-    assert "NFE 3 " not in done.stderr  # it was there
+    assert "NFE 3" not in done.stderr  # it was there
+    assert "NFE 4: found" in done.stderr
+    assert re.search(r"found .* 100%", done.stderr)
     assert re.search(r"^  auto.* \d\.\d{3} ± \d\.\d{3} ", done.stdout, re.MULTILINE)  # beside its base
     assert "ddim" in done.stdout
     assert re.search(r"^NFE 3: .* evaluations for each sample", done.stdout, re.MULTILINE)
@@ -227,6 +229,7 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
     assert [entry["nfe"] for entry in entries] == [3, 4]
     assert entries[0] == first[0]
     assert done.stdout.count("auto") >= 2
+    table = done.stdout
     done = dode(
         tmp_path, "sample", "fashion-mixture", "--calibration", "a.json", "--nfe", "4", "-n", "2", "-o", "s.png"
     )
@@ -234,7 +237,16 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
     done = dode(tmp_path, "inspect", "a.json")
     assert done.returncode == 0, done.stderr
     assert "NFE 4, guidance 1" in done.stdout
-    assert "evaluations a sample" in done.stdout
+    assert "evaluations for each sample to fit on: " in done.stdout
+    assert "report samples: 4" in done.stdout
+    report = entries[1]["provenance"]["report"]
+    assert f"beside the plain solver: {report['plain']}" in done.stdout
+    told = re.search(r"^  auto.* 4 +(\d\.\d{4}) ± .* (\d\.\d{3}) ± ", table, re.MULTILINE)
+    assert f"{report['rms']:.4f}" == told[1]
+    assert f"{report['rms'] / report['plain rms']:.3f}" == told[2]
+    said = dode(tmp_path, "inspect", "--explain", "a.json").stdout
+    assert said.count("network evaluations a sample, the teacher's included") == 2
+    assert f"{report['robust select rms']:.4f}  {report['start']}" in said
     done = dode(tmp_path, *words[:-2], "--budget-seconds", "-1", "--nfe", "3", "-o", "b.json")
     assert done.returncode == 2
     assert "something to spend" in done.stderr

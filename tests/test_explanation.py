@@ -39,6 +39,16 @@ def test_it_says_whether_the_fit_helped(rms, expected):
     assert expected in explain(content(measured(distilled(), rms, 0.2)))
 
 
+def test_a_search_that_hurt_is_told_what_to_do():
+    found = distilled()
+    report = {"n": 8, "rms": 0.4, "plain": "unipc-2", "plain rms": 0.2}
+    made = replace(found.provenance, formulation="auto", report=report)
+    said = explain(content(replace(found, provenance=made)))
+    assert "0.4000 from the exact solution, the nearest plain solver, unipc-2, 0.2000:\n  IT HURT, 2 times" in said
+    assert "Use that solver, or search with more --samples and without --quick." in said
+    assert "Use the plain solver" not in said
+
+
 def test_without_figures_it_says_so():
     assert "Not measured on other noise" in explain(content(distilled()))
 

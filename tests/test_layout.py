@@ -13,7 +13,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/dode"
 LAYERS = [
-    ["schedule", "forms", "conditions", "ranks", "shelf", "spelling", "trained", "pickles"],
+    ["schedule", "forms", "conditions", "ranks", "shelf", "spelling", "trained", "pickles", "progress"],
     ["prediction", "grid", "noise", "nets"],
     ["methods", "plan", "fingerprints", "lists"],
     ["tracing", "sampling", "formulations", "least_squares", "scaling", "calibration"],

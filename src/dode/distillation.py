@@ -8,7 +8,7 @@ y_{k+1} is affine in λ_k with slope v = use[k, k]·(D_k − D_{k−1}), so with
 directions at an evaluation the same least squares are solved by QR.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -19,13 +19,13 @@ from torch import Tensor
 from dode.formulations import Directions, one
 from dode.least_squares import Solution, solve, solve_all, triangle
 from dode.plan import Array, Plan
+from dode.progress import Tick
 from dode.ranks import ALONE, Team
 from dode.sampling import Denoise, State, begin, combine, evaluate, move, observe, run
 from dode.schedule import Node
 from dode.shelf import Memory, Shelf
 
 LARGE = 5.0  # a |λ| above this is warned of, and explained
-Tick = Callable[[int], None]  # told how many network calls were just made
 
 
 class Taught(Protocol):

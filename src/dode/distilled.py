@@ -10,12 +10,13 @@ from typing import Any, Unpack, overload
 from dode.distillation import LARGE, Fit
 from dode.fitting.cache import opened
 from dode.fitting.course import RHO, Course, SolverOptions, Student, students
-from dode.fitting.lockstep import Place, Progress, fit_all, in_order, lessons_of
+from dode.fitting.lockstep import Place, fit_all, in_order, lessons_of
 from dode.fitting.recall import recalled, record
 from dode.fitting.teacher import Lesson
 from dode.grid import Grid
 from dode.model import Model, checked
 from dode.noise import whole as whole_seed
+from dode.progress import Progress
 from dode.ranks import here
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
 from dode.search.auto import tuned

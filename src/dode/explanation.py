@@ -28,6 +28,7 @@ def _entry(entry: Json) -> Iterator[str]:
     yield f"{made.label}, {entry['nfe']} network evaluations a sample{guidance}"
     if not made.distilled:
         yield "A plain solver: nothing was fitted."
+        yield from _search(entry["plan"], made)
         return
     if isinstance(between := made.report.get("between"), list):
         yield f"Nothing was fitted: it lies between the plans for {' and for '.join(map(str, between))}."
@@ -53,11 +54,16 @@ def _worth(made: Provenance) -> Iterator[str]:
             yield "Not measured on other noise: the command dode distill does that by itself, dode compare at any time."
         return
     count = _number(made, "n") or 0
-    yield f"On {count:.0f} other samples it ends {ours:.4f} from the exact solution, the plain solver {plain:.4f}:"
+    searched = made.formulation == "auto"
+    whose = f"the nearest plain solver, {made.report['plain']}," if searched else "the plain solver"
+    yield f"On {count:.0f} other samples it ends {ours:.4f} from the exact solution, {whose} {plain:.4f}:"
     if ours < plain:
         yield f"  it helped, {_times(plain, ours)} nearer."
+        return
+    yield f"  IT HURT, {_times(ours, plain)} farther."
+    if searched:
+        yield "  Use that solver, or search with more --samples and without --quick."
     else:
-        yield f"  IT HURT, {_times(ours, plain)} farther."
         yield "  Use the plain solver, or a teacher of higher order (--teacher), or a larger --rho."
 
 

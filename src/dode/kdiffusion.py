@@ -14,11 +14,11 @@ from torch import Tensor
 
 from dode.distilled import distill
 from dode.fitting.course import RHO
-from dode.fitting.lockstep import Progress
 from dode.levels import Calibration, falling, fitting, grid_of, plain, schedule_of
 from dode.model import Model, from_callable
 from dode.plan import Plan
 from dode.prediction import convert
+from dode.progress import Progress
 from dode.samplers import Sampler
 from dode.sampling import Denoise, Draw, Watch, advance, begin, evaluate, needed
 from dode.schedule import EDM, Flow, Node

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dode import reference
-from dode.distillation import Tick
 from dode.grid import grid
 from dode.model import Model
+from dode.progress import Tick
 from dode.samplers import Sampler
 from dode.schedule import EDM, Node
 

@@ -51,20 +51,28 @@ def auto(
 
     budget = _budget(quick, common.given(samples=samples, seconds=budget_seconds), batch=batch, told=told, whole=whole)
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
-    known = samplers.every(output, opened) if output.exists() else []
-    made = {one.nfe: one for one in known if one.model.guidance == opened.guidance}
-    others = [one for one in known if one.model.guidance != opened.guidance]  # they stay in the file
+    made, others = _there(output, opened)
     _same([made[count] for count in numbers if count in made], budget, seed, output)
     if missing := [count for count in numbers if count not in made]:
-        with common.progress(f"NFE {', '.join(map(str, missing))}") as advance:
-            for one, _ in searched(opened, missing, budget, seed, None, common.shares(advance)):
+        with common.shares("teacher") as tell:
+            for one, _ in searched(opened, missing, budget, seed, None, tell):
                 made[one.nfe] = one
                 samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
     print(f"written: {output}")
     asked = {count: made[count] for count in numbers}
     print("\n".join(map(_said, asked.values())))
     if paired:
-        _show(asked, opened, paired, seed, batch, plot)
+        made |= _show(asked, opened, paired, seed, batch, plot)
+        samplers.save(output, *others, *made.values())
+
+
+def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Sampler]]":
+    """What the file holds for this guidance scale, and for others, which stays as it is."""
+    from dode import samplers
+
+    known = samplers.every(output, model) if output.exists() else []
+    made = {one.nfe: one for one in known if one.model.guidance == model.guidance}
+    return made, [one for one in known if one.model.guidance != model.guidance]
 
 
 def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
@@ -105,12 +113,17 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
         raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
 
 
-def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, batch: int, plot: Path | None) -> None:
-    """The table and the plot: each sampler beside the plain solvers, and a word where one of them is nearer."""
+def _show(
+    made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, batch: int, plot: Path | None
+) -> "dict[int, Sampler]":
+    """The table and the plot: each sampler beside the plain solvers, and a word where one of them is nearer.
+
+    Gives back the samplers with these figures.
+    """
     from dode import plots
     from dode.metrics.comparison import Settings, ratio
 
-    rows, bases = _measured(made, model, Settings(paired, seed=seed, batch=batch))
+    rows, bases, made = _measured(made, model, Settings(paired, seed=seed, batch=batch))
     title = f"{model.name}: auto beside solvers as they come, seed {seed}"
     tables.print_rows(rows, title, base=lambda row: bases.get((row.solver, row.nfe)))
     print("Base of auto: the nearest of these plain solvers, each on its default grid; dode compare takes other grids.")
@@ -128,17 +141,18 @@ def _show(made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, ba
             row.solver = row.solver.partition(":")[0]  # one line for auto, whatever it chose
         plots.errors(rows, plot, f"{model.name}: distance to the exact solution")
         print(f"written: {plot}")
+    return made
 
 
 def _measured(
     made: "dict[int, Sampler]", model: "Model", settings: "Settings"
-) -> "tuple[list[Row], dict[tuple[str, int], Row]]":
-    """Rows of the samplers and of the plain solvers, and for each of the former the nearest of the latter."""
+) -> "tuple[list[Row], dict[tuple[str, int], Row], dict[int, Sampler]]":
+    """Rows of samplers and of plain solvers, for each of the former the nearest of the latter, samplers with both."""
     from dode import samplers as plain
     from dode.metrics import reporting
     from dode.search.starts import PLAIN
 
-    rows, bases = [], {}
+    rows, bases, noted = [], {}, {}
     with common.progress("exact solution") as advance:
         exact = reporting.exact(model, settings, advance)
     with common.progress("samples to compare") as advance:
@@ -148,4 +162,5 @@ def _measured(
             mine.solver = "auto" if one.name == "auto" else f"auto: {one.name}, {one.provenance.grid}"
             rows += [*others, mine]
             bases[mine.solver, count] = min(others, key=lambda row: row.rms)
-    return rows, bases
+            noted[count] = reporting.noted(one, settings, mine, bases[mine.solver, count])
+    return rows, bases, noted

@@ -16,8 +16,8 @@ from dode.spelling import extra
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from dode.fitting.lockstep import Progress
     from dode.model import Model
+    from dode.progress import Progress
     from dode.samplers import Sampler
 
 EVERY = 30.0  # seconds between lines of progress where no bar can be shown
@@ -248,6 +248,10 @@ def progress(what: str) -> Iterator["Progress"]:
         yield lambda done, total: tell(what, done, total)
 
 
-def shares(tell: "Progress") -> Callable[[str, float], None]:
-    """A bar for work that tells what it does and the share that is done."""
-    return lambda what, share: tell(round(1000 * share), 1000)
+@contextmanager
+def shares(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar for work that tells what it does and the share that is done; for this at first."""
+    from rich.progress import TaskProgressColumn, TimeRemainingColumn
+
+    with bar(what, TaskProgressColumn(), TimeRemainingColumn()) as tell:
+        yield lambda now, share: tell(now, round(1000 * share), 1000)

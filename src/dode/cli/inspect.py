@@ -72,7 +72,28 @@ def _print_entry(entry: "Json") -> None:
             f"{made.samples} samples, seed {made.seed}, {made.dtype}"
         )
         _fitted(made, plan)
-    for key, value in made.report.items():
-        several = value if isinstance(value, list) else [str(value)]
-        print(f"{key}: {'  '.join(v if isinstance(v, str) else f'{v:.3g}' for v in several)}")
+    _report(made.report)
     print(plan)
+
+
+IN_WORDS = {  # a search's figures in the file
+    "start": "search began with",
+    "robust select rms": "RMS on select noise, outliers held down",
+    "evaluations a sample": "evaluations for each sample to fit on",
+    "errors of log gaps": "± of the logarithms of the gaps in log-SNR between nodes",
+    "errors of told": "± of the log-SNR that the network is told",
+    "n": "report samples",
+    "seed": "their seed",
+    "rms": "RMS on report noise",
+    "rms error": "its ±",
+    "plain": "beside the plain solver",
+    "plain rms": "RMS of the plain solver",
+    "plain median": "median of the plain solver",
+}
+
+
+def _report(report: "Json") -> None:
+    """Figures: of the search, where there was one, and on report noise."""
+    for key, value in report.items():
+        several = value if isinstance(value, list) else [value]
+        print(f"{IN_WORDS.get(key, key)}: {'  '.join(f'{v:.4g}' if isinstance(v, float) else str(v) for v in several)}")

@@ -78,21 +78,19 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int, label: int | 
     """Images of this many samples, the work of several processes if there are any."""
     import torch
 
+    from dode.progress import counting
     from dode.ranks import here
 
     model, team = sampler.model, here()
     cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
-    done, parts = 0, []
+    parts = []
     with common.progress(f"{sampler.name}, NFE {sampler.nfe}") as advance:
-
-        def tick(_: object) -> None:
-            nonlocal done
-            done += 1
-            advance(done, len(team.mine(cuts)) * sampler.nfe)
-
+        tick = counting(advance, len(team.mine(cuts)) * sampler.nfe)
         for cut in team.mine(cuts):
             cond = common.labels_of(model, label, len(cut))
-            part = sampler.sample(len(cut), seed=seed, cond=cond, batch=batch, callback=tick, first=cut.start)
+            part = sampler.sample(
+                len(cut), seed=seed, cond=cond, batch=batch, callback=lambda _: tick(1), first=cut.start
+            )
             parts.append((part if model.decode is None else model.decode(part)).cpu())
     return torch.cat(team.gather(parts))
 

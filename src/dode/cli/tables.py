@@ -154,6 +154,8 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
         )
     if any(row.stochastic for row in rows):
         found.append(STOCHASTIC)
+    if any(row.seconds for row in rows):
+        found.append("seconds: of sampling alone, as busy as the machine was; they compare only within one run.")
     samples = max(row.samples for row in rows)
     if samples:
         names = [head for name, (head, _) in SHOWN.items() if any(getattr(row, name) is not None for row in rows)]

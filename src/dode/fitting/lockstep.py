@@ -15,12 +15,12 @@ from dode.fitting.teacher import Lesson, lessons, teach
 from dode.least_squares import Solution
 from dode.model import Model
 from dode.prediction import Kind
+from dode.progress import Progress, Tick, counting
 from dode.ranks import ALONE, Team
 from dode.sampling import Denoise
 from dode.shelf import Memory, Shelf
 from dode.solvers.names import read
 
-Progress = Callable[[int, int], None]  # (network calls done, network calls in all), a call being one batch
 Taught = list[tuple[Lesson, list[int]]]
 
 
@@ -110,7 +110,7 @@ class Part:
 def fit_all(model: Model, asked: Sequence[Student], taught: Taught, course: Course, place: Place) -> list[Fit]:
     """Teach every batch, then fit every student on all batches in lockstep: one batch at a time is on the device."""
     mine = _parts(model, course, place)
-    tick = _counting(place.progress, len(mine) * calls(asked, taught))
+    tick = counting(place.progress, len(mine) * calls(asked, taught))
     fits = {}
     for lesson, members in taught:
         for part in mine:
@@ -138,22 +138,7 @@ def _parts(model: Model, course: Course, place: Place) -> list[Part]:
     return [Part(model, course, cut, rows(cond, slice(cut.start, cut.stop)), model.prediction) for cut in mine]
 
 
-def _counting(progress: Progress | None, total: int) -> Callable[[int], None]:
-    """A tick of so many more network calls, which tells progress how many were made."""
-    done = 0
-
-    def tick(calls: int) -> None:
-        nonlocal done
-        done += calls
-        if progress is not None:
-            progress(done, total)
-
-    return tick
-
-
-def fitted(
-    student: Student, batches: Sequence[Learning], tick: Callable[[int], None], place: Place | None = None
-) -> Fit:
+def fitted(student: Student, batches: Sequence[Learning], tick: Tick, place: Place | None = None) -> Fit:
     """The student's λ: fitted, given, or searched by the distance of its end to the teacher's on the fit samples."""
     course, form, place = student.course, student.course.form, place or Place()
     if form.directions is not None:

@@ -1,6 +1,6 @@
 """The teacher: one run with many steps, whose states are the students' targets."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from dode.grid import Grid, distinct, grid, merged, nested, same
 from dode.methods import Method
 from dode.plan import Plan
 from dode.prediction import Kind
+from dode.progress import Tick
 from dode.sampling import Denoise, advance, begin, evaluate
 from dode.schedule import Node, Schedule
 from dode.tracing import trace
@@ -92,7 +93,7 @@ def standing(plan: Plan, node: Node) -> int | None:
     return next((k for k, (known, fresh) in enumerate(opens) if fresh and same(known, node)), None)
 
 
-def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Callable[[int], None]) -> Iterator[tuple[int, Tensor]]:
+def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Tick) -> Iterator[tuple[int, Tensor]]:
     """The teacher's states that are someone's target, with their numbers; tick(1) after every network call."""
     wanted = {number for targets in lesson.targets for number in targets}
     state = begin(lesson.plan, x_T)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.distillation import Tick
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.paired import Stop, Way, distance
 from dode.metrics.parts import error, paired_error, parted, root_ratio
+from dode.progress import Tick
 from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.sampling import State

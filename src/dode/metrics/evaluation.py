@@ -9,7 +9,6 @@ import torch
 
 from dode import noise
 from dode.fitting.cache import opened
-from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import METRICS, Row, Settings
 from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features
@@ -17,6 +16,7 @@ from dode.metrics.figures import OF_FEATURES, Judge, probe
 from dode.metrics.reporting import judge, measured, solutions
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, bundled, read
+from dode.progress import Progress
 from dode.ranks import here
 from dode.samplers import Sampler
 from dode.weights import classifier

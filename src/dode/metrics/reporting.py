@@ -8,13 +8,13 @@ from torch import Tensor
 
 from dode import reference
 from dode import samplers as plain
-from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import Row, Settings, calls, measure
 from dode.metrics.extractors import named
 from dode.metrics.features import Features
 from dode.metrics.figures import Judge
 from dode.metrics.statistics import Statistics, bundled
 from dode.model import Model
+from dode.progress import Progress, counting
 from dode.samplers import Sampler
 from dode.schedule import Node
 from dode.weights import classifier
@@ -74,13 +74,7 @@ def measured(
     """A row for each sampler, all on the same report noise."""
     if judge is None and settings.fd:
         judge = bundled_judge()
-    done, total = 0, calls(chosen, settings)
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
+    tick = counting(progress, calls(chosen, settings))
     return [measure(one, solutions, settings, judge, tick, path) for one in chosen]
 
 
@@ -95,19 +89,20 @@ def with_figures(
     bases = {count: _base(model, one) for count, one in fits.items() if one.provenance.formulation != "auto"}
     chosen = [*(replace(one, model=model) for one in made.values()), *bases.values()]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)
-    plainly, figures = dict(zip(bases, rows[len(made) :], strict=True)), {}
-    for (count, one), mine in zip(made.items(), rows[: len(made)], strict=True):
-        said = {
-            "n": settings.paired,
-            "seed": settings.seed,
-            "rms": mine.rms,
-            "rms error": mine.rms_error,
-            "median": mine.median,
-        }
-        if count in plainly:
-            said |= {"plain rms": plainly[count].rms, "plain median": plainly[count].median}
-        figures[count] = replace(one, provenance=replace(one.provenance, report=one.provenance.report | said))
-    return figures
+    plainly = dict(zip(bases, rows[len(made) :], strict=True))
+    return {
+        count: noted(one, settings, mine, plainly.get(count))
+        for (count, one), mine in zip(made.items(), rows[: len(made)], strict=True)
+    }
+
+
+def noted(one: Sampler, settings: Settings, mine: Row, base: Row | None) -> Sampler:
+    """The sampler with a row's distances in its provenance, and with those of the plain solver that it is beside."""
+    said: dict[str, object] = {"n": settings.paired, "seed": settings.seed}
+    said |= {"rms": mine.rms, "rms error": mine.rms_error, "median": mine.median}
+    if base is not None:
+        said |= {"plain": base.solver, "plain rms": base.rms, "plain median": base.median}
+    return replace(one, provenance=replace(one.provenance, report=one.provenance.report | said))
 
 
 def _base(model: Model, one: Sampler) -> Sampler:

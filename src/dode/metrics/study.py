@@ -10,12 +10,12 @@ from dode import samplers as plain
 from dode.calibration import Json
 from dode.distilled import distill
 from dode.fitting.course import Course, students
-from dode.fitting.lockstep import Progress
 from dode.metrics.comparison import Row, Settings
 from dode.metrics.figures import Judge, probe
 from dode.metrics.reporting import measured, solutions
 from dode.metrics.results import Results, key
 from dode.model import Model
+from dode.progress import Progress
 from dode.samplers import Sampler
 
 Bar = Callable[[str], AbstractContextManager[Progress]]  # a progress bar with this title

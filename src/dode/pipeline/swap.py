@@ -16,10 +16,10 @@ from dode import calibration
 from dode.distilled import warn_of_little
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.fitting.course import RHO, Course, SolverOptions, students
-from dode.fitting.lockstep import Progress
 from dode.pipeline import config as settings
 from dode.pipeline.choice import content
 from dode.pipeline.watching import Call, Job, denoiser_of
+from dode.progress import Progress
 from dode.samplers import Sampler
 from dode.spelling import unknown
 

@@ -15,12 +15,13 @@ from dode.distillation import Batch, Fit, Fitting, Known, fitting
 from dode.distilled import sampler_of
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.fitting.course import Student
-from dode.fitting.lockstep import Progress, Taught, fitted, lessons_of
+from dode.fitting.lockstep import Taught, fitted, lessons_of
 from dode.fitting.teacher import Lesson
 from dode.model import Model
 from dode.pipeline import config as settings
 from dode.pipeline.choice import guidance_of
 from dode.plan import Plan
+from dode.progress import Progress
 from dode.samplers import Sampler
 from dode.sampling import State, advance, begin, move, observe
 from dode.schedule import Schedule

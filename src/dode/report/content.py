@@ -8,11 +8,11 @@ from torch import Tensor
 
 from dode import paths
 from dode.calibration import Json
-from dode.fitting.lockstep import Progress
 from dode.legend import looks
 from dode.metrics.comparison import FIGURES, Row
 from dode.model import Model
 from dode.paths import Track
+from dode.progress import Progress, counting
 from dode.report.pictures import addresses, drawable
 from dode.samplers import Sampler
 
@@ -24,14 +24,7 @@ def gathered(rows: Sequence[Row], samplers: Sequence[Sampler], columns: int, pro
     model, seed = samplers[0].model, rows[0].seeds[0]
     x_T = model.start(range(columns), seed)
     exact, pixels = paths.exact_track(model, x_T)
-    total, done = paths.calls(samplers), 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
+    tick = counting(progress, paths.calls(samplers))
     tracks = [paths.track(one, x_T, pixels, seed, tick) for one in samplers]
     names = list(dict.fromkeys(row.solver for row in rows))
     keys = [{"method": names.index(row.solver), "nfe": row.nfe} for row in rows]

@@ -12,9 +12,9 @@ from string import Template
 import dode
 from dode.calibration import Json, replace_text
 from dode.fingerprints import schedule_name
-from dode.fitting.lockstep import Progress
 from dode.legend import HUES
 from dode.metrics.comparison import Row
+from dode.progress import Progress
 from dode.report import finding, table
 from dode.report.content import gathered
 from dode.samplers import Sampler

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dode.calibration import replace_text
-from dode.fitting.lockstep import Progress
 from dode.metrics import reporting
 from dode.model import Model
+from dode.progress import Progress
 from dode.reproduce import ABOUT, drawing
 from dode.reproduce.item import Item, Result
 from dode.reproduce.lab import Lab

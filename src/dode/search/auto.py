@@ -48,9 +48,9 @@ class Found:
 
 def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> Found:
     """The best plan of this many evaluations."""
-    meter.doing = f"NFE {nfe}: a grid"
+    meter.doing = "a grid"
     every = starts(fit.model, nfe, budget.tried, (*_grids(fit, nfe, budget, meter), *budget.grids), budget.whole)
-    meter.doing = f"NFE {nfe}: {len(every)} solvers"
+    meter.doing = f"{len(every)} solvers"
     few = min(FEW, len(select.x_T), max(LEAST, int(LOOK * meter.allowed / (nfe * max(1, len(every))))))
     each = nfe * (few + (budget.begin + 1) * len(select.x_T))
     most = meter.spent + 2 * LOOK * (meter.allowed - meter.spent)
@@ -245,9 +245,15 @@ def searched(
         left = budget.seconds - (time.monotonic() - began)
         until = time.monotonic() + left / (len(wanted) - i)
         alone = min(paid.spent, budget.taught(nfe) * (budget.samples + budget.select))
-        meter = Meter(budget.allowed(nfe), told, alone, until=until)
-        found = search(fit, select, nfe, budget, meter)
+        tell = _within(told, nfe, i, len(wanted))
+        found = search(fit, select, nfe, budget, Meter(budget.allowed(nfe), tell, alone, until=until))
+        tell("found", 1.0)
         yield Sampler(model, found.best.plan, _provenance(model, found, budget, seed, fit.count)), found
+
+
+def _within(told: Telling, nfe: int, place: int, count: int) -> Telling:
+    """Tells of one number of evaluations among several, as a share of all."""
+    return lambda what, share: told(f"NFE {nfe}: {what}", (place + share) / count)
 
 
 def _in_turn(budget: Budget) -> list[int]:
