@@ -13,6 +13,7 @@ import dode
 from dode.kdiffusion import calibrate, from_kdiffusion, sample_dode
 from dode.levels import fitting, grid_of, known
 from dode.prediction import convert
+from dode.scaling import exploding, rescaled
 from dode.schedule import EDM, Flow, Node
 
 SIGMAS = torch.tensor([14.6, 6.5, 3.9, 2.7, 1.9, 1.4, 0.96, 0.65, 0.4, 0.15, 0.0], dtype=torch.float64)
@@ -228,6 +229,24 @@ def test_a_file_of_several_plans_is_chosen_from(tmp_path):
     with pytest.raises(ValueError, match="calibrated for guidance 1, 3; say which guidance"):
         fitting(tmp_path / "guided.json", SIGMAS, False)
     assert fitting(tmp_path / "guided.json", [14.6, 1.9, 0.4, 0.15, 0.0], False, guidance=3.0).nfe == 4
+
+
+def test_a_plan_that_no_tool_follows_does_not_stand_before_the_others(tmp_path):
+    """One that tells the network times of its own is refused by itself, the rest of its file runs."""
+    model = mixture_model("discrete")
+    assert model.prediction == "noise"
+    made = [dode.sampler(model, "ddim", nfe=nfe) for nfe in (3, 4, 5)]
+    told = replace(made[1], plan=replace(made[1].plan, told=np.array((0.1, 0.0, -0.1, 0.0))))
+    dode.save(tmp_path / "both.json", made[0], told, made[2])
+    lists = [[node.sigma for node in rescaled(one.plan, exploding).nodes] for one in made]
+    for one, levels in zip(made, lists, strict=True):
+        if one.nfe != 4:
+            assert fitting(tmp_path / "both.json", levels, False).nfe == one.nfe
+    with pytest.raises(ValueError, match="this plan tells the network other noise levels"):
+        fitting(tmp_path / "both.json", lists[1], False)
+    dode.save(tmp_path / "told.json", told)
+    with pytest.raises(ValueError, match="this plan tells the network other noise levels"):
+        fitting(tmp_path / "told.json", lists[1][1:], False)
 
 
 def test_the_content_of_a_file_is_checked(fitted, tmp_path):

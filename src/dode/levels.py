@@ -16,7 +16,7 @@ from dode.methods import Method
 from dode.midrun import cut_at, made_by, tail
 from dode.plan import Plan
 from dode.samplers import Sampler
-from dode.scaling import OTHER_TIMES, exploding, rescaled, straight
+from dode.scaling import OTHER_TIMES, exploding, followed, rescaled, straight
 from dode.schedule import EDM, Flow, Schedule
 from dode.solvers import METHODS, method
 from dode.solvers.budget import build
@@ -74,9 +74,14 @@ class Calibrated:
 
     def scaled(self, flow: bool) -> Plan:
         """The plan in the tool's scale; its tool makes data of a network's noise with the time that it tells it."""
-        if self.plan.told is not None and self.prediction not in ("data", None):
+        if not self.followed(flow):
             raise ValueError(OTHER_TIMES)
         return rescaled(self.plan, straight if flow else exploding)
+
+    def followed(self, flow: bool) -> bool:
+        """Can the tool tell the network what the plan tells it?"""
+        known = self.plan.told is None or self.prediction in ("data", None)
+        return known and followed(self.plan, straight if flow else exploding)
 
     @property
     def flow(self) -> bool:
@@ -147,7 +152,8 @@ def fitting(
     """
     plans = [one for one in chosen(known(calibration), guidance) if nfe in (None, one.plan.nfe)]
     found = [(one, one.plan.nfe + 1 - len(levels)) for one in plans]
-    found = [(one, k) for one, k in found if k >= 0 and differing(one.scaled(flow), levels, k) is None]
+    found = [(one, k) for one, k in found if k >= 0 and one.followed(flow)]
+    found = [(one, k) for one, k in found if differing(one.scaled(flow), levels, k) is None]
     whole = [one for one, k in found if k == 0]
     if whole:
         return whole[0].scaled(flow)
@@ -182,6 +188,8 @@ def _mismatch(every: list[Calibrated], plans: list[Calibrated], levels: Sequence
     counts = sorted({one.plan.nfe for one in every})
     given = f"given {len(levels) - 1} evaluations at sigma = {_text(levels)}"
     same = [one.scaled(flow) for one in plans if one.plan.nfe == len(levels) - 1]
+    if not same and not all(one.followed(flow) for one in plans):
+        return OTHER_TIMES
     if not same:
         return f"calibrated for NFE {', '.join(map(str, counts))}; {given}, which is no end of its sigmas"
     place = differing(same[0], levels, 0) or 0

@@ -49,7 +49,7 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         raise ValueError(
             f"{plan.kind} outputs depend on the scale of the state; make the plan in data or noise outputs"
         )
-    if plan.told is not None and not (scale is exploding and _levels(plan)):
+    if not followed(plan, scale):
         raise ValueError(OTHER_TIMES)
     nodes = tuple(scale(node) for node in plan.nodes)
     if plan.told is not None:
@@ -65,6 +65,11 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         use=plan.use * after[:, None],
         noise=np.array(plan.added) * np.array(factors),
     )
+
+
+def followed(plan: Plan, scale: Scale) -> bool:
+    """Does the network hear what the plan tells it, should another tool with states of this scale run the plan?"""
+    return plan.told is None or (scale is exploding and _levels(plan))
 
 
 def _levels(plan: Plan) -> bool:
