@@ -86,6 +86,9 @@ def _named(rows: Sequence["Row"]) -> list[Column]:
     return found
 
 
+FORMS = {"fd": ".2f", "kid": ".4g"}  # of figures
+
+
 def _distances(rows: Sequence["Row"]) -> list[Column]:
     from dode.metrics.comparison import ratio
 
@@ -98,27 +101,22 @@ def _distances(rows: Sequence["Row"]) -> list[Column]:
     ]
 
 
-SHOWN = {  # figure: head, format
-    "fd": ("FD", ".2f"),
-    "kid": ("KID", ".4g"),
-    "precision": ("precision", ".3f"),
-    "recall": ("recall", ".3f"),
-    "agreement": ("agreement", ".3f"),
-}
-
-
 def _figures(rows: Sequence["Row"]) -> list[Column]:
     """Each figure that was measured, and its difference to the plain solver's."""
+    from dode.metrics.comparison import HEADS
+
     found: list[Column] = []
-    for name, (head, form) in SHOWN.items():
+    for name, head in HEADS.items():
         if all(getattr(row, name) is None for row in rows):
             continue
-        found.append((f"{head} ±", _cell(name, form)))
-        found.append(("− base ±", _change(name, form)))
+        found.append((f"{head} ±", _cell(name)))
+        found.append(("− base ±", _change(name)))
     return found
 
 
-def _cell(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
+def _cell(name: str) -> Callable[["Row", "Row | None"], str]:
+    form = FORMS.get(name, ".3f")
+
     def cell(row: "Row", base: "Row | None") -> str:
         value, error = getattr(row, name), getattr(row, f"{name}_error")
         return "" if value is None else f"{value:{form}} ± {error:{form}}"
@@ -126,9 +124,11 @@ def _cell(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
     return cell
 
 
-def _change(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
+def _change(name: str) -> Callable[["Row", "Row | None"], str]:
     """The difference, with * where it is worse by more than two standard errors."""
     from dode.metrics.comparison import change, not_worse
+
+    form = FORMS.get(name, ".3f")
 
     def cell(row: "Row", base: "Row | None") -> str:
         found = None if base is None else change(row, base, name)
@@ -142,7 +142,7 @@ def _change(name: str, form: str) -> Callable[["Row", "Row | None"], str]:
 
 def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
     """What the columns are, and of how many samples."""
-    from dode.metrics.comparison import STOCHASTIC
+    from dode.metrics.comparison import HEADS, STOCHASTIC
 
     found = []
     seeds = max(len(row.seeds) for row in rows)
@@ -158,7 +158,7 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
         found.append("seconds: of sampling alone, as busy as the machine was; they compare only within one run.")
     samples = max(row.samples for row in rows)
     if samples:
-        names = [head for name, (head, _) in SHOWN.items() if any(getattr(row, name) is not None for row in rows)]
+        names = [head for name, head in HEADS.items() if any(getattr(row, name) is not None for row in rows)]
         errors = each or "; ± from ten disjoint splits"
         marks = ", ".join(sorted({row.reference for row in rows if row.reference}))
         found.append(f"{', '.join(names)}: {samples} samples{errors}; in {reference} (reference {marks}).")
@@ -173,15 +173,17 @@ def features_of(extractor: str, statistics: "Path | None") -> str:
 
 def print_figures(rows: Sequence["Row"], reference: str) -> None:
     """Each row's figures, one a line; several seeds as one row."""
+    from dode.metrics.comparison import HEADS
+
     rows = together(rows)
     for row in rows:
         scale = "" if row.guidance is None else f", guidance {row.guidance:g}"
         print(f"{row.solver}, NFE {row.nfe}{scale}, seed {', '.join(map(str, row.seeds))}: {row.seconds:.1f} s")
         if not math.isnan(row.rms):
             print(f"  {'RMS':<10} {row.rms:.4f} ± {row.rms_error:.4f}, median {row.median:.4f}")
-        for name, (head, form) in SHOWN.items():
+        for name, head in HEADS.items():
             if getattr(row, name) is not None:
-                print(f"  {head:<10} {_cell(name, form)(row, None)}")
+                print(f"  {head:<10} {_cell(name)(row, None)}")
         for stop in row.nodes:
             print(f"  at t = {stop.t:<9.6g} RMS {stop.rms:.4f}, median {stop.median:.4f}")
     for line in _notes(rows, reference):

@@ -20,6 +20,7 @@ from dode.schedule import Node
 
 METRICS = ("rms", "path", *OF_FEATURES)
 FIGURES = {"fd": 1, "kid": 1, "precision": -1, "recall": -1, "agreement": -1}  # of a row: 1 where less is better
+HEADS = {name: name for name in FIGURES} | {"fd": "FD", "kid": "KID"}  # of columns
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from dode.metrics.comparison import FIGURES, Row, change
+from dode.metrics.comparison import FIGURES, HEADS, Row, change
 from dode.report.finding import Pair, pairs, verdict
 
 MARKS = {"nearer": "▲", "better": "▲", "even": "●", "not worse": "●", "farther": "▼", "worse": "▼"}
-
-
-HEADS = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall", "agreement": "agreement"}
 
 
 def results(rows: Sequence[Row]) -> str:
