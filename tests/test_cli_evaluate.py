@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from dode.cli import main
+from dode.cli.tables import print_rows
+from dode.metrics.comparison import Row
 
 COMPARE = ["compare", "fashion-mixture", "--nfe", "3,4", "--solvers", "ddim,d-ddim", "--paired", "4", "--seed", "0,1"]
 OWN = "def features(images):\n    return images[:, 0, 10:12, 10:13].float().flatten(1)\n"
@@ -71,10 +73,23 @@ def test_evaluate_with_features_of_ones_own(folder):
         assert "RMS" not in done.stdout
 
 
+def test_the_table_says_who_taught_whom(capsys):
+    """A teacher is shared by what is fitted together, so the same name may be another fit elsewhere."""
+    near, far = "ddim with 41 evaluations", "ddim with 53 evaluations"
+    rows = [Row("ddim", 5), Row("d-ddim", 5, taught=near), Row("d-ddim", 6, taught=far), Row("d-edm", 5, taught=near)]
+    print_rows(rows, "")
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("Fitted")] == [
+        "Fitted towards ddim with 41 evaluations: d-ddim at 5, d-edm.",
+        "Fitted towards ddim with 53 evaluations: d-ddim at 6.",
+    ]
+
+
 def test_many_figures_fit_a_screen_and_differ_from_the_plain_solvers(folder):
     words = ["--nfe", "3", "--solvers", "ddim,d-ddim", "--metrics", "rms,fd,kid,pr,agreement", "--paired", "4"]
     done = dode(folder, "compare", "fashion-mixture", *words, "--fd", "40", "--csv", "m.csv")
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^Fitted towards ddim with \d+ evaluations: d-ddim\.$", done.stdout, re.MULTILINE)
     tables = done.stdout[: done.stdout.index("RMS and median: ")]
     assert max(len(line.rstrip()) for line in tables.splitlines()) <= 100
     assert re.findall(r"(RMS|FD|KID|precision|recall|agreement) ±", tables) == [

@@ -156,6 +156,8 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
         found.append(STOCHASTIC)
     if any(row.seconds for row in rows):
         found.append("seconds: of sampling alone, as busy as the machine was; they compare only within one run.")
+    for taught in dict.fromkeys(row.taught for row in rows if row.taught):
+        found.append(f"Fitted towards {taught}: {_pupils(rows, taught)}.")
     samples = max(row.samples for row in rows)
     if samples:
         names = [head for name, head in HEADS.items() if any(getattr(row, name) is not None for row in rows)]
@@ -163,6 +165,16 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
         marks = ", ".join(sorted({row.reference for row in rows if row.reference}))
         found.append(f"{', '.join(names)}: {samples} samples{errors}; in {reference} (reference {marks}).")
     return found
+
+
+def _pupils(rows: Sequence["Row"], taught: str) -> str:
+    """The solvers that this teacher taught, and at how many evaluations where it had not all of them."""
+    counts: dict[str, list[int]] = {}
+    for row in rows:
+        counts.setdefault(row.solver, []).extend([row.nfe] if row.taught == taught else [])
+    every = {name: [row.nfe for row in rows if row.solver == name] for name in counts}
+    said = {name: "" if mine == every[name] else f" at {', '.join(map(str, mine))}" for name, mine in counts.items()}
+    return ", ".join(f"{name}{said[name]}" for name, mine in counts.items() if mine)
 
 
 def features_of(extractor: str, statistics: "Path | None") -> str:

@@ -97,6 +97,7 @@ class Row:
     samples: int = 0  # that the figures of features are of
     reference: str = ""  # a hash of the statistics that they compare with
     stochastic: bool = False  # does the solver add noise?
+    taught: str = ""  # by whom, if it was fitted: "ddim with 100 evaluations"
 
     @property
     def seed(self) -> int | None:
@@ -122,7 +123,9 @@ def measure(
     if settings.paired and exact is None:
         raise ValueError("paired samples need the exact solution to compare with")
     row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
-    row.stochastic = sampler.stochastic
+    row.stochastic, how = sampler.stochastic, sampler.provenance
+    if how.distilled and how.teacher is not None:
+        row.taught = f"{how.teacher} with {how.teacher_nfe} evaluations"
     wanted = settings.of_features
     figures = Figures(judge, wanted, settings.fd, sampler.model) if judge is not None and wanted else None
     way = Way(sampler.plan.nodes, path) if path is not None and not row.stochastic else None

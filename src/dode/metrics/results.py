@@ -24,7 +24,7 @@ MAYBE = (float, None)
 ROW = {"solver": str, "nfe": int, "rms": MAYBE, "rms_error": MAYBE, "median": MAYBE, "each": (None, [float])}
 ROW |= {"parts": {str: [float]}, "nodes": [[float]], "seeds": [int], "seconds?": float, "guidance?": MAYBE}
 ROW |= dict.fromkeys((f"{name}{what}?" for name in FIGURES for what in ("", "_error")), MAYBE)
-ROW |= {"samples?": int, "reference?": str, "stochastic?": bool}
+ROW |= {"samples?": int, "reference?": str, "stochastic?": bool, "taught?": str}
 CONTENT = {"schema": int, "what": str, "settings": {str: object}, "rows": {str: ROW}, "plans": {str: {str: object}}}
 
 

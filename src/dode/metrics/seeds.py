@@ -27,6 +27,7 @@ def pooled(rows: Sequence[Row]) -> Row:
     shared = [name for name in first.parts if all(name in row.parts for row in rows)]
     made = Row(first.solver, first.nfe, guidance=first.guidance, seeds=seeds)
     made.samples, made.reference, made.stochastic = first.samples, first.reference, first.stochastic
+    made.taught = first.taught if all(row.taught == first.taught for row in rows) else ""
     made.median = float(np.mean([row.median for row in rows]))
     made.seconds = sum(row.seconds for row in rows)
     made.each = np.concatenate(whole) if len(whole) == len(rows) else None
