@@ -39,7 +39,11 @@ def service(tmp_path, monkeypatch):
 def test_a_calibration_comes_back_as_it_went(service):
     made = dode.distill(mixture_model("discrete"), "ddim", nfe=[3, 4], samples=4, scale=2)
     assert hub.push(made, "me/fast") == "hub/me/fast"
-    assert hub.pull("me/fast") == json.loads(json.dumps(samplers.content(*made.values())))
+    brought = hub.pull("me/fast")
+    assert brought == json.loads(json.dumps(samplers.content(*made.values())))
+    nfe, one = next(iter(made.items()))
+    assert dode.load(brought, one.model, nfe).plan.nodes == one.plan.nodes
+    assert len(samplers.every(brought, one.model)) == len(made)
     page = (service / "me/fast/README.md").read_text()
     assert "| 4 | 1 | ddim |" in page
     assert 'hub.pull("me/fast")' in page

@@ -69,7 +69,7 @@ def test_weights_that_do_not_change_along_a_run_do_not_change_with_its_length():
 
 def test_it_is_nearer_than_plain_solvers_and_says_between_what(found):
     model = found[0].model
-    sampler = dode.interpolate(found, model, 5)
+    sampler = dode.interpolate({one.nfe: one for one in found}, model, 5)  # as dode.distill gives them
     assert sampler.nfe == 5
     x_T = model.start(range(48), 0)
     exact = model.exact(x_T, 3e-3)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -158,6 +159,16 @@ def test_a_list_longer_than_a_files_name_may_be(tmp_path, capsys):
     levels = [80 * 0.8**i for i in range(40)]
     call("import", ", ".join(f"{level:.9g}" for level in levels) + ", 0", "-o", tmp_path / "l.json", capsys=capsys)
     np.testing.assert_allclose(lists.read(str(tmp_path / "l.json")).lists[40][:-1], levels, rtol=1e-8)
+
+
+def test_a_plan_that_tells_other_times_is_no_list(tmp_path, capsys):
+    """Neither its states' levels, which a network of noise would be told, nor the times that it tells."""
+    made = dode.sampler(gaussian_model("discrete"), "ddim", nfe=3)
+    told = replace(made, plan=replace(made.plan, told=np.array((0.1, 0.0, -0.1))))
+    dode.save(tmp_path / "told.json", told)
+    for unit in ("--sigmas", "--timesteps"):
+        with pytest.raises(ValueError, match=r"tells the network other noise levels .* find one with told=False"):
+            call("export", tmp_path / "told.json", unit, capsys=capsys)
 
 
 def test_exported_sigmas_of_flow_models_go_from_1_to_0(tmp_path, capsys):

@@ -62,6 +62,7 @@ _HOMES = {
 }
 _MODULES = (
     "analytic",
+    "azula",
     "distillation",
     "edm",
     "grid",

@@ -7,9 +7,8 @@ A scheduler with its calibration inside is a repository of its own: `scheduler.p
 import json
 from typing import Any
 
-from dode import calibration
+from dode import calibration, samplers
 from dode.calibration import Json
-from dode.pipeline.choice import content
 
 FILE = "calibration.json"
 
@@ -33,7 +32,7 @@ def push(given: Any, repository: str, *, private: bool = False, token: str | Non
     """
     from huggingface_hub import HfApi
 
-    known = content(given)
+    known = samplers.as_content(given)
     api = HfApi(token=token)
     address = str(api.create_repo(repository, exist_ok=True, private=private))
     for name, text in ((FILE, json.dumps(known, indent=1) + "\n"), ("README.md", page(known, repository))):

@@ -242,28 +242,36 @@ def content(*samplers: Sampler) -> calibration.Json:
     return calibration.compose(described[0], entries, described)
 
 
-def every(path: str | Path, model: Model) -> list[Sampler]:
-    """All samplers of a file, under their own guidance scales."""
-    content = calibration.read(path)
-    calibration.belongs(content, calibration.describe(model))
-    scales = [entry["guidance"] for entry in content["plans"]]
+def as_content(given: Any) -> calibration.Json:
+    """What a calibration file holds: from a path, such content, a Sampler, or several Samplers in a list or dict."""
+    if isinstance(given, str | Path):
+        return calibration.read(given)
+    if isinstance(given, Sampler):
+        return content(given)
+    several = list(given.values()) if isinstance(given, Mapping) else given
+    if isinstance(several, list | tuple) and several and all(isinstance(one, Sampler) for one in several):
+        return content(*several)
+    return calibration.checked(given, "the calibration")
+
+
+def every(given: str | Path | calibration.Json, model: Model) -> list[Sampler]:
+    """All samplers of a file, or of its content, under their own guidance scales."""
+    known = as_content(given)
+    calibration.belongs(known, calibration.describe(model))
+    scales = [entry["guidance"] for entry in known["plans"]]
     models = [model if scale is None else replace(model, guidance=scale) for scale in scales]
-    return [_of(entry, one) for entry, one in zip(content["plans"], models, strict=True)]
+    return [_of(entry, one) for entry, one in zip(known["plans"], models, strict=True)]
 
 
-def load(path: str | Path, model: Model, nfe: int | None = None) -> Sampler:
-    """The sampler of the calibration file at path for this model, its guidance and this number of evaluations.
+def load(given: str | Path | calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
+    """The sampler of a calibration for this model, its guidance and this number of evaluations.
 
-    nfe may be left out if the file holds one. Raises ValueError, with what was calibrated and what was asked, if the
-    file is damaged or belongs to another model, schedule, guidance or number of evaluations.
+    given: the path of a file, or what such a file holds, as `dode.hub.pull` brings it; nfe may be left out if it holds
+    one. Raises ValueError, with what was calibrated and what was asked, if the file is damaged or belongs to another
+    model, schedule, guidance or number of evaluations.
     """
-    model = checked(model)
-    return from_content(calibration.read(path), model, nfe)
-
-
-def from_content(content: calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
-    """The sampler of what `content` gave, for this model; as `load` without the file."""
-    return _of(calibration.choose(content, calibration.describe(model), model.guidance, nfe), model)
+    known, model = as_content(given), checked(model)
+    return _of(calibration.choose(known, calibration.describe(model), model.guidance, nfe), model)
 
 
 def _of(entry: calibration.Json, model: Model) -> Sampler:

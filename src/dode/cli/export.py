@@ -39,6 +39,7 @@ def export(
 def _of_plan(file: str, sigmas: bool, nfe: int | None, guidance: float | None) -> list[float]:
     """Where the steps of the calibrated plan start, and with sigmas the end."""
     from dode.levels import chosen, known
+    from dode.scaling import OTHER_TIMES
 
     plans = chosen(known(file), guidance)
     counts = sorted(one.plan.nfe for one in plans)
@@ -46,6 +47,8 @@ def _of_plan(file: str, sigmas: bool, nfe: int | None, guidance: float | None) -
         raise ValueError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; say which with --nfe")
     (one,) = [one for one in plans if nfe in (None, one.plan.nfe)]
     fresh = (*one.plan.fresh, True)
+    if not sigmas and one.plan.told is not None:
+        raise ValueError(OTHER_TIMES)
     if not sigmas:
         return [node.t for node, opens in zip(one.plan.nodes[:-1], fresh, strict=False) if opens]
     return [node.sigma for node, opens in zip(one.scaled(one.flow).nodes, fresh, strict=True) if opens]

@@ -159,7 +159,7 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
             results.write()
         for (name, _), one in keys.items():
             content = calibration.checked(results.plans[one], f"the plan of {one}")
-            found.setdefault(name, []).append(Case(name, plain.from_content(content, model), seed))
+            found.setdefault(name, []).append(Case(name, plain.load(content, model), seed))
     return found
 
 
@@ -184,7 +184,7 @@ def _calibrated(model: Model, name: str, nfe: Sequence[int] | None, seed: int, r
         )
     found = []
     for count in counts:
-        made = plain.from_content(content, model, count)
+        made = plain.load(content, model, count)
         case = Case(f"{made.name}@{Path(name).as_posix()}", made, seed)
         mine = plain.content(made)
         if results.plans.setdefault(case.key, mine)["checksum"] != mine["checksum"]:

@@ -1,18 +1,17 @@
 """Which plan a scheduler runs: a calibration's for this number of evaluations, or a plain one on the grid asked for."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import signature
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from dode import calibration, samplers
+from dode import calibration
 from dode.calibration import Json
 from dode.fingerprints import schedule_hash, schedule_name
 from dode.grid import Grid, same
@@ -75,18 +74,6 @@ class Choice:
         if self.shape is not None and shape != self.shape:
             ours, theirs = ("×".join(map(str, one)) for one in (self.shape, shape))
             raise ValueError(f"calibrated for states of shape {ours}; this run has {theirs}; calibrate at this size")
-
-
-def content(given: Any) -> Json:
-    """What a calibration file holds: from a path, such content, a Sampler, or several Samplers in a list or dict."""
-    if isinstance(given, str | Path):
-        return calibration.read(given)
-    if isinstance(given, samplers.Sampler):
-        return samplers.content(given)
-    several = list(given.values()) if isinstance(given, Mapping) else given
-    if isinstance(several, list | tuple) and several and all(isinstance(one, samplers.Sampler) for one in several):
-        return samplers.content(*several)
-    return calibration.checked(given, "the calibration")
 
 
 def choose(

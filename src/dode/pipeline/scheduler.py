@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dode.denoiser import expressed, thresholded
 from dode.pipeline import config as settings
-from dode.pipeline.choice import Choice, Script, as_planned, asked, choose, content, drawn, same_shape, untouched
+from dode.pipeline.choice import Choice, Script, as_planned, asked, choose, drawn, same_shape, untouched
 from dode.plan import Plan
+from dode.samplers import as_content
 from dode.sampling import State, advance, begin
 from dode.schedule import DiscreteVP, Node, Schedule
 
@@ -78,7 +79,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         on_missing: str = "error",
     ) -> None:
         if calibration is not None:
-            self.register_to_config(calibration=content(calibration))
+            self.register_to_config(calibration=as_content(calibration))
         if trained_betas is not None:
             self.register_to_config(trained_betas=np.asarray(trained_betas).tolist())
         # another scheduler hands on what is no default: it must hand on whose schedule this is

@@ -17,10 +17,9 @@ from dode.distilled import warn_of_little
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.fitting.course import RHO, Course, SolverOptions, students
 from dode.pipeline import config as settings
-from dode.pipeline.choice import content
 from dode.pipeline.watching import Call, Job, denoiser_of
 from dode.progress import Progress
-from dode.samplers import Sampler
+from dode.samplers import Sampler, as_content
 from dode.spelling import unknown
 
 NOT_DROP_IN = ("CogVideoXPipeline", "StableCascadePipeline")  # they need a scheduler of their own
@@ -40,7 +39,7 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
     for name in config:
         if name not in known_options:  # which diffusers would pass over
             raise unknown("option of DODEScheduler", name, known_options)
-    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=content(calibration_or_file), **config)
+    made = DODEScheduler.from_config(pipe.scheduler.config, calibration=as_content(calibration_or_file), **config)
     known = made.config["calibration"]
     calibration.recognise(known, type(pipe).__name__, weights_hash(denoiser_of(pipe)))
     calibration.match(known, {"prediction": settings.prediction(made.config)})

@@ -5,7 +5,7 @@ promises that it holds: the plan is judged on select noise, and refused if it is
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,15 +21,18 @@ from dode.search.starts import loose, nearest, starts, task
 
 
 @torch.no_grad()
-def interpolate(found: Sequence[Sampler], model: Model, nfe: int, seed: int = 0, batch: int = 64) -> Sampler:
+def interpolate(
+    found: Sequence[Sampler] | Mapping[int, Sampler], model: Model, nfe: int, seed: int = 0, batch: int = 64
+) -> Sampler:
     """The sampler of `model` with nfe evaluations, between two of `found`.
 
-    seed: of the noise that it is judged on; batch: samples a network call; found: samplers of `dode.distill(model,
-    "auto", …)`: under the model's guidance with fewer and with more evaluations, or with this many under a smaller and
-    a larger guidance scale. 32 samples of select noise are solved to judge it. Raises ValueError without neighbours on
-    both sides, and where it is not nearer than plain solvers.
+    found: what `dode.distill(model, "auto", …)` gave, or `dode.samplers.every(file, model)`: under the model's guidance
+    with fewer and with more evaluations, or with this many under a smaller and a larger guidance scale. seed: of the
+    noise that it is judged on, 32 samples of which are solved; batch: samples a network call. Raises ValueError without
+    neighbours on both sides, and where it is not nearer than plain solvers.
     """
-    low, high, share = _neighbours(found, model, nfe)
+    several = list(found.values()) if isinstance(found, Mapping) else found
+    low, high, share = _neighbours(several, model, nfe)
     schedule, budget = loose(model.schedule), Budget(batch=batch)
     plans = {f"that of {_said(one)}": resampled(one.plan, nfe, schedule) for one in (low, high)}
     if low.plan.kind == high.plan.kind:
