@@ -263,14 +263,14 @@ def every(given: str | Path | calibration.Json, model: Model) -> list[Sampler]:
     return [_of(entry, one) for entry, one in zip(known["plans"], models, strict=True)]
 
 
-def load(given: str | Path | calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
+def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
     """The sampler of a calibration for this model, its guidance and this number of evaluations.
 
-    given: the path of a file, or what such a file holds, as `dode.hub.pull` brings it; nfe may be left out if it holds
+    path: of a file, or what such a file holds, as `dode.hub.pull` brings it; nfe may be left out if it holds
     one. Raises ValueError, with what was calibrated and what was asked, if the file is damaged or belongs to another
     model, schedule, guidance or number of evaluations.
     """
-    known, model = as_content(given), checked(model)
+    known, model = as_content(path), checked(model)
     return _of(calibration.choose(known, calibration.describe(model), model.guidance, nfe), model)
 
 
