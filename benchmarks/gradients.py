@@ -33,6 +33,7 @@ from torch import Tensor
 import dode
 from dode.calibration import replace_text
 from dode.denoiser import Network, classifier_free
+from dode.grid import loose
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
@@ -42,7 +43,7 @@ from dode.search.auto import tuned
 from dode.search.families import Family, history, weighted
 from dode.search.refinement import squares
 from dode.search.spending import Budget
-from dode.search.starts import Task, loose, nearest, starts, task
+from dode.search.starts import Task, nearest, starts, task
 
 RATES, BATCH, LOOK = (3e-3, 1e-2, 3e-2), 16, 10  # LOOK: iterations between two looks at the select error
 LEAST, MOST = 100, 1000  # iterations

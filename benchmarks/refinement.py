@@ -21,10 +21,11 @@ from rivals import BLENDS
 import dode
 from dode.calibration import replace_text
 from dode.formulations import two
+from dode.grid import loose
 from dode.plan import Array, Plan
 from dode.search.families import Family, history, weighted
 from dode.search.refinement import begun, rounds, squares
-from dode.search.starts import Task, loose, starts, task
+from dode.search.starts import Task, starts, task
 
 COUNTS = (4, 5, 8)
 

@@ -19,10 +19,11 @@ from records import Records, table
 
 import dode
 from dode.calibration import replace_text
+from dode.grid import loose
 from dode.metrics.parts import root_ratio
 from dode.plan import Array
 from dode.search.refinement import squares, tried
-from dode.search.starts import GRIDS, TRIED, Start, Task, kinds, loose, starts, task
+from dode.search.starts import GRIDS, TRIED, Start, Task, kinds, starts, task
 from dode.search.weighing import SAMPLES, costs, evaluations, fine_plan
 
 COUNTS = (4, 5, 6, 8, 10)

@@ -42,10 +42,9 @@ def text_unet(channels=4, **config):
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=8,
         norm_num_groups=4,
         attention_head_dim=2,
-        **config,
+        **{"cross_attention_dim": 8, **config},
     )
 
 
@@ -96,6 +95,24 @@ def drawn(pipe, generator, steps, scale=3.0, n=2, **more):
         output_type="latent",
         **more,
     ).images
+
+
+def sdxl(folder):
+    """Stable Diffusion XL's parts, with both text models of eight numbers a token."""
+    from transformers import CLIPTextModelWithProjection
+
+    encoder, tokenizer = text_encoder(folder)
+    config = type(encoder.config).from_dict(encoder.config.to_dict() | {"projection_dim": 8})
+    unet = text_unet(
+        cross_attention_dim=16,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=8 + 6 * 8,
+    )
+    parts = {"text_encoder": encoder, "tokenizer": tokenizer, "tokenizer_2": tokenizer, "unet": unet, "vae": vae()}
+    parts |= {"text_encoder_2": CLIPTextModelWithProjection(config).eval()}
+    scheduler = diffusers.EulerDiscreteScheduler(**SD_CONFIG)
+    return quiet(diffusers.StableDiffusionXLPipeline(scheduler=scheduler, add_watermarker=False, **parts))
 
 
 def dit():

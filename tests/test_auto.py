@@ -24,6 +24,11 @@ from dode.solvers import METHODS
 from dode.solvers.budget import bias
 
 SMALL = Budget(samples=24, select=16)
+SQUARES = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
+BETAS = {
+    "scaled linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2,
+    "squared cosine": np.minimum(1 - SQUARES[1:] / SQUARES[:-1], 0.999),
+}
 
 
 def distance(sampler, count=32):
@@ -118,6 +123,35 @@ def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran(
     assert max(sizes) == 5
     assert sampler.provenance.formulation == "auto"
     assert sampler.provenance.teacher_nfe == 24  # of 60: no more than half of its whole times
+
+
+@pytest.mark.parametrize("count", [24, 60, 150])
+@pytest.mark.parametrize("name", ["scaled linear", "squared cosine"])
+def test_the_teacher_has_its_evaluations_where_whole_times_are_few_near_the_data(name, count):
+    """Stable Diffusion's betas, and improved DDPM's, round several of Karras's nodes to one time."""
+    betas = BETAS[name]
+    model = mixture().model(DiscreteVP.from_betas(betas), "noise", torch.float64)
+    taught = task(model, "fit", 48, count, 0, lambda calls: None)
+    assert 0.9 * count < taught.count <= count
+    exact = model.exact(taught.x_T, 1e-4)
+    even = dode.sampler(model, "unipc-2", nfe=count, grid="trailing").sample(noise=taught.x_T)
+    mine, theirs = (float((end - exact).square().mean().sqrt()) for end in (taught.end, even))
+    assert mine < 1.3 * theirs  # 24 nodes of squared cosine; from 60 on it is nearer
+    assert count < 60 or mine < theirs
+
+
+@pytest.mark.parametrize("name", ["scaled linear", "squared cosine"])
+def test_it_finds_samplers_on_every_schedule_of_betas(name):
+    model = mixture().model(DiscreteVP.from_betas(BETAS[name]), "noise", torch.float64)
+    sampler, how = tuned(model, [6], SMALL)[6]
+    assert how.best.refined
+    x_T = model.start(range(100), 0)
+    exact = model.exact(x_T, 1e-3)
+
+    def middle(one):  # a few samples at a watershed between modes rule the mean
+        return float((one.sample(noise=x_T) - exact).flatten(1).square().mean(1).sqrt().median())
+
+    assert middle(sampler) < 0.5 * min(middle(dode.sampler(model, plain, nfe=6)) for plain in PLAIN)
 
 
 @pytest.mark.parametrize(("low", "high"), [(60, 79), (0.05, 0.1), (4, 8), (0.01, 40)])

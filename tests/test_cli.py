@@ -286,6 +286,8 @@ def test_auto_takes_nothing_for_its_own_that_was_made_in_another_way(folder, tmp
     done = dode(tmp_path, *words, "-o", "a.json", "--seed", "1")
     assert done.returncode == 2
     assert "was found with seed 0 and 8 samples" in done.stderr
+    done = dode(tmp_path, *[word for word in words if word != "--quick"], "-o", "a.json")
+    assert "was found with a budget of 2, not 10: with --quick, or without" in done.stderr
     if "told" in entry["plan"]:
         assert "--no-told" in dode(tmp_path, *words, "-o", "a.json", "--no-told").stderr
 

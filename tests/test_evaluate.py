@@ -95,6 +95,19 @@ def test_numpys_whole_numbers_are_seeds():
         dode.distill(sampler.model, "ddim", nfe=2, samples=2, seed=0.7)
 
 
+def test_stops_are_where_the_states_stand():
+    """A plan may tell its network other times, which its nodes have."""
+    model = mixture_model("discrete")
+    base = dode.sampler(model, "ddim", nfe=4)
+    plan, own = base.plan, [node.t for node in base.plan.nodes]
+    nodes = (*(node._replace(t=node.t - 20) for node in plan.nodes[:-1]), plan.nodes[-1])
+    told = replace(base, plan=replace(plan, nodes=nodes, told=np.full(4, 0.1)))
+    found = dode.evaluate(told, ["rms", "path"], paired=4)
+    assert [stop.t for stop in found.nodes] == pytest.approx(own, abs=1e-6)
+    track = paths.track(told, model.start(range(4), 0), (0, 1))
+    assert track.times == pytest.approx(own, abs=1e-6)
+
+
 def test_a_stochastic_sampler_has_no_path_to_follow():
     sampler = dode.sampler(mixture_model("edm"), "edm", nfe=9, churn=20.0)
     found = dode.evaluate(sampler, ["rms", "path"], paired=6)

@@ -61,6 +61,19 @@ def test_a_lambda_within_its_error_is_named():
     assert f"Within two standard errors of the plain solver: k = {', '.join(map(str, ks))}" in said
 
 
+def test_one_sample_has_no_errors_to_show(tmp_path, capsys):
+    with pytest.warns(UserWarning, match="one sample"):
+        single = dode.distill(MODEL, "ddim", nfe=4, samples=1, scale=3)
+    said = explain(content(single))
+    assert len(re.findall(r"    \?  +\d+%", said)) == 4
+    assert "told apart from 0." in said
+    assert "One sample gives no standard errors" in said
+    assert "Every lambda" not in said
+    single.save(tmp_path / "one.json")
+    inspect(tmp_path / "one.json")
+    assert "±" not in capsys.readouterr().out
+
+
 def test_large_lambdas_are_said_to_be_of_two_kinds():
     sampler = distilled()
     ratios = tuple(1e-3 if k == 2 else 40.0 for k in range(4))

@@ -134,6 +134,29 @@ def test_what_is_no_extractor_is_one_sentence(tmp_path):
         named(f"{tmp_path}/broken.py:features")
 
 
+def test_the_bundled_one_goes_to_its_device():
+    """Its weights and the images; "meta" stands for a device that is not there."""
+    found = named("bundled", "meta")(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
+    assert (found.device.type, found.shape) == ("meta", (2, 64))
+
+
+def test_what_an_extractor_raises_or_gives_is_one_sentence(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "net = torch.nn.Conv2d(3, 4, 3)\n"  # which takes floats, of three channels
+        "def flat(images):\n    return images.float().sum((1, 2, 3))\n"
+        "def one(images):\n    return images.float().flatten(1)[:1]\n"
+    )
+    with pytest.raises(ValueError, match=r"fails on uint8 images \(2, 1, 8, 8\): "):
+        named(f"{tmp_path}/own.py:net")(images(2, 0))
+    for name, shape in (("flat", r"\(2,\)"), ("one", r"\(1, 64\)")):
+        with pytest.raises(ValueError, match=rf"gives a row of features an image, \(2, D\); got {shape}"):
+            named(f"{tmp_path}/own.py:{name}")(images(2, 0))
+    (tmp_path / "wrong.py").write_text("features = nothing\n")
+    with pytest.raises(ValueError, match=r"wrong.py cannot be loaded as a Python file \(name 'nothing'"):
+        named(f"{tmp_path}/wrong.py:features")
+
+
 def test_features_of_ones_own_need_statistics_of_ones_own():
     with pytest.raises(ValueError, match=r"needs statistics, an \.npz file of the same extractor"):
         judge_of(Projection(), None, None, "cpu")

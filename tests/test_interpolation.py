@@ -9,12 +9,13 @@ from problems import mixture_model
 from test_cli import dode as command
 
 import dode
+from dode.grid import loose
 from dode.schedule import Flow
 from dode.search.auto import tuned
 from dode.search.families import Family, history, weighted
 from dode.search.interpolation import between, resampled
 from dode.search.spending import Budget
-from dode.search.starts import loose, starts
+from dode.search.starts import starts
 from dode.solvers import METHODS
 from dode.solvers.budget import build
 
@@ -115,6 +116,13 @@ def test_between_guidance_scales_on_a_network():
         dode.interpolate(made, model.guided(2.0), 4)
 
 
+def test_between_whole_times_are_whole_times():
+    model = mixture_model("discrete")
+    found = [one for one, _ in tuned(model, [4, 6], Budget(samples=24, select=16, whole=True)).values()]
+    made = dode.interpolate(found, model, 5)
+    assert all(node.t == round(node.t) for node in made.plan.nodes)
+
+
 def test_the_command_writes_a_file_that_samples(found, tmp_path):
     dode.save(tmp_path / "auto.json", *found)
     done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "5", "-o", "five.json")
@@ -124,6 +132,8 @@ def test_the_command_writes_a_file_that_samples(found, tmp_path):
     done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "5", "-o", "auto.json")
     assert done.returncode == 0, done.stderr
     assert [entry["nfe"] for entry in json.loads((tmp_path / "auto.json").read_text())["plans"]] == [4, 5, 6]
+    done = command(tmp_path, "auto", "fashion-mixture", "--nfe", "5", "--paired", "0", "-o", "auto.json")
+    assert "NFE 5: between what was found for NFE 4 under guidance 1 and for NFE 6" in done.stdout
     done = command(tmp_path, "inspect", "auto.json", "--explain")
     assert "it lies between the plans for NFE 4" in done.stdout
     assert "None" not in done.stdout

@@ -123,6 +123,14 @@ def test_a_closed_form_is_not_the_solution_under_thresholding():
     assert distance(clipped.exact(x, rtol=1e-2), fine).rms < 0.05 < distance(model.exact(x), fine).rms
 
 
+def test_times_may_be_negative():
+    """ln σ, for one; rounding at the end moves outward on both sides of 0."""
+    made = schedule.from_functions(alpha=lambda t: 1.0, sigma=math.exp, t_max=-0.5, t_min=-5.0)
+    model = gaussian().model(made, "data")
+    x = model.start(range(6), 0)
+    assert distance(dode.sampler(model, "edm", nfe=40).sample(noise=x), model.exact(x)).rms < 0.01
+
+
 def test_an_interpolant_of_cosine_and_sine_starts_at_alpha_zero():
     """cos(π/2) is 6e-17 in floating point; it is the end of the schedule all the same."""
     made = schedule.from_functions(

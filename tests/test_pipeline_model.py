@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from pipes import EMBEDDED, dit, flux, quiet, sd3, seeded, stable_diffusion, text_encoder, unet2d
+from pipes import EMBEDDED, dit, flux, quiet, sd3, sdxl, seeded, stable_diffusion, text_encoder, text_unet, unet2d
 
 import diffusers
 import pytest
@@ -119,6 +119,38 @@ def test_prompts(tmp_path):
     assert model.decode(mine).shape == (2, 3, 8, 8)
     with pytest.raises(ValueError, match=r"give prompts=\[…\]"):
         dode.from_diffusers(pipe)
+
+
+@pytest.mark.parametrize("negative", [None, "", "d"])
+def test_what_guidance_steers_away_from_is_what_the_pipeline_takes(tmp_path, negative):
+    """SDXL takes zeros where no negative prompt is given, and the words of an empty one."""
+    pipe = sdxl(tmp_path)
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, method="ddim")
+    model = dode.from_diffusers(pipe, prompts=["ab", "c"], negative_prompt=negative).guided(5.0)
+    noise = pipe.scheduler.init_noise_sigma * torch.randn(2, 4, 8, 8, generator=seeded())
+    mine = dode.sampler(model, "ddim", nfe=3).sample(noise=noise)
+    few = {"guidance_scale": 5.0, "num_inference_steps": 3, "output_type": "latent", "height": 8, "width": 8}
+    given = None if negative is None else [negative] * 2
+    theirs = pipe(["ab", "c"], negative_prompt=given, generator=seeded(), **few).images
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_networks_that_are_called_in_another_way_are_refused(tmp_path):
+    lcm = stable_diffusion(encoder=text_encoder(tmp_path), unet=text_unet(time_cond_proj_dim=8))
+    with pytest.raises(ValueError, match=r"told its guidance scale .* use dode.diffusers.calibrate"):
+        dode.from_diffusers(lcm, prompts=["ab"])
+    pipe = quiet(diffusers.DDPMPipeline(unet2d(), diffusers.DDPMScheduler()))
+    pipe.unet.register_to_config(sample_size=None)
+    with pytest.raises(ValueError, match="does not say which size its samples have"):
+        dode.from_diffusers(pipe)
+
+    class Kandinsky(diffusers.DiffusionPipeline):
+        def __init__(self, unet, scheduler):
+            super().__init__()
+            self.register_modules(unet=unet, scheduler=scheduler)
+
+    with pytest.raises(ValueError, match="a Kandinsky encodes its prompts in a way of its own"):
+        dode.from_diffusers(quiet(Kandinsky(text_unet(), diffusers.DDPMScheduler())), prompts=["ab"])
 
 
 @ROOM

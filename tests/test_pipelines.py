@@ -266,6 +266,14 @@ def test_calls_that_cannot_be_fitted_are_refused():
     assert isinstance(image.scheduler, diffusers.PNDMScheduler)
 
 
+def test_a_network_without_weights_is_refused_before_anything_runs():
+    pipe, ran = stable_diffusion(), []
+    pipe.unet.to("meta")
+    with pytest.raises(ValueError, match=r"the weights .* are offloaded"):
+        calibrate(pipe, lambda p, g, n: ran.append(n), 4, scale=2)
+    assert not ran
+
+
 def test_calls_that_change_what_is_fitted_are_refused():
     """States edited between evaluations, two runs in a call, several guidance scales: the fit would be of neither."""
     pipe = stable_diffusion()

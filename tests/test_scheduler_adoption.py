@@ -75,6 +75,7 @@ def test_a_schedule_that_is_the_other_schedulers_default(kind):
         (diffusers.ScoreSdeVeScheduler().config, "score SDEs"),
         (diffusers.DDPMWuerstchenScheduler().config, "Würstchen"),
         (diffusers.CogVideoXDDIMScheduler().config, "CogVideoX"),
+        (diffusers.IPNDMScheduler().config, "says nothing of its noise levels"),
         ({"sigma_min": 0.3, "sigma_max": 500, "sigma_data": 1.0, "solver_order": 2}, "arctan"),
     ],
 )

@@ -118,6 +118,13 @@ def test_custom_times_must_fall(name, times):
         scheduler.set_timesteps(sigmas=[10.0, 10.0, 1.0])
 
 
+def test_one_step_has_no_last_time_to_stretch():
+    scheduler = DODEScheduler(method="ddim", **FAMILIES["flow"], shift_terminal=0.1)
+    for given in ({"num_inference_steps": 1}, {"sigmas": [1.0]}):
+        scheduler.set_timesteps(**given)
+        assert scheduler.timesteps.tolist() == [1000.0]
+
+
 @pytest.mark.parametrize("name", ["ddim", "ipndm", "pndm", "deis-3"])
 def test_options_of_the_grid_are_those_of_every_method(name):
     """steps_offset, rho and shift_terminal, for methods that make whole steps first too."""

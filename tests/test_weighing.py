@@ -9,11 +9,11 @@ from problems import SCHEDULES, gaussian, mixture_model
 
 import dode
 from dode.analytic import Gaussian
-from dode.grid import Grid
+from dode.grid import Grid, loose
 from dode.plan import previous
 from dode.sampling import advance, begin, run
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
-from dode.search.starts import Task, kinds, loose, starts, task
+from dode.search.starts import Task, kinds, starts, task
 from dode.search.weighing import LEAST, costs, evaluations, fine_plan, weighed
 from dode.solvers import METHODS
 from dode.solvers.budget import build

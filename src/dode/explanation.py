@@ -86,6 +86,7 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
         yield "Before the first output stands x_T/sigma_T."
     rho = made.rho or 0.0
     errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
+    single = made.samples == 1  # which has no spread to tell an error from: 0 stands in the file
     alike, vague = [], []
     rows = zip(plan["nodes"], plan["lambda"], errors, made.ratios, strict=False)
     for k, (node, lam, error, ratio) in enumerate(rows):
@@ -98,9 +99,12 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
             alike.append(k)
         if abs(lam) < TOLD_APART * error:
             vague.append(k)
+        shown = "?" if single else f"{error:.4f}"
         remarks = "; ".join(_remarks(lam, error, ratio, kept))
-        yield f"{start}  {lam:8.4f}  {error:6.4f}  {kept:4.0%}  {remarks}".rstrip()
-    yield from _advice(alike, vague, rho)
+        yield f"{start}  {lam:8.4f}  {shown:>6}  {kept:4.0%}  {remarks}".rstrip()
+    if single:
+        yield "One sample gives no standard errors: fit on more to know which lambda is told apart from 0."
+    yield from _advice(alike, vague, rho, single)
 
 
 def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[str]:
@@ -113,14 +117,14 @@ def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[st
         yield "not told apart from 0"
 
 
-def _advice(alike: Sequence[int], vague: Sequence[int], rho: float) -> Iterator[str]:
+def _advice(alike: Sequence[int], vague: Sequence[int], rho: float, single: bool) -> Iterator[str]:
     """What to do about evaluations with outputs like the one before, and about λ that are not well known."""
     if alike:
         yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
         yield f"is badly known. The ridge, rho {rho:g}, holds it nearer to 0; a larger --rho does so more."
     if vague:
         yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
-    if not (alike or vague):
+    if not (alike or vague or single):
         yield "Every lambda is told apart from the plain solver, and none was held back much."
 
 
@@ -130,7 +134,8 @@ def _rows(plan: Json, made: Provenance) -> Iterator[str]:
     for k, row in enumerate(plan["mix"]):
         named = [f"{c:.4f} {'x_T/sigma_T' if j == 0 else f'D{j - 1}'}" for j, c in enumerate(row) if c]
         error = made.errors[k] if k < len(made.errors) else ()
-        errors = ", ".join(f"{e:.4f}" for e in (error if isinstance(error, tuple) else (error,)))
+        known = () if made.samples == 1 else error if isinstance(error, tuple) else (error,)
+        errors = ", ".join(f"{e:.4f}" for e in known) or "unknown"
         condition = f", condition {made.conditions[k]:.2g}" if k < len(made.conditions) else ""
         yield f"  O{k} = {' + '.join(named).replace('+ -', '- ')}   errors {errors}{condition}"
     if not plan["free"]:

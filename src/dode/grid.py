@@ -42,6 +42,11 @@ def whole(node: Node, schedule: Schedule) -> Node:
     return schedule.node(float(round(node.t))) if schedule.integer and node.t > 0 else node
 
 
+def loose(schedule: Schedule) -> Schedule:
+    """The schedule with times between whole ones."""
+    return replace(schedule, integer=False) if isinstance(schedule, DiscreteVP) else schedule
+
+
 def shifted(u: float, shift: float) -> float:
     """The time of a flow schedule for u in [0, 1]: Esser et al. 2024, (23); with shift = 1 it is u."""
     return shift * u / (1 + (shift - 1) * u)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from dode import reference
-from dode.grid import grid
+from dode.grid import grid, loose
 from dode.model import Model
+from dode.plan import Plan
 from dode.progress import Tick
 from dode.samplers import Sampler
-from dode.schedule import EDM, Node
+from dode.schedule import EDM, Node, Schedule
 
 RTOL = 2e-3  # of the exact path: less than a line's width, and about a grey level
 SHOWN = 48  # steps of the exact path that is drawn
@@ -55,7 +56,21 @@ def track(sampler: Sampler, x_T: Tensor, pixels: Sequence[int], seed: int = 0, t
         states.append(_seen(sampler.plan.nodes[state.k], state.y, pixels))
         if state.k:
             tick(1)
-    return _together(sampler.plan.nodes, states, state.y)
+    return _together(times(sampler.plan, sampler.model.schedule), states, state.y)
+
+
+def times(plan: Plan, schedule: Schedule) -> list[float]:
+    """When every state stands, the last too; a plan's nodes have the times that the network is told."""
+    if plan.told is None:
+        return [node.t for node in plan.nodes]
+    own, end = loose(schedule), plan.nodes[-1]
+    return [*(_own(node, shift, own) for node, shift in zip(plan.nodes[:-1], plan.told, strict=True)), end.t]
+
+
+def _own(node: Node, shift: float, schedule: Schedule) -> float:
+    if not shift:
+        return node.t
+    return schedule.at(node.logsnr).t if node.alpha else schedule.t_max
 
 
 @torch.no_grad()
@@ -68,7 +83,7 @@ def exact_track(model: Model, x_T: Tensor) -> tuple[Track, tuple[int, int]]:
     states = reference.along(model, model.placed(x_T), cond, rtol, len(x_T), nodes[:-1])
     pixels = watched(states[-1])
     seen = [_seen(node, y, pixels) for node, y in zip(nodes, states, strict=True)]
-    return _together(nodes, seen, states[-1]), pixels
+    return _together([node.t for node in nodes], seen, states[-1]), pixels
 
 
 def calls(samplers: Sequence[Sampler]) -> int:
@@ -87,6 +102,6 @@ def _seen(node: Node, y: Tensor, pixels: Sequence[int]) -> tuple[float, np.ndarr
     return float(flat.square().mean().sqrt()), flat[:, list(pixels)].numpy()
 
 
-def _together(nodes: Sequence[Node], seen: Sequence[tuple[float, np.ndarray]], end: Tensor) -> Track:
+def _together(when: Sequence[float], seen: Sequence[tuple[float, np.ndarray]], end: Tensor) -> Track:
     norms, pixels = zip(*seen, strict=True)
-    return Track(np.array([node.t for node in nodes]), np.array(norms), np.array(pixels), end)
+    return Track(np.array(when), np.array(norms), np.array(pixels), end)

@@ -250,7 +250,7 @@ class Functions:
         return self.t_min
 
     def node(self, t: float) -> Node:
-        _inside(t, self.t_min - ROUNDING, self.t_max * (1 + ROUNDING), "schedule")
+        _inside(t, self.t_min - ROUNDING, self.t_max + ROUNDING * max(1.0, abs(self.t_max)), "schedule")
         alpha, sigma = float(self.alpha(t)), float(self.sigma(t))
         # cos(π/2) is 6e-17, not 0: what is rounding is an end
         return Node(float(t), 0.0 if alpha < TINY * sigma else alpha, 0.0 if sigma < TINY * alpha else sigma)

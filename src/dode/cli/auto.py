@@ -32,7 +32,7 @@ def auto(
     plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
-    negative_prompt: common.Negative = "",
+    negative_prompt: common.Negative = None,
     seed: common.Seed = 0,
     batch: common.Batch = 64,
     device: common.Device = "cpu",
@@ -87,6 +87,8 @@ def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
 def _said(found: "Sampler") -> str:
     """What the search gives back for one number of evaluations, beside the nearest of what it began with."""
     report, how = found.provenance.report, found.provenance
+    if "between" in report:
+        return f"NFE {found.nfe}: between what was found for {' and for '.join(report['between'])}"
     plain = {name.removeprefix("tried "): value for name, value in report.items() if name.startswith("tried ")}
     plain = {name: value for name, value in plain.items() if not name.startswith("refined ")}
     spent = f"{report['evaluations a sample']:.0f} evaluations for each sample to fit on"
@@ -108,6 +110,8 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
             why = "has times that --no-told or --whole forbids"
         elif made.seed not in (None, seed) or made.samples not in (None, budget.samples):
             why = f"was found with seed {made.seed} and {made.samples} samples"
+        elif made.report.get("budget", budget.most) != budget.most:
+            why = f"was found with a budget of {made.report['budget']:g}, not {budget.most:g}: with --quick, or without"
         else:
             continue
         raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")

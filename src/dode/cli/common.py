@@ -51,7 +51,9 @@ Gamma = Annotated[float | None, typer.Option(help="Weight of the newest output i
 Prompt = Annotated[
     list[str] | None, typer.Option(help="Text to draw, for text-to-image pipelines; several are taken in turn.")
 ]
-Negative = Annotated[str, typer.Option(help="What guidance steers away from.")]
+Negative = Annotated[
+    str | None, typer.Option(help="What guidance steers away from; as the pipeline has it if left out.")
+]
 Threshold = Annotated[float | None, typer.Option(help="Clip the predicted data to ±THRESHOLD.")]
 Quantile = Annotated[float | None, typer.Option(help="With --threshold: dynamic thresholding at this quantile.")]
 End = Annotated[str, typer.Option(help="Where sampling ends: data, or t_min, the cleanest time of the network.")]
@@ -116,7 +118,7 @@ def open_model(
     threshold: float | None = None,
     quantile: float | None = None,
     prompts: Sequence[str] | None = None,
-    negative: str = "",
+    negative: str | None = None,
 ) -> "Model":
     """The model by name or path, on its device, in its precision, under its guidance and thresholding."""
     import torch
@@ -146,7 +148,7 @@ def cached(model: "Model", folder: Path | None, dtype: str | None) -> "Model":
     return model if folder is None else replace(model, cache=opened(folder, dtype))
 
 
-def _named(name: str, prompts: Sequence[str] | None, negative: str) -> "Model":
+def _named(name: str, prompts: Sequence[str] | None, negative: str | None) -> "Model":
     """A bundled model, a file of dode convert edm or dode train, or a pipeline of diffusers by folder or hub name."""
     from dode.weights import BUNDLED, bundled
 

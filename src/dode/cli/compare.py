@@ -40,7 +40,7 @@ def compare(
     quantile: common.Quantile = None,
     guidance: measuring.Scales = "1",
     prompt: common.Prompt = None,
-    negative_prompt: common.Negative = "",
+    negative_prompt: common.Negative = None,
     grid: common.Grid = None,
     seed: measuring.Seeds = "0",
     batch: common.Batch = 100,
@@ -65,7 +65,7 @@ def compare(
     numbers = numbers or ([5, 10, 20] if opened.trained is None else sorted(opened.trained.times))
     study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
     features = measuring.Features(extractor, statistics, classifier, device)
-    prompts = {"prompts": prompt, "negative": negative_prompt}
+    prompts = {"prompts": prompt, "negative": negative_prompt if prompt else ""}
     found = measuring.run(opened, study, settings, features, prompts, output, csv)
     rows = sorted((row for row, _ in found), key=lambda row: (row.guidance, row.nfe))
     title = f"{opened.name}, guidance {guidance}, seed {seed}"

@@ -29,7 +29,7 @@ def evaluate(
     quantile: common.Quantile = None,
     guidance: measuring.Scales = "1",
     prompt: common.Prompt = None,
-    negative_prompt: common.Negative = "",
+    negative_prompt: common.Negative = None,
     grid: common.Grid = None,
     seed: measuring.Seeds = "0",
     batch: common.Batch = 100,
@@ -50,7 +50,7 @@ def evaluate(
     opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
     opened = common.cached(opened, cache, cache_dtype)
     features = measuring.Features(extractor, statistics, classifier, device)
-    prompts = {"prompts": prompt, "negative": negative_prompt}
+    prompts = {"prompts": prompt, "negative": negative_prompt if prompt else ""}
     rows = [row for row, _ in measuring.run(opened, study, settings, features, prompts, output, csv)]
     tables.print_figures(rows, tables.features_of(extractor, statistics))
 

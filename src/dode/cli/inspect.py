@@ -17,7 +17,8 @@ def _fitted(made: "Provenance", plan: "Plan") -> None:
         print(f"lambda  {made.lam:g} at every evaluation with a previous output")
         return
     several = any(isinstance(error, tuple) for error in made.errors)
-    if not made.errors:
+    single = made.samples == 1  # which has no spread to tell an error from
+    if not made.errors or (single and not several):
         print("lambda  " + "  ".join(f"{lam:.4f}" for lam in plan.lambdas))
     elif not several:
         shown = (f"{lam:.4f}±{error:.4f}" for lam, error in zip(plan.lambdas, made.errors, strict=True))
@@ -25,9 +26,8 @@ def _fitted(made: "Provenance", plan: "Plan") -> None:
     else:
         for k, (row, error) in enumerate(zip(plan.mix, made.errors, strict=True)):
             said = "  ".join(f"{'x_T/σ_T' if j == 0 else f'D{j - 1}'}: {c:.4f}" for j, c in enumerate(row) if c)
-            print(
-                f"O{k} = {said}   ± " + ", ".join(f"{e:.4f}" for e in (error if isinstance(error, tuple) else [error]))
-            )
+            known = error if isinstance(error, tuple) else [error]
+            print(f"O{k} = {said}" + ("" if single else "   ± " + ", ".join(f"{e:.4f}" for e in known)))
     for name, values in (("condition", made.conditions if several else ()), ("‖v‖/‖u‖", made.ratios)):
         if values:
             print(f"{name} " + "  ".join(f"{value:.2g}" for value in values))
@@ -80,6 +80,7 @@ IN_WORDS = {  # a search's figures in the file
     "start": "search began with",
     "robust select rms": "RMS on select noise, outliers held down",
     "evaluations a sample": "evaluations for each sample to fit on",
+    "budget": "of these at most so many times those of a C = 10 teacher",
     "errors of log gaps": "± of the logarithms of the gaps in log-SNR between nodes",
     "errors of told": "± of the log-SNR that the network is told",
     "n": "report samples",

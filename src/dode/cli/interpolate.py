@@ -18,7 +18,7 @@ def interpolate(
     nfe: Annotated[int, typer.Option(help="Network evaluations.")],
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
-    negative_prompt: common.Negative = "",
+    negative_prompt: common.Negative = None,
     seed: common.Seed = 0,
     batch: common.Batch = 64,
     device: common.Device = "cpu",

@@ -36,7 +36,7 @@ def sample(
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
-    negative_prompt: common.Negative = "",
+    negative_prompt: common.Negative = None,
     grid: common.Grid = None,
     end: common.End = "data",
     seed: common.Seed = 0,

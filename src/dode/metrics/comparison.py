@@ -12,6 +12,7 @@ from torch import Tensor
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.paired import Stop, Way, distance
 from dode.metrics.parts import error, paired_error, parted, root_ratio
+from dode.paths import times
 from dode.progress import Tick
 from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
@@ -132,7 +133,7 @@ def measure(
     kept = _run(row, sampler, settings, tick, way, figures)
     if exact is not None and settings.paired:
         _paired(row, kept, exact)
-    row.nodes = () if way is None else way.stops()
+    row.nodes = () if way is None else way.stops(times(sampler.plan, sampler.model.schedule))
     if figures is not None and judge is not None:
         row.samples, row.reference = settings.fd, judge.mark
         for name, value, parts in figures.found():

@@ -28,7 +28,7 @@ def named(text: str, device: str = "cpu") -> Features:
     own; this runs the code there.  "torch-fidelity:NETWORK[:LAYER[:WEIGHTS]]": see `fidelity`.
     """
     if text == "bundled":
-        return wrapped(classifier().features, device)
+        return wrapped(classifier().to(device).features, device)
     if text.startswith(FIDELITY):
         network, layer, weights = [*text.removeprefix(FIDELITY).split(":", 2), "", ""][:3]
         return fidelity(network, layer or None, weights or None, device)
@@ -51,9 +51,13 @@ def wrapped(function: Any, device: str = "cpu") -> Features:
         try:
             with torch.no_grad():
                 found: Tensor = torch.as_tensor(function(images.to(device)))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # torch's own are RuntimeErrors
             reason = forms.line(error)
             raise ValueError(f"the extractor fails on uint8 images {tuple(images.shape)}: {reason}") from error
+        if found.ndim < 2 or len(found) != len(images):
+            raise ValueError(
+                f"an extractor gives a row of features an image, ({len(images)}, D); got {tuple(found.shape)}"
+            )
         return found.flatten(1)
 
     return features
@@ -116,7 +120,7 @@ def _attribute(home: str, name: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except (ImportError, SyntaxError) as error:
+        except Exception as error:  # the code there is somebody else's, and may raise anything
             raise ValueError(f"{home} cannot be loaded as a Python file ({error})") from error
     else:
         here = str(Path.cwd())
@@ -124,7 +128,7 @@ def _attribute(home: str, name: str) -> Any:
             sys.path.append(here)
         try:
             module = importlib.import_module(home)
-        except ImportError as error:
+        except Exception as error:  # as above
             raise ValueError(f"the module {home} of the extractor cannot be imported ({error})") from error
     if not hasattr(module, name):
         raise ValueError(f"{home} has no {name}")

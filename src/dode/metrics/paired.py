@@ -60,10 +60,9 @@ class Way:
         for found, each in zip(self.each, distances, strict=False):
             found.append(each)
 
-    def stops(self) -> tuple[Stop, ...]:
-        """Of all samples."""
+    def stops(self, times: Sequence[float]) -> tuple[Stop, ...]:
+        """Of all samples; times: of the states."""
         whole = [np.concatenate(one) for one in self.each]
         return tuple(
-            Stop(node.t, float(np.sqrt(np.mean(one**2))), float(np.median(one)))
-            for node, one in zip(self.nodes, whole, strict=True)
+            Stop(t, float(np.sqrt(np.mean(one**2))), float(np.median(one))) for t, one in zip(times, whole, strict=True)
         )

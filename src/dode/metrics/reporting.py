@@ -9,7 +9,7 @@ from torch import Tensor
 from dode import reference
 from dode import samplers as plain
 from dode.metrics.comparison import Row, Settings, calls, measure
-from dode.metrics.extractors import named
+from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features
 from dode.metrics.figures import Judge
 from dode.metrics.statistics import Statistics, bundled
@@ -22,7 +22,7 @@ from dode.weights import classifier
 
 def bundled_judge() -> Judge:
     """The bundled classifier, against the training images."""
-    return judge(named("bundled"), bundled(), classifier())
+    return judge(named("bundled"), bundled(), wrapped(classifier()))
 
 
 def judge(features: Features, statistics: Statistics, classify: Features | None = None) -> Judge:

@@ -39,18 +39,10 @@ FOREIGN = {  # keys that tell schedulers whose networks know other times or leve
     "scaler": "Würstchen (DDPMWuerstchenScheduler)",
     "snr_shift_scale": "CogVideoX (CogVideoXDDIMScheduler)",
 }
+TELLING = ("beta_start", "beta_schedule", "trained_betas", "sigma_data", "shift", "use_flow_sigmas")  # of a schedule
 OF_THE_NETWORK = (  # options that say how it was trained, not how to sample
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "sigma_min",
-    "sigma_max",
-    "sigma_data",
-    "shift",
-    "time_shift_type",
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"),
+    *("sigma_min", "sigma_max", "sigma_data", "shift", "time_shift_type"),
 )
 CHOICES = {
     "on_missing": ("error", "base"),
@@ -111,6 +103,8 @@ def _followed(config: Config) -> None:
     foreign = [what for key, what in FOREIGN.items() if key in config]
     if "sigma_data" in config and "solver_order" in config and "algorithm_type" not in config:
         foreign.append("networks told arctan σ (CosineDPMSolverMultistepScheduler)")
+    if not foreign and not any(config.get(key) is not None for key in TELLING):
+        foreign.append("a scheduler that says nothing of its noise levels")
     if foreign:
         raise ValueError(
             f"this configuration is of {foreign[0]}, whose schedule dode does not know; say noise_schedule "
@@ -250,7 +244,7 @@ def default_grid(config: Config, schedule: Schedule, count: int) -> Grid:
     if name == "leading" and offset and isinstance(schedule, DiscreteVP):
         moved = [schedule.node(min(node.t + offset, schedule.t_max)) for node in made.nodes[:-1]]
         made = replace(made, nodes=(*moved, made.nodes[-1]))
-    if config.get("shift_terminal"):
+    if config.get("shift_terminal") and made.nodes[-2].t != 1:  # but for a single step, which begins at the noise
         made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))
     return made
 

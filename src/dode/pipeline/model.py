@@ -60,7 +60,7 @@ def from_diffusers(
     pipe_or_path: Any,
     *,
     prompts: Sequence[str] | None = None,
-    negative_prompt: str = "",
+    negative_prompt: str | None = None,
     cond: Default | None = None,
     null: Default | None = None,
     dtype: torch.dtype = torch.float32,
@@ -69,10 +69,10 @@ def from_diffusers(
     """A model from a pipeline of diffusers, or from where one was saved: a folder, or a name on the hub.
 
     pipe_or_path: the pipeline, the folder or the name. prompts: for text-to-image, sample i gets prompt i mod n,
-    encoded once by the pipeline; negative_prompt: what guidance steers away from. cond and null: the same given by
-    hand, as for `from_callable`. Class-conditional networks get their classes in turn. States are latents, where the
-    pipeline has a VAE. dtype, device: where it runs. Raises ValueError for a network that is not known here, with what
-    to use instead.
+    encoded once by the pipeline; negative_prompt: what guidance steers away from, as the pipeline has it where none is
+    said. cond and null: the same given by hand, as for `from_callable`. Class-conditional networks get their classes in
+    turn. States are latents, where the pipeline has a VAE. dtype, device: where it runs. Raises ValueError for a
+    network that is not known here, with what to use instead.
     """
     pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
     if not hasattr(pipe, "components"):
@@ -117,6 +117,11 @@ def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
             f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
             "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
         )
+    if network.config.get("time_cond_proj_dim"):
+        raise ValueError(
+            "this network is told its guidance scale (time_cond_proj_dim), which from_diffusers cannot: "
+            "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+        )
     if network.dtype != dtype or network.device != torch.device(device):
         network = copy.deepcopy(network).to(device, dtype)  # the pipeline keeps its own
     return network.eval()
@@ -153,6 +158,11 @@ def _opened(path: str | Path) -> Any:
 
 def _shape(network: Any) -> tuple[int, ...]:
     size = network.config.sample_size
+    if size is None:
+        raise ValueError(
+            "this network does not say which size its samples have (sample_size): use dode.from_callable, or "
+            "dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+        )
     height, width = (size, size) if isinstance(size, int) else size
     return (network.config.in_channels, height, width)
 
@@ -186,14 +196,21 @@ def _classes(network: Any) -> int:
 
 
 def _conditions(
-    pipe: Any, network: Any, prompts: Sequence[str] | None, negative: str, null: Default | None
+    pipe: Any, network: Any, prompts: Sequence[str] | None, negative: str | None, null: Default | None
 ) -> tuple[Default | None, Default | None]:
     """Defaults for samples by number: the prompts in turn, or the classes in turn."""
     kind = type(network).__name__
     if kind in ("UNet2DConditionModel", "SD3Transformer2DModel"):
         if not prompts:
             raise ValueError("this pipeline draws what a prompt says; give prompts=[…], or calibrate through a call")
-        known, none = _encoded(pipe, list(prompts)), _encoded(pipe, [negative])
+        if not hasattr(pipe, "encode_prompt"):
+            raise ValueError(
+                f"a {type(pipe).__name__} encodes its prompts in a way of its own: "
+                "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+            )
+        known, none = _encoded(pipe, list(prompts)), _encoded(pipe, [negative or ""])
+        if negative is None and pipe.config.get("force_zeros_for_empty_prompt"):  # as the pipeline's own call has it
+            none |= {name: torch.zeros_like(none[name]) for name in ("prompt", "text_embeds")}
         return (
             lambda indices: rows(known, [i % len(prompts) for i in indices]),
             lambda indices: rows(none, [0] * len(indices)),

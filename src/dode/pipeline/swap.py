@@ -122,7 +122,7 @@ def calibrate(
     before = pipe.scheduler
     plain = {key: value for key, value in before.config.items() if key != "calibration"}
     own = DODEScheduler.from_config(plain, method="ddim")
-    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress)
+    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(denoiser_of(pipe)))
     job.ask = lambda model: students(model, [method], counts, grid, course, options)
     try:
         pipe.scheduler = own

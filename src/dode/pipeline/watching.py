@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dode.distillation import Batch, Fit, Fitting, Known, fitting
 from dode.distilled import sampler_of
-from dode.fingerprints import schedule_hash, weights_hash
+from dode.fingerprints import schedule_hash
 from dode.fitting.course import Student
 from dode.fitting.lockstep import Taught, fitted, lessons_of
 from dode.fitting.teacher import Lesson
@@ -60,6 +60,7 @@ class Job:
     seed: int
     steps: int  # said to the calls; the plan decides
     progress: Progress | None
+    fingerprint: str  # of the network, taken before anything long
     ask: Callable[[Model], list[Student]] = field(init=False)
     model: Model | None = None
     asked: list[Student] = field(default_factory=list)
@@ -137,11 +138,10 @@ class Job:
         scales = {recorder.guidance for recorder in recorders}
         if len(scales) > 1:
             raise ValueError(f"the calls have guidance scales {sorted(scales, key=str)}; calibrate each alone")
-        network = denoiser_of(self.pipe)
         return replace(
             self.model,
             shape=shapes.pop(),
-            fingerprint=weights_hash(network),
+            fingerprint=self.fingerprint,
             guidance=scales.pop(),
             dtype=recorders[0].x_T.dtype,
         )

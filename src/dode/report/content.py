@@ -49,8 +49,8 @@ def _row(row: Row) -> Json:
 
 
 def _lambdas(one: Sampler) -> Json:
-    """λ of each evaluation with its standard error, against the time of its node."""
-    times = np.array([node.t for node in one.plan.nodes[:-1]])
+    """λ of each evaluation with its standard error, against the time of its state."""
+    times = np.array(paths.times(one.plan, one.model.schedule)[:-1])
     errors = one.provenance.lambda_errors(one.nfe)
     return {"t": _short(times), "value": _short(one.plan.lambdas), "error": _short(errors)}
 

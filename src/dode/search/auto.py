@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
-from dode.grid import Grid
+from dode.grid import Grid, loose
 from dode.model import Model
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.search.families import Family, history, weighted
 from dode.search.judging import Candidate, Jury, convened
 from dode.search.refinement import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
 from dode.search.spending import Budget, Meter
-from dode.search.starts import TEACHER, Start, Task, kinds, loose, nearest, starts, task
+from dode.search.starts import TEACHER, Start, Task, kinds, nearest, starts, task
 from dode.search.weighing import evaluations, fine_plan, weighed
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
@@ -262,7 +262,12 @@ def _in_turn(budget: Budget) -> list[int]:
 
 def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: int) -> Provenance:
     best = found.best
-    report = {"start": best.name, "robust select rms": best.select, "evaluations a sample": found.calls}
+    report = {
+        "start": best.name,
+        "robust select rms": best.select,
+        "evaluations a sample": found.calls,
+        "budget": budget.most,
+    }
     report |= {name: values for name, values in best.places.items() if values}
     report |= {f"tried {one.name}": one.select for one in found.tried}
     dtype = dtype_name(model)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from dode.grid import loose
 from dode.model import Model
 from dode.plan import Array, Plan
 from dode.samplers import Provenance, Sampler, dtype_name
@@ -17,7 +18,7 @@ from dode.schedule import Node, Schedule
 from dode.search.families import composed, level, one_a_step
 from dode.search.judging import convened
 from dode.search.spending import QUICK, Budget, Meter
-from dode.search.starts import loose, nearest, starts, task
+from dode.search.starts import nearest, starts, task
 
 
 @torch.no_grad()
@@ -38,6 +39,8 @@ def interpolate(
     if low.plan.kind == high.plan.kind:
         first, second = plans.values()
         plans["the mean"] = between(first, second, share, schedule)
+    if model.schedule.integer and all(_whole(one.plan) for one in (low, high)):
+        plans = {name: _rounded(plan, model.schedule) for name, plan in plans.items()}
     meter = Meter(math.inf, lambda what, done: None)
     select = task(model, "select", budget.select, max(budget.teacher, 3 * nfe), seed, meter.tick, None, batch)
     every = starts(model, nfe, QUICK.tried)
@@ -62,6 +65,17 @@ def interpolate(
 def _said(one: Sampler) -> str:
     scale = "unknown" if one.model.guidance is None else f"{one.model.guidance:g}"
     return f"NFE {one.nfe} under guidance {scale}"
+
+
+def _whole(plan: Plan) -> bool:
+    """Are all its times whole, as a search with whole=True gives them?"""
+    return all(node.t == round(node.t) for node in plan.nodes)
+
+
+def _rounded(plan: Plan, schedule: Schedule) -> Plan:
+    """The plan on the nearest whole times, told as they are."""
+    nodes = [schedule.node(float(round(node.t))) for node in plan.nodes[:-1]]
+    return composed((*nodes, plan.nodes[-1]), loose(schedule), plan.kind, plan.mix, None)
 
 
 def _neighbours(found: Sequence[Sampler], model: Model, nfe: int) -> tuple[Sampler, Sampler, float]:

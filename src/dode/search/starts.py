@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
-from dode.grid import Grid
+from dode.grid import Grid, grid, loose, whole
 from dode.model import Model
 from dode.plan import Plan
 from dode.prediction import Kind
 from dode.samplers import sampler as plain
-from dode.schedule import DiscreteVP, Schedule
+from dode.schedule import Schedule
 from dode.search.refinement import Pupil, tried
 from dode.solvers import METHODS
 from dode.solvers.budget import build
@@ -54,13 +54,29 @@ def task(
 ) -> Task:
     """Where these samples end, by the teacher with this many evaluations."""
     x_T, cond = model.start(range(samples), seed, stream), model.conditions(range(samples), cond)
-    where = "karras" if model.schedule.node(model.schedule.t_max).alpha > 0 else "trailing"
-    if model.schedule.integer:
-        count = min(count, int(model.schedule.t_max) // 2)
-        where = where if model.schedule.t_max > 500 else "trailing"
-    run = plain(model, TEACHER, nfe=count, grid=where)
+    where = _fine(model.schedule, count)
+    run = plain(model, TEACHER, nfe=len(where.nodes) - 1, grid=where)
     end = run.sample(noise=x_T, cond=cond, batch=batch, callback=lambda state: tick(len(state.y)))
-    return Task(model, x_T, end, cond, count)
+    return Task(model, x_T, end, cond, run.nfe)
+
+
+def _fine(schedule: Schedule, count: int) -> Grid:
+    """The teacher's nodes, at most this many steps: Karras's where the noise level at the start allows.
+
+    Near the data several may share a whole time; then the rest of the steps stand farther out.
+    """
+    if schedule.integer:
+        count = min(count, int(schedule.t_max) // 2)
+    if schedule.node(schedule.t_max).alpha == 0 or (schedule.integer and schedule.t_max <= 500):
+        return grid(schedule, count, "trailing")
+    made = grid(loose(schedule), count, "karras")
+    for asked in range(count, 4 * count if schedule.integer else count + 1):
+        finer = grid(loose(schedule), asked, "karras").nodes
+        nodes = tuple(dict.fromkeys(whole(node, schedule) for node in finer))
+        if len(nodes) > count + 1:
+            break
+        made = replace(made, nodes=nodes)
+    return made
 
 
 class Start(NamedTuple):
@@ -74,11 +90,6 @@ class Start(NamedTuple):
     def label(self) -> str:
         """In words."""
         return f"{self.method} in {self.plan.kind} outputs, {self.grid}"
-
-
-def loose(schedule: Schedule) -> Schedule:
-    """The schedule with times between whole ones."""
-    return replace(schedule, integer=False) if isinstance(schedule, DiscreteVP) else schedule
 
 
 def kinds(model: Model) -> tuple[Kind, ...]:
