@@ -99,11 +99,8 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
             alike.append(k)
         if abs(lam) < TOLD_APART * error:
             vague.append(k)
-        shown = "?" if single else f"{error:.4f}"
-        remarks = "; ".join(_remarks(lam, error, ratio, kept))
+        remarks, shown = "; ".join(_remarks(lam, error, ratio, kept)), "?" if single else f"{error:.4f}"
         yield f"{start}  {lam:8.4f}  {shown:>6}  {kept:4.0%}  {remarks}".rstrip()
-    if single:
-        yield "One sample gives no standard errors: fit on more to know which lambda is told apart from 0."
     yield from _advice(alike, vague, rho, single)
 
 
@@ -124,7 +121,9 @@ def _advice(alike: Sequence[int], vague: Sequence[int], rho: float, single: bool
         yield f"is badly known. The ridge, rho {rho:g}, holds it nearer to 0; a larger --rho does so more."
     if vague:
         yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
-    if not (alike or vague or single):
+    if single:
+        yield "One sample gives no standard errors: fit on more to know which lambda is told apart from 0."
+    elif not (alike or vague):
         yield "Every lambda is told apart from the plain solver, and none was held back much."
 
 

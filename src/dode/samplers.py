@@ -270,8 +270,8 @@ def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = No
     one. Raises ValueError, with what was calibrated and what was asked, if the file is damaged or belongs to another
     model, schedule, guidance or number of evaluations.
     """
-    known, model = as_content(path), checked(model)
-    return _of(calibration.choose(known, calibration.describe(model), model.guidance, nfe), model)
+    model = checked(model)
+    return _of(calibration.choose(as_content(path), calibration.describe(model), model.guidance, nfe), model)
 
 
 def _of(entry: calibration.Json, model: Model) -> Sampler:
