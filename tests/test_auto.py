@@ -140,6 +140,25 @@ def test_the_teacher_has_its_evaluations_where_whole_times_are_few_near_the_data
     assert count < 60 or mine < theirs
 
 
+@pytest.mark.parametrize("shift", [3.0, 17.0])
+def test_the_shift_of_a_flow_schedule_is_in_the_way_of_nothing(shift):
+    """It says where grids stand; the ODE, the teacher and what is found are those without it."""
+    even, shifted = (mixture().model(Flow(shift=by), "flow", torch.float64) for by in (1.0, shift))
+    x_T = even.start(range(64), 0)
+    exact = even.exact(x_T, 1e-4)
+    assert torch.allclose(shifted.exact(x_T, 1e-4), exact, atol=1e-3)
+    taught = task(shifted, "report", 64, 60, 0, lambda calls: None)
+    assert torch.allclose(taught.x_T, x_T)
+    sampler = tuned(shifted, [6], SMALL)[6][0]
+
+    def middle(end):
+        return float((end - exact).flatten(1).square().mean(1).sqrt().median())
+
+    plain = min(middle(dode.sampler(even, name, nfe=6).sample(noise=x_T)) for name in PLAIN)
+    assert middle(taught.end) < 0.1 * plain
+    assert middle(sampler.sample(noise=x_T)) < 0.5 * plain
+
+
 @pytest.mark.parametrize("name", ["scaled linear", "squared cosine"])
 def test_it_finds_samplers_on_every_schedule_of_betas(name):
     model = mixture().model(DiscreteVP.from_betas(BETAS[name]), "noise", torch.float64)

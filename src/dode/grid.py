@@ -10,6 +10,7 @@ from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule
 from dode.spelling import unknown
 
 MOST = 4000  # steps; a plan of so many holds half a gigabyte
+INSIDE = 1e-3  # where log-SNR is infinite it is taken this share of the schedule inside
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,21 @@ GRIDS: dict[str, tuple[Callable[[Schedule, int, float, float], list[Node]], str]
     "karras": (_karras, "karras"),
     "published": (_published, "t"),
 }
+
+
+def unbounded(schedule: Schedule, steps: int) -> Grid:
+    """For many steps where log-SNR is infinite at the start: t_max, then even in log-SNR, the end.
+
+    Even times leave a coarse step before the data, the more so with a flow schedule's shift, which they follow.
+    """
+    first, low, end = (schedule.node(t) for t in (schedule.t_max, schedule.t_min, schedule.t_end))
+    span = schedule.t_max - schedule.t_min
+    top = schedule.node(schedule.t_max - INSIDE * span)
+    if low.sigma == 0:
+        low = schedule.node(schedule.t_min + INSIDE**2 * span)
+    count = steps if low == end else steps - 1  # the last of them may be the end itself
+    inner = [schedule.at(value) for value in _even(top.logsnr, low.logsnr, count)][: steps - 1]
+    return _checked(Grid((first, *inner, end), "t", "unbounded", shift=_shift(schedule)))
 
 
 def default(schedule: Schedule) -> str:

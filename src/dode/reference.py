@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dode.conditions import rows
-from dode.grid import grid
+from dode.grid import grid, unbounded
 from dode.plan import Plan
 from dode.ranks import ALONE, Team
 from dode.sampling import Denoise, run, trajectory
@@ -36,10 +36,12 @@ def plan(model: "Model", steps: int) -> Plan:
 
 
 def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
-    """Whole times evenly from T − 1 to 0, so that only σ_0 is left to DDIM; else karras, or even times from α = 0."""
+    """Whole times evenly from T − 1 to 0, so that only σ_0 is left to DDIM; else karras, or log-SNR from α = 0."""
     if schedule.integer:
         return grid(schedule, steps, "linspace").nodes
-    return grid(schedule, steps, "karras" if schedule.node(schedule.t_max).alpha > 0 else "uniform").nodes
+    if schedule.node(schedule.t_max).alpha == 0:
+        return unbounded(schedule, steps).nodes
+    return grid(schedule, steps, "karras").nodes
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
-from dode.grid import Grid, loose
+from dode.grid import Grid, grid, loose
 from dode.model import Model
 from dode.samplers import Provenance, Sampler, dtype_name
+from dode.schedule import Flow
 from dode.search.families import Family, history, weighted
 from dode.search.judging import Candidate, Jury, convened
 from dode.search.refinement import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
@@ -72,12 +73,15 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
 
 
 def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
-    """The grid that is made for the model, if its schedule has times enough."""
+    """The grid that is made for the model, if its schedule has times enough; and even times under a flow's shift."""
     schedule = fit.model.schedule if budget.whole else loose(fit.model.schedule)
+    found: list[Grid] = []
     with suppress(ValueError):  # there are too few, or the network fails where only this run asks it
         fine = fine_plan(evaluations(nfe), schedule, kinds(fit.model)[0])
-        return [weighed(fit, nfe, fine, schedule, budget.batch, meter.tick)]
-    return []
+        found.append(weighed(fit, nfe, fine, schedule, budget.batch, meter.tick))
+    if isinstance(schedule, Flow) and schedule.shift != 1:
+        found.append(replace(grid(replace(schedule, shift=1.0), nfe, "trailing"), name="unshifted"))
+    return found
 
 
 def _different(looked: Sequence[Start]) -> list[Start]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dode.conditions import rows
-from dode.grid import Grid, grid, loose, whole
+from dode.grid import Grid, grid, loose, unbounded, whole
 from dode.model import Model
 from dode.plan import Plan
 from dode.prediction import Kind
@@ -67,6 +67,8 @@ def _fine(schedule: Schedule, count: int) -> Grid:
     """
     if schedule.integer:
         count = min(count, int(schedule.t_max) // 2)
+    if schedule.node(schedule.t_max).alpha == 0 and not schedule.integer:
+        return unbounded(schedule, count)
     if schedule.node(schedule.t_max).alpha == 0 or (schedule.integer and schedule.t_max <= 500):
         return grid(schedule, count, "trailing")
     made = grid(loose(schedule), count, "karras")

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.grid import Grid
+from dode.grid import Grid, unbounded
 from dode.plan import Array, Plan
 from dode.prediction import Kind
 from dode.sampling import Denoise, State, advance, begin, evaluate
-from dode.schedule import Schedule
+from dode.schedule import DiscreteVP, Schedule
 from dode.search.refinement import Pupil, Tick
 from dode.search.starts import Task
 from dode.solvers import METHODS
@@ -75,8 +75,9 @@ def evaluations(nfe: int) -> int:
 
 def fine_plan(count: int, schedule: Schedule, kind: Kind) -> Plan:
     """Of a fine run with so many evaluations; ValueError if the schedule has not enough times."""
-    even = schedule.integer or schedule.node(schedule.t_max).alpha == 0  # whole times near the data are few in log-SNR
-    where = "uniform" if even else "logsnr-trailing"
+    where: str | Grid = "uniform" if schedule.integer else "logsnr-trailing"  # whole times near the data are few
+    if schedule.node(schedule.t_max).alpha == 0:
+        where = "uniform" if isinstance(schedule, DiscreteVP) else unbounded(schedule, count)
     return build(METHODS[FINE], count, schedule, kind, where, kind=kind)[0]
 
 
