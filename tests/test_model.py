@@ -123,6 +123,21 @@ def test_a_closed_form_is_not_the_solution_under_thresholding():
     assert distance(clipped.exact(x, rtol=1e-2), fine).rms < 0.05 < distance(model.exact(x), fine).rms
 
 
+def test_no_condition_is_a_condition_too():
+    """None would be taken for "as the model has it", and guidance do nothing."""
+    with pytest.raises(
+        ValueError, match="null must give a condition that means 'none', a row for each sample; got None"
+    ):
+        dode.from_callable(
+            lambda x, t, cond: 0.1 * x + cond.view(-1, 1),
+            schedule=schedule.EDM(),
+            prediction="data",
+            shape=(2,),
+            cond=lambda indices: torch.ones(len(indices)),
+            null=lambda indices: None,
+        )
+
+
 def test_times_may_be_negative():
     """ln σ, for one; rounding at the end moves outward on both sides of 0."""
     made = schedule.from_functions(alpha=lambda t: 1.0, sigma=math.exp, t_max=-0.5, t_min=-5.0)

@@ -144,6 +144,10 @@ def test_networks_that_are_called_in_another_way_are_refused(tmp_path):
     with pytest.raises(ValueError, match="does not say which size its samples have"):
         dode.from_diffusers(pipe)
 
+    inpainting = stable_diffusion(encoder=text_encoder(tmp_path), unet=text_unet(9))
+    with pytest.raises(ValueError, match=r"takes 9 channels and returns 4, so more than the state goes in"):
+        dode.from_diffusers(inpainting, prompts=["ab"])
+
     class Kandinsky(diffusers.DiffusionPipeline):
         def __init__(self, unet, scheduler):
             super().__init__()

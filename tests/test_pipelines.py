@@ -274,6 +274,15 @@ def test_a_network_without_weights_is_refused_before_anything_runs():
     assert not ran
 
 
+def test_dropout_has_no_say_in_a_fit():
+    pipe = quiet(diffusers.DDPMPipeline(unet2d(dropout=0.5), diffusers.DDPMScheduler(clip_sample=False)))
+    pipe.unet.eval()
+    wanted = calibrate(pipe, pixels, 3, scale=2).plan
+    pipe.unet.train()
+    assert (calibrate(pipe, pixels, 3, scale=2).plan.mix == wanted.mix).all()
+    assert pipe.unet.training
+
+
 def test_calls_that_change_what_is_fitted_are_refused():
     """States edited between evaluations, two runs in a call, several guidance scales: the fit would be of neither."""
     pipe = stable_diffusion()

@@ -239,6 +239,8 @@ def from_callable(
         raise ValueError(f"shape must be the sizes of one sample, as ({shape},); got {shape}")
     if null is not None and cond is None:
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
+    if null is not None and null(range(1)) is None:  # which would be taken for no wish, and cond be used
+        raise ValueError("null must give a condition that means 'none', a row for each sample; got None")
     if isinstance(fn, nn.Module):
         fn = fn.eval()
     _callable(fn, ("x", "t") if cond is None else ("x", "t", "cond"))

@@ -1,12 +1,13 @@
 """dode auto."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dode.cli import common, tables
+from dode.cli import common, measuring, tables
 
 if TYPE_CHECKING:
     from dode.metrics.comparison import Row, Settings
@@ -29,6 +30,7 @@ def auto(
     ] = True,
     whole: Annotated[bool, typer.Option("--whole", help="Whole times only, the weights found again for them.")] = False,
     paired: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
+    rtol: measuring.Rtol = None,
     plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
@@ -62,7 +64,8 @@ def auto(
     asked = {count: made[count] for count in numbers}
     print("\n".join(map(_said, asked.values())))
     if paired:
-        made |= _show(asked, opened, paired, seed, batch, plot)
+        settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed)
+        made |= _show(asked, opened, settings, plot)
         samplers.save(output, *others, *made.values())
 
 
@@ -77,8 +80,6 @@ def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Samp
 
 def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
     """What may be spent; given: what the user said instead of leaving it."""
-    from dataclasses import replace
-
     from dode.search.spending import QUICK, Budget
 
     return replace(QUICK if quick else Budget(), **given, **options)
@@ -117,18 +118,16 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
         raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
 
 
-def _show(
-    made: "dict[int, Sampler]", model: "Model", paired: int, seed: int, batch: int, plot: Path | None
-) -> "dict[int, Sampler]":
+def _show(made: "dict[int, Sampler]", model: "Model", settings: "Settings", plot: Path | None) -> "dict[int, Sampler]":
     """The table and the plot: each sampler beside the plain solvers, and a word where one of them is nearer.
 
     Gives back the samplers with these figures.
     """
     from dode import plots
-    from dode.metrics.comparison import Settings, ratio
+    from dode.metrics.comparison import ratio
 
-    rows, bases, made = _measured(made, model, Settings(paired, seed=seed, batch=batch))
-    title = f"{model.name}: auto beside solvers as they come, seed {seed}"
+    rows, bases, made = _measured(made, model, settings)
+    title = f"{model.name}: auto beside solvers as they come, seed {settings.seed}"
     tables.print_rows(rows, title, base=lambda row: bases.get((row.solver, row.nfe)))
     print("Base of auto: the nearest of these plain solvers, each on its default grid; dode compare takes other grids.")
     for row in rows:

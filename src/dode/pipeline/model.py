@@ -117,6 +117,12 @@ def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
             f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
             "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
         )
+    taken, given = network.config.in_channels, network.config.out_channels
+    if given not in (None, taken, 2 * taken):
+        raise ValueError(
+            f"this network takes {taken} channels and returns {given}, so more than the state goes in (masks, "
+            "images): use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+        )
     if network.config.get("time_cond_proj_dim"):
         raise ValueError(
             "this network is told its guidance scale (time_cond_proj_dim), which from_diffusers cannot: "

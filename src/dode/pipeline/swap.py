@@ -122,14 +122,18 @@ def calibrate(
     before = pipe.scheduler
     plain = {key: value for key, value in before.config.items() if key != "calibration"}
     own = DODEScheduler.from_config(plain, method="ddim")
-    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(denoiser_of(pipe)))
+    network = denoiser_of(pipe)
+    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(network))
     job.ask = lambda model: students(model, [method], counts, grid, course, options)
+    training = network.training
     try:
         pipe.scheduler = own
+        network.eval()  # dropout would have its say in the fit
         with torch.no_grad():
             made = job.run()
     finally:
         pipe.scheduler = before
+        network.train(training)
     warn_of_little(made.values())
     return made if isinstance(nfe, Iterable) else made[counts[0]]
 
