@@ -102,6 +102,8 @@ def test_plans_with_stages_are_refused():
     sampler = dode.sampler(model, "edm", nfe=5)
     with pytest.raises(ValueError, match="only plans of auto"):
         resampled(sampler.plan, 6, model.schedule)
+    with pytest.raises(ValueError, match="for NFE 5 under guidance 1 there is edm, and only plans of auto"):
+        dode.interpolate([sampler, dode.sampler(model, "edm", nfe=7)], model, 6)
 
 
 def test_between_guidance_scales_on_a_network():

@@ -123,6 +123,23 @@ def test_a_closed_form_is_not_the_solution_under_thresholding():
     assert distance(clipped.exact(x, rtol=1e-2), fine).rms < 0.05 < distance(model.exact(x), fine).rms
 
 
+def test_what_numpys_functions_give_becomes_numpys():
+    """JAX's arrays, for one, are none of numpy's, and may not be written to."""
+
+    class Foreign:
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    model = dode.from_callable(lambda x, t: Foreign(normal_noise(x, t)), schedule=ornstein(), numpy=True, **OPTIONS)
+    own = dode.from_callable(normal_noise, schedule=ornstein(), numpy=True, **OPTIONS)
+    x_T = own.start(range(3), 0)
+    made, wanted = (dode.sampler(one, "ddim", nfe=3).sample(noise=x_T) for one in (model, own))
+    assert torch.equal(made, wanted)
+
+
 def test_no_condition_is_a_condition_too():
     """None would be taken for "as the model has it", and guidance do nothing."""
     with pytest.raises(

@@ -186,6 +186,8 @@ class Called:
         if self.numpy:
             cond = conditions.as_numpy(cond)
         output = self.fn(*given, cond) if self.conditional else self.fn(*given)
+        if self.numpy and not isinstance(output, Tensor):
+            output = np.array(output)  # of numpy already, or JAX's, which may not be written to
         return torch.as_tensor(output, device=x.device) if isinstance(output, np.ndarray) else output
 
     def to(self, device: str, dtype: torch.dtype) -> "Called":

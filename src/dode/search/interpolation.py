@@ -34,6 +34,13 @@ def interpolate(
     """
     several = list(found.values()) if isinstance(found, Mapping) else found
     low, high, share = _neighbours(several, model, nfe)
+    for one in (low, high):
+        if not _weights(one.plan):
+            raise ValueError(
+                f"for {_said(one)} there is {one.name}, and only plans of auto, weights on DDIM's steps, can be "
+                "interpolated; where nothing is nearer auto gives a plain solver back, and that has any number of "
+                "evaluations by itself"
+            )
     schedule, budget = loose(model.schedule), Budget(batch=batch)
     plans = {f"that of {_said(one)}": resampled(one.plan, nfe, schedule) for one in (low, high)}
     if low.plan.kind == high.plan.kind:
@@ -65,6 +72,11 @@ def interpolate(
 def _said(one: Sampler) -> str:
     scale = "unknown" if one.model.guidance is None else f"{one.model.guidance:g}"
     return f"NFE {one.nfe} under guidance {scale}"
+
+
+def _weights(plan: Plan) -> bool:
+    """Is it of weights on DDIM's steps, one evaluation each?"""
+    return one_a_step(plan) and not np.any(plan.blend != np.eye(plan.nfe))
 
 
 def _whole(plan: Plan) -> bool:
@@ -109,7 +121,7 @@ def _guidance(one: Sampler) -> float:
 def resampled(plan: Plan, nfe: int, schedule: Schedule) -> Plan:
     """The plan with another number of evaluations: times, weights and shifts as functions of the share of the run."""
     n = plan.nfe
-    if not one_a_step(plan) or np.any(plan.blend != np.eye(n)):
+    if not _weights(plan):
         raise ValueError("only plans of auto, weights on DDIM's steps, can be interpolated")
     if nfe == n:
         return plan
