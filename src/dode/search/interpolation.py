@@ -34,20 +34,7 @@ def interpolate(
     """
     several = list(found.values()) if isinstance(found, Mapping) else found
     low, high, share = _neighbours(several, model, nfe)
-    for one in (low, high):
-        if not _weights(one.plan):
-            raise ValueError(
-                f"for {_said(one)} there is {one.name}, and only plans of auto, weights on DDIM's steps, can be "
-                "interpolated; where nothing is nearer auto gives a plain solver back, and that has any number of "
-                "evaluations by itself"
-            )
-    schedule, budget = loose(model.schedule), Budget(batch=batch)
-    plans = {f"that of {_said(one)}": resampled(one.plan, nfe, schedule) for one in (low, high)}
-    if low.plan.kind == high.plan.kind:
-        first, second = plans.values()
-        plans["the mean"] = between(first, second, share, schedule)
-    if model.schedule.integer and all(_whole(one.plan) for one in (low, high)):
-        plans = {name: _rounded(plan, model.schedule) for name, plan in plans.items()}
+    plans, budget = _plans(low, high, share, model, nfe), Budget(batch=batch)
     meter = Meter(math.inf, lambda what, done: None)
     select = task(model, "select", budget.select, max(budget.teacher, 3 * nfe), seed, meter.tick, None, batch)
     every = starts(model, nfe, QUICK.tried)
@@ -67,6 +54,25 @@ def interpolate(
         "ddim", True, "interpolated", formulation="auto", seed=seed, dtype=dtype_name(model), report=report
     )
     return Sampler(model, plans[best], made)
+
+
+def _plans(low: Sampler, high: Sampler, share: float, model: Model, nfe: int) -> dict[str, Plan]:
+    """Either neighbour's with this many evaluations, and their mean; in whole times where both have such."""
+    for one in (low, high):
+        if not _weights(one.plan):
+            raise ValueError(
+                f"for {_said(one)} there is {one.name}, and only plans of auto, weights on DDIM's steps, can be "
+                "interpolated; where nothing is nearer auto gives a plain solver back, and that has any number of "
+                "evaluations by itself"
+            )
+    schedule = loose(model.schedule)
+    plans = {f"that of {_said(one)}": resampled(one.plan, nfe, schedule) for one in (low, high)}
+    if low.plan.kind == high.plan.kind:
+        first, second = plans.values()
+        plans["the mean"] = between(first, second, share, schedule)
+    if model.schedule.integer and all(_whole(one.plan) for one in (low, high)):
+        plans = {name: _rounded(plan, model.schedule) for name, plan in plans.items()}
+    return plans
 
 
 def _said(one: Sampler) -> str:
