@@ -121,7 +121,7 @@ def _attribute(home: str, name: str) -> Any:
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # the code there is somebody else's, and may raise anything
-            raise ValueError(f"{home} cannot be loaded as a Python file ({error})") from error
+            raise ValueError(f"{home} cannot be loaded as a Python file ({forms.line(error)})") from error
     else:
         here = str(Path.cwd())
         if here not in sys.path:
@@ -129,7 +129,7 @@ def _attribute(home: str, name: str) -> Any:
         try:
             module = importlib.import_module(home)
         except Exception as error:  # as above
-            raise ValueError(f"the module {home} of the extractor cannot be imported ({error})") from error
+            raise ValueError(f"the module {home} of the extractor cannot be imported ({forms.line(error)})") from error
     if not hasattr(module, name):
         raise ValueError(f"{home} has no {name}")
     return getattr(module, name)

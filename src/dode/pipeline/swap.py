@@ -125,7 +125,7 @@ def calibrate(
     network = denoiser_of(pipe)
     job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(network))
     job.ask = lambda model: students(model, [method], counts, grid, course, options)
-    training = network.training
+    training = [part for part in network.modules() if part.training]  # some may rest on purpose
     try:
         pipe.scheduler = own
         network.eval()  # dropout would have its say in the fit
@@ -133,7 +133,8 @@ def calibrate(
             made = job.run()
     finally:
         pipe.scheduler = before
-        network.train(training)
+        for part in training:
+            part.training = True
     warn_of_little(made.values())
     return made if isinstance(nfe, Iterable) else made[counts[0]]
 

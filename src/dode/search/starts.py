@@ -65,14 +65,14 @@ def _fine(schedule: Schedule, count: int) -> Grid:
 
     Near the data several may share a whole time; then the rest of the steps stand farther out.
     """
-    if schedule.integer:
-        count = min(count, int(schedule.t_max) // 2)
-    if schedule.node(schedule.t_max).alpha == 0 and not schedule.integer:
-        return unbounded(schedule, count)
-    if schedule.node(schedule.t_max).alpha == 0 or (schedule.integer and schedule.t_max <= 500):
+    silent = schedule.node(schedule.t_max).alpha == 0
+    if not schedule.integer:
+        return unbounded(schedule, count) if silent else grid(schedule, count, "karras")
+    count = min(count, int(schedule.t_max) // 2)
+    if silent or schedule.t_max <= 500:
         return grid(schedule, count, "trailing")
     made = grid(loose(schedule), count, "karras")
-    for asked in range(count, 4 * count if schedule.integer else count + 1):
+    for asked in range(count, 4 * count):
         finer = grid(loose(schedule), asked, "karras").nodes
         nodes = tuple(dict.fromkeys(whole(node, schedule) for node in finer))
         if len(nodes) > count + 1:
