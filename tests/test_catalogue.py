@@ -15,6 +15,7 @@ from dode.schedule import DiscreteVP, linear_betas
 from dode.solvers import METHODS, method
 from dode.solvers.budget import bias, build
 from dode.solvers.names import read
+from dode.spelling import beside
 from dode.tracing import trace
 
 ISSUE = """ddim ipndm-2 ipndm-3 ipndm pndm dpm-solver-2 dpm-solver-3 dpm-solver++2s dpm-solver++2m dpm-solver++3s
@@ -251,3 +252,20 @@ def test_infinite_logsnr_is_no_error():
         assert math.inf in (abs(plan.nodes[0].logsnr), plan.nodes[-1].logsnr)
         assert np.all(np.isfinite(plan.table))
         assert replace(plan).nfe == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (0.0123, 0.0004, "0.0123 ± 0.0004"),
+        (12.34567, 0.1, "12.3457 ± 0.1000"),
+        (0.00051, 0.00002, "0.00051 ± 0.00002"),
+        (4.28e-6, 3e-7, "0.0000043 ± 0.0000003"),
+        (4.28e-9, 3e-10, "4.3e-09 ± 3.0e-10"),
+        (0.0, 0.0, "0.0000 ± 0.0000"),
+        (math.nan, math.nan, "nan ± nan"),
+    ],
+)
+def test_small_distances_keep_two_digits(value, error, said):
+    """Latents of a small scale, or data in other units, are no zeros."""
+    assert beside(value, error) == said

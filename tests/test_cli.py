@@ -160,7 +160,7 @@ def test_demo_small(folder):
         (["distill", "fashion-mixture", "--device", "cuda:7", "-o", "x.json"], "cannot be used here"),
         (["distill", "fashion-mixture", "--align", "tim", "-o", "x.json"], "align must be one of"),
         (["distill", "fashion-mixture", "--grid", "karas", "-o", "x.json"], "did you mean karras"),
-        (["distill", "fashion-mixture", "--label", "12", "-o", "x.json"], "--label must be 0 … 9"),
+        (["distill", "fashion-mixture", "--label", "12", "-o", "x.json"], "the label must be 0 … 9"),
         (["distill", "fashion-mixture"], "output"),
         (["sample", "fashion-mixture", "-o", "x.png"], "either --calibration FILE or --solver NAME"),
         (["sample", "fashion-mixture", "--solver", "d-ddim", "--nfe", "3", "-o", "x.png"], "must be fitted"),
@@ -290,6 +290,30 @@ def test_auto_takes_nothing_for_its_own_that_was_made_in_another_way(folder, tmp
     assert "was found with a budget of 2, not 10: with --quick, or without" in done.stderr
     if "told" in entry["plan"]:
         assert "--no-told" in dode(tmp_path, *words, "-o", "a.json", "--no-told").stderr
+
+
+def test_auto_of_one_class_is_not_taken_for_all(tmp_path):
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "--nfe", "3", "-o", "a.json"]
+    assert dode(tmp_path, *words, "--label", "9").returncode == 0
+    before = (tmp_path / "a.json").read_bytes()
+    refused = dode(tmp_path, *words)
+    assert refused.returncode == 2
+    assert "NFE 3 in a.json was found for class 9: give the same --label; write to another file" in refused.stderr
+    assert dode(tmp_path, *words, "--label", "9").returncode == 0  # it is there
+    assert (tmp_path / "a.json").read_bytes() == before
+    assert "It was found for class 9 alone." in dode(tmp_path, "inspect", "--explain", "a.json").stdout
+
+
+def test_auto_says_before_the_search_that_the_exact_solution_is_out_of_reach(tmp_path, monkeypatch):
+    from dode import reference
+    from dode.cli.auto import auto
+    from dode.search import auto as search
+
+    monkeypatch.setattr(reference, "MOST", 20)
+    monkeypatch.setattr(search, "searched", lambda *_: pytest.fail("it was searched"))
+    with pytest.raises(ValueError, match="halving 20 steps, the most there are, still moves the solution"):
+        auto("fashion-mixture", tmp_path / "a.json", nfe="3", rtol=1e-5)
+    assert not (tmp_path / "a.json").exists()
 
 
 def test_auto_keeps_what_is_there_for_other_guidance(tmp_path):

@@ -143,6 +143,23 @@ def test_a_comparison_that_was_killed_goes_on_to_the_same_results(folder, tmp_pa
     assert "r.json was made with paired 4; asked for 5: write to another file" in refused.stderr
 
 
+def test_one_class_is_measured_by_itself(folder):
+    """Not the classes in turn; a file of its results takes no others."""
+    from dode import bundled, evaluate, sampler
+
+    model = bundled("fashion-mixture").labelled(9)
+    wanted = {nfe: f"{evaluate(sampler(model, 'ddim', nfe=nfe), paired=4).rms:.4f}" for nfe in (3, 4)}
+    words = ["fashion-mixture", "--paired", "4", "--nfe", "3,4", "--label", "9"]
+    done = dode(folder, "evaluate", *words, "--solver", "ddim", "-o", "boots.json")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"RMS +(\S+)", done.stdout)[:2] == list(wanted.values())
+    done = dode(folder, "compare", *words, "--solvers", "ddim", "-o", "boots.json")
+    assert re.findall(r"^  ddim +\d +(\S+)", done.stdout, re.MULTILINE) == list(wanted.values())
+    refused = dode(folder, "compare", *words[:-2], "--solvers", "ddim", "-o", "boots.json")
+    assert refused.returncode == 2
+    assert "boots.json was made with label 9; asked for none: write to another file" in refused.stderr
+
+
 def test_compare_takes_files_and_several_guidance_scales(folder):
     from dode import bundled, sampler, save
 

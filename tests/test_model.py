@@ -56,6 +56,24 @@ def test_cond_reaches_the_function_row_by_row():
     assert seen[-1] == [7, 8]
 
 
+def test_a_labelled_model_is_of_one_class():
+    """As the default alone: a condition that is given goes before it, and what is measured is of the class too."""
+    model = dode.bundled("fashion-mixture")
+    boots = dode.sampler(model.labelled(9), "ddim", nfe=3)
+    wanted = dode.sampler(model, "ddim", nfe=3).sample(4, seed=1, cond=[9] * 4)
+    assert torch.equal(boots.sample(4, seed=1), wanted)
+    assert torch.equal(
+        boots.sample(4, seed=1, cond=[2] * 4), dode.sampler(model, "ddim", nfe=3).sample(4, seed=1, cond=[2] * 4)
+    )
+    x_T = model.start(range(4), 0)
+    expected = distance(boots.sample(noise=x_T), model.exact(x_T, cond=[9] * 4)).rms
+    assert dode.evaluate(boots, paired=4).rms == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match=r"the label must be 0 … 9, or 10 for none; got 11"):
+        model.labelled(11)
+    with pytest.raises(ValueError, match="has no classes"):
+        dode.from_callable(normal_noise, schedule=ornstein(), numpy=True, **OPTIONS).labelled(0)
+
+
 def test_conditions_may_be_dicts_and_tuples():
     from dode.conditions import joined, rows
 

@@ -274,13 +274,18 @@ def test_a_network_without_weights_is_refused_before_anything_runs():
     assert not ran
 
 
-def test_dropout_has_no_say_in_a_fit():
+def test_dropout_has_no_say_in_a_fit_and_in_distances():
     pipe = quiet(diffusers.DDPMPipeline(unet2d(dropout=0.5), diffusers.DDPMScheduler(clip_sample=False)))
     pipe.unet.eval()
     wanted = calibrate(pipe, pixels, 3, scale=2).plan
     pipe.unet.train()
-    assert (calibrate(pipe, pixels, 3, scale=2).plan.mix == wanted.mix).all()
+    made = calibrate(pipe, pixels, 3, scale=2)
+    assert (made.plan.mix == wanted.mix).all()
     assert pipe.unet.training
+    far = distances(pipe, pixels, made, steps=20).distilled.rms
+    assert pipe.unet.training
+    pipe.unet.eval()
+    assert distances(pipe, pixels, made, steps=20).distilled.rms == far
 
 
 def test_calls_that_change_what_is_fitted_are_refused():

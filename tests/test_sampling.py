@@ -1,5 +1,7 @@
 """One executor: the same numbers stepwise, in batches, and in every precision within its rounding."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from problems import SCHEDULES, gaussian, mixture
@@ -167,6 +169,19 @@ def test_inversion_goes_back_to_the_noise(name):
     scale = model.schedule.node(model.schedule.t_max).sigma
     assert errors[1] < 0.05 * scale
     assert errors[1] < errors[0] / 3
+
+
+def test_inversion_asks_for_no_more_than_a_batch():
+    model = gaussian().model(SCHEDULES["edm"], "data")
+    x0, largest = model.exact(model.start(range(5), 0)), []
+    sampler = dode.sampler(
+        replace(model, network=lambda x, t, cond: largest.append(len(x)) or model.network(x, t, cond)), "ddim", nfe=5
+    )
+    parted = sampler.invert(x0, steps=20, batch=2)
+    assert max(largest) == 2
+    torch.testing.assert_close(parted, sampler.invert(x0, steps=20), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="batch must be at least 1; got 0"):
+        sampler.invert(x0, batch=0)
 
 
 def test_vectors_are_samples_too():

@@ -221,7 +221,7 @@ def test_a_wrong_method_is_told_when_the_scheduler_is_made(method, message):
 def test_betas_are_those_of_the_schedule():
     """As they are after a rescaling, which ends in 1."""
     np.testing.assert_allclose(DODEScheduler().betas.numpy(), BETAS, rtol=1e-5)
-    for kind in ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"):
+    for kind in ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"):
         theirs = diffusers.DDPMScheduler(beta_schedule=kind)
         torch.testing.assert_close(DODEScheduler(beta_schedule=kind).betas, theirs.betas, rtol=1e-5, atol=1e-7)
     theirs = diffusers.DDIMScheduler(rescale_betas_zero_snr=True)

@@ -80,6 +80,21 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_rows(model, whole, tmp_path,
     assert seen == []
 
 
+def test_a_solution_out_of_reach_is_told_before_the_fits(model):
+    """Which are what takes long; with nothing to fit it is solved when it is needed."""
+    bar, seen = bars()
+    with pytest.raises(ValueError, match="still moves the solution"):
+        run(replace(model, flow=None), WHOLE, Settings(6, rtol=1e-15), None, Results(None, {}), bar)
+    assert seen == ["exact solution"]
+    bar, seen = bars()
+    found = run(model, Study(("d-ddim",), (3,)), Settings(6, rtol=1e-2), None, Results(None, {}), bar)
+    assert seen == ["exact solution", "teachers and fits", "d-ddim, NFE 3, guidance 1, seed 0"]
+    (row,) = dode.metrics.reporting.measured(
+        [found[0][1]], dode.metrics.reporting.exact(model, Settings(6, rtol=1e-2), None), Settings(6), lambda *_: None
+    )
+    assert found[0][0].rms == row.rms
+
+
 def test_no_call_is_larger_than_a_batch(model):
     """The teacher's and the fit's too: who asks for small batches has little memory."""
     largest = []

@@ -12,6 +12,7 @@ from typing import Any
 from dode.calibration import Json
 from dode.distillation import LARGE
 from dode.samplers import Provenance, provenance_from_json
+from dode.spelling import distance
 
 HELD = 0.75  # a λ of which the ridge leaves less than this was held back
 TOLD_APART = 2.0  # standard errors
@@ -56,7 +57,7 @@ def _worth(made: Provenance) -> Iterator[str]:
     count = _number(made, "n") or 0
     searched = made.formulation == "auto"
     whose = f"the nearest plain solver, {made.report['plain']}," if searched else "the plain solver"
-    yield f"On {count:.0f} other samples it ends {ours:.4f} from the exact solution, {whose} {plain:.4f}:"
+    yield f"On {count:.0f} other samples it ends {distance(ours)} from the exact solution, {whose} {distance(plain)}:"
     if ours < plain:
         yield f"  it helped, {_times(plain, ours)} nearer."
         return
@@ -149,11 +150,13 @@ def _search(plan: Json, made: Provenance) -> Iterator[str]:
         yield f"It began with {start.removeprefix('refined ')}."
     if (spent := _number(made, "evaluations a sample")) is not None:
         yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
+    if (label := _number(made, "label")) is not None:
+        yield f"It was found for class {label:.0f} alone."
     keys = [key for key in made.report if key.startswith("tried ")]
     tried = sorted((value, key.removeprefix("tried ")) for key in keys if (value := _number(made, key)) is not None)
     if tried:
         yield "Judged on samples that nothing was fitted on, nearest first:"
-        yield from (f"  {value:.4f}  {name}" for value, name in tried)
+        yield from (f"  {distance(value)}  {name}" for value, name in tried)
     apart = [k for k, shift in enumerate(plan.get("told", ())) if abs(shift) > 1e-3]
     if apart:
         yield f"The network is told another noise level than its state's at {_list(apart)}."

@@ -83,6 +83,15 @@ class Model:
         """The model with x̂₀ clipped to ±threshold, or dynamically by a quantile (Saharia et al. 2022)."""
         return replace(self, threshold=Threshold(threshold, quantile), flow=None)
 
+    def labelled(self, label: int) -> "Model":
+        """The model with every sample of this class, where the caller of `sample` gives no condition."""
+        if not self.classes:
+            raise ValueError(f"{self.name} has no classes; leave the label out")
+        if not 0 <= label < self.classes:
+            last = f"{self.classes - 2}, or {self.classes - 1} for none" if self.null else f"{self.classes - 1}"
+            raise ValueError(f"the label must be 0 … {last}; got {label}")
+        return replace(self, cond=lambda indices: [label] * len(indices))
+
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
         """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""
         device, dtype = device or self.device, dtype or self.dtype

@@ -144,24 +144,29 @@ class Sampler:
     def trajectory(
         self, n: int | None = None, *, seed: int = 0, noise: Tensor | None = None, cond: Any = None
     ) -> Iterator[State]:
-        """Every state of a run, the first before any evaluation; arguments as for `sample`."""
+        """Every state of a run of all samples at once, the first before any evaluation; arguments as for `sample`."""
         x_T, cond = self._begin(n, seed, noise, cond)
         draw = self._draws(range(len(x_T)), seed)
         yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T, draw)
 
     @torch.no_grad()
-    def invert(self, x0: Tensor, cond: Any = None, steps: int = 50) -> Tensor:
-        """x_T (n, *shape) whose exact solution is x0: Heun's method from data to noise.
+    def invert(self, x0: Tensor, cond: Any = None, steps: int = 50, batch: int = 64) -> Tensor:
+        """x_T (n, *shape) whose exact solution is x0: Heun's method from data to noise; batch: samples a network call.
 
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
         if self.model.trained is not None:
             raise ValueError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1; got {batch}")
+        x0 = self.model.placed(x0)
         cond = self.model.conditions(range(len(x0)), cond)
         opening = self.plan.added[0] or self.plan.told is not None  # then its first time is not its state's
         start = self.model.schedule.node(self.model.schedule.t_max) if opening else self.plan.nodes[0]
         plan, first = reference.backward(self.model, steps, start)
-        return run(plan, self.model.denoiser(plan.kind, cond), first.alpha * self.model.placed(x0))
+        parts = [slice(i, i + batch) for i in range(0, len(x0), batch)]
+        denoise = [self.model.denoiser(plan.kind, rows(cond, part)) for part in parts]
+        return torch.cat([run(plan, one, first.alpha * x0[part]) for one, part in zip(denoise, parts, strict=True)])
 
     def save(self, path: str | Path) -> None:
         """Write the calibration file; several samplers go into one with `dode.save`."""

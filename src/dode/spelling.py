@@ -1,5 +1,6 @@
-"""What to say of a name that does not exist, and of packages that are not installed."""
+"""How to say a small number, a name that does not exist, and packages that are not installed."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -12,6 +13,19 @@ ELSEWHERE = {  # other tools' names for what has one here
 def extra(name: str) -> str:
     """How to get the packages of one of the extras in pyproject.toml."""
     return f"pip install '.[{name}]' in dode's folder"
+
+
+def distance(value: float, of: float | None = None) -> str:
+    """Four decimals, more where those would leave less than two digits; of: a number that has as many."""
+    least = abs(value if of is None else of)
+    if not 0 < least < 1e-3:
+        return f"{value:.4f}"
+    return f"{value:.{1 - math.floor(math.log10(least))}f}" if least >= 1e-6 else f"{value:.1e}"
+
+
+def beside(value: float, error: float) -> str:
+    """A distance and its standard error: 0.0123 ± 0.0004."""
+    return f"{distance(value)} ± {distance(error, value)}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dode.cli import common, measuring, tables
+from dode.spelling import distance
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dode.metrics.comparison import Row, Settings
     from dode.model import Model
     from dode.samplers import Sampler
@@ -32,6 +35,7 @@ def auto(
     paired: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
     rtol: measuring.Rtol = None,
     plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
+    label: common.Label = None,
     guidance: common.Guidance = 1.0,
     prompt: common.Prompt = None,
     negative_prompt: common.Negative = None,
@@ -43,30 +47,38 @@ def auto(
     """Find the best sampler at few evaluations: one teacher run, a search, a table of what it is worth."""
     numbers = common.counts(nfe)
     common.writable(output)
+    _check_figures(paired, plot)
+    from dode import samplers
+    from dode.search.auto import searched
+
+    budget = _budget(quick, common.given(samples=samples, seconds=budget_seconds), batch=batch, told=told, whole=whole)
+    opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt, label=label)
+    if opened.trained is not None:
+        opened.trained.refuse(opened.name)
+    made, others = _there(output, opened)
+    _same([made[count] for count in numbers if count in made], budget, seed, label, output)
+    settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed) if paired else None
+    exact = None if settings is None else _exact(opened, settings)
+    if missing := [count for count in numbers if count not in made]:
+        with common.shares("teacher") as tell:
+            for one, _ in searched(opened, missing, budget, seed, None, tell):
+                made[one.nfe] = _of_class(one, label)
+                samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
+    print(f"written: {output}")
+    asked = {count: made[count] for count in numbers}
+    print("\n".join(map(_said, asked.values())))
+    if settings is not None and exact is not None:
+        made |= _show(asked, opened, settings, exact, plot)
+        samplers.save(output, *others, *made.values())
+
+
+def _check_figures(paired: int, plot: Path | None) -> None:
+    """ValueError for a plot that cannot be written or has nothing to show."""
     common.pairs(paired)
     if plot is not None:
         common.writable(plot, ".png")
         if not paired:
             raise ValueError("--plot shows distances: give --paired at least 2")
-    from dode import samplers
-    from dode.search.auto import searched
-
-    budget = _budget(quick, common.given(samples=samples, seconds=budget_seconds), batch=batch, told=told, whole=whole)
-    opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt)
-    made, others = _there(output, opened)
-    _same([made[count] for count in numbers if count in made], budget, seed, output)
-    if missing := [count for count in numbers if count not in made]:
-        with common.shares("teacher") as tell:
-            for one, _ in searched(opened, missing, budget, seed, None, tell):
-                made[one.nfe] = one
-                samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
-    print(f"written: {output}")
-    asked = {count: made[count] for count in numbers}
-    print("\n".join(map(_said, asked.values())))
-    if paired:
-        settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed)
-        made |= _show(asked, opened, settings, plot)
-        samplers.save(output, *others, *made.values())
 
 
 def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Sampler]]":
@@ -76,6 +88,20 @@ def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Samp
     known = samplers.every(output, model) if output.exists() else []
     made = {one.nfe: one for one in known if one.model.guidance == model.guidance}
     return made, [one for one in known if one.model.guidance != model.guidance]
+
+
+def _exact(model: "Model", settings: "Settings") -> "Tensor":
+    """The exact solution of the report noise; asked before the search, as a network may not reach its accuracy."""
+    from dode.metrics import reporting
+
+    with common.progress("exact solution") as advance:
+        return reporting.exact(model, settings, advance)
+
+
+def _of_class(found: "Sampler", label: int | None) -> "Sampler":
+    """The sampler with the class that it was found for in its provenance."""
+    report = found.provenance.report | common.given(label=label)
+    return replace(found, provenance=replace(found.provenance, report=report))
 
 
 def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
@@ -96,11 +122,11 @@ def _said(found: "Sampler") -> str:
     if not how.distilled:
         return f"NFE {found.nfe}: a plain solver, {report['start']}: nothing nearer was found in {spent}"
     name = min(plain, key=plain.__getitem__)
-    value = report["robust select rms"]
-    return f"NFE {found.nfe}: {report['start']}: {value:.4f} on select noise, {name} {plain[name]:.4f}; {spent}"
+    values = f"{distance(report['robust select rms'])} on select noise, {name} {distance(plain[name])}"
+    return f"NFE {found.nfe}: {report['start']}: {values}; {spent}"
 
 
-def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> None:
+def _same(known: "list[Sampler]", budget: "Budget", seed: int, label: int | None, path: Path) -> None:
     """ValueError if what is in the file already was made in another way than is asked for."""
     for one in known:
         made, times = one.provenance, [node.t for node in one.plan.nodes]
@@ -111,6 +137,9 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
             why = "has times that --no-told or --whole forbids"
         elif made.seed not in (None, seed) or made.samples not in (None, budget.samples):
             why = f"was found with seed {made.seed} and {made.samples} samples"
+        elif made.report.get("label") != label:
+            of = "all classes" if "label" not in made.report else f"class {made.report['label']}"
+            why = f"was found for {of}: give the same --label"
         elif made.report.get("budget", budget.most) != budget.most:
             why = f"was found with a budget of {made.report['budget']:g}, not {budget.most:g}: with --quick, or without"
         else:
@@ -118,7 +147,9 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
         raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
 
 
-def _show(made: "dict[int, Sampler]", model: "Model", settings: "Settings", plot: Path | None) -> "dict[int, Sampler]":
+def _show(
+    made: "dict[int, Sampler]", model: "Model", settings: "Settings", exact: "Tensor", plot: Path | None
+) -> "dict[int, Sampler]":
     """The table and the plot: each sampler beside the plain solvers, and a word where one of them is nearer.
 
     Gives back the samplers with these figures.
@@ -126,7 +157,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", settings: "Settings", plot
     from dode import plots
     from dode.metrics.comparison import ratio
 
-    rows, bases, made = _measured(made, model, settings)
+    rows, bases, made = _measured(made, model, settings, exact)
     title = f"{model.name}: auto beside solvers as they come, seed {settings.seed}"
     tables.print_rows(rows, title, base=lambda row: bases.get((row.solver, row.nfe)))
     print("Base of auto: the nearest of these plain solvers, each on its default grid; dode compare takes other grids.")
@@ -148,7 +179,7 @@ def _show(made: "dict[int, Sampler]", model: "Model", settings: "Settings", plot
 
 
 def _measured(
-    made: "dict[int, Sampler]", model: "Model", settings: "Settings"
+    made: "dict[int, Sampler]", model: "Model", settings: "Settings", exact: "Tensor"
 ) -> "tuple[list[Row], dict[tuple[str, int], Row], dict[int, Sampler]]":
     """Rows of samplers and of plain solvers, for each of the former the nearest of the latter, samplers with both."""
     from dode import samplers as plain
@@ -156,8 +187,6 @@ def _measured(
     from dode.search.starts import PLAIN
 
     rows, bases, noted = [], {}, {}
-    with common.progress("exact solution") as advance:
-        exact = reporting.exact(model, settings, advance)
     with common.progress("samples to compare") as advance:
         for count, one in made.items():
             rivals = [plain.sampler(model, name, nfe=count) for name in reversed(PLAIN)]

@@ -119,8 +119,9 @@ def open_model(
     quantile: float | None = None,
     prompts: Sequence[str] | None = None,
     negative: str | None = None,
+    label: int | None = None,
 ) -> "Model":
-    """The model by name or path, on its device, in its precision, under its guidance and thresholding."""
+    """The model by name or path, on its device, in its precision, under its guidance and thresholding, of one class."""
     import torch
 
     kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -134,6 +135,7 @@ def open_model(
     if quantile is not None and threshold is None:
         raise ValueError("--quantile needs --threshold, the range of the data")
     model = _named(name, prompts, negative).to(device, kinds[dtype]).guided(guidance)
+    model = model if label is None else model.labelled(label)
     return model if threshold is None else model.thresholded(threshold, quantile)
 
 
@@ -170,18 +172,6 @@ def _named(name: str, prompts: Sequence[str] | None, negative: str | None) -> "M
     from dode.pipeline.model import from_diffusers
 
     return from_diffusers(name, prompts=prompts, negative_prompt=negative)
-
-
-def labels_of(model: "Model", label: int | None, count: int) -> list[int] | None:
-    """The condition for `count` samples of one class, or None for the model's own."""
-    if label is None:
-        return None
-    if not model.classes:
-        raise ValueError(f"{model.name} has no classes; leave --label out")
-    if not 0 <= label < model.classes:
-        last = f"{model.classes - 2}, or {model.classes - 1} for none" if model.null else f"{model.classes - 1}"
-        raise ValueError(f"--label must be 0 … {last}; got {label}")
-    return [label] * count
 
 
 def writable(path: Path, *suffixes: str) -> None:

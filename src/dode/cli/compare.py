@@ -38,6 +38,7 @@ def compare(
     csv: measuring.Csv = None,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
+    label: common.Label = None,
     guidance: measuring.Scales = "1",
     prompt: common.Prompt = None,
     negative_prompt: common.Negative = None,
@@ -59,16 +60,16 @@ def compare(
     from dode.metrics.study import Study
 
     settings = measuring.settings(metrics, paired, fd, batch, rtol)
-    opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     opened = common.cached(opened, cache, cache_dtype)
     names = names or (("ddim", "d-ddim") if opened.trained is None else (opened.trained.solver,))
     numbers = numbers or ([5, 10, 20] if opened.trained is None else sorted(opened.trained.times))
     study = Study(names, tuple(numbers), tuple(scales), tuple(seeds), grid)
     features = measuring.Features(extractor, statistics, classifier, device)
-    prompts = {"prompts": prompt, "negative": negative_prompt if prompt else ""}
-    found = measuring.run(opened, study, settings, features, prompts, output, csv)
+    given = measuring.conditioned(prompt, negative_prompt, label)
+    found = measuring.run(opened, study, settings, features, given, output, csv)
     rows = sorted((row for row, _ in found), key=lambda row: (row.guidance, row.nfe))
-    title = f"{opened.name}, guidance {guidance}, seed {seed}"
+    title = f"{opened.name}{tables.of_class(label)}, guidance {guidance}, seed {seed}"
     tables.print_rows(rows, title, tables.features_of(extractor, statistics))
     print("".join(f"{line}\n" for line in _remarks(found, study)), end="")
     if report is not None and settings.team.first:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dode.cli import common, measuring
+from dode.spelling import beside, distance
 
 if TYPE_CHECKING:
     from dode.samplers import Sampler
@@ -60,12 +61,10 @@ def distill(
     common.writable(output)
     common.pairs(paired)
     import dode
-    from dode.distilled import SAMPLES
     from dode.fitting.course import RHO
     from dode.ranks import here
-    from dode.search.spending import Budget
 
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     opened = common.cached(opened, cache, cache_dtype)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
         made = dode.distill(
@@ -76,7 +75,6 @@ def distill(
             scale=scale,
             samples=samples,
             seed=seed,
-            cond=common.labels_of(opened, label, samples or (Budget.samples if solver == "auto" else SAMPLES)),
             rho=RHO if rho is None else rho,
             align=align,
             formulation=formulation,
@@ -92,7 +90,7 @@ def distill(
         )
     if here().first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *made.values())
-    made = _measured(made, output, paired, seed, batch, label, rtol) if paired else made
+    made = _measured(made, output, paired, seed, batch, rtol) if paired else made
     for count, one in made.items():
         print(f"{one.name} NFE {count}{_said(one.provenance.report)}")
         common.print_bias(one)
@@ -105,7 +103,6 @@ def _measured(
     paired: int,
     seed: int,
     batch: int,
-    label: int | None,
     rtol: float | None,
 ) -> "dict[int, Sampler]":
     """The samplers with their distances on report noise, in the file too."""
@@ -116,7 +113,7 @@ def _measured(
     settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed, team=here())
     try:
         with common.progress(f"figures on {paired} samples") as advance:
-            made = reporting.with_figures(made, settings, label, advance)
+            made = reporting.with_figures(made, settings, advance)
     except ValueError as error:
         raise ValueError(f"{error}; the fit is in {output}, without figures") from error
     if here().first:
@@ -128,8 +125,8 @@ def _said(figures: dict[str, Any]) -> str:
     """What a fit was worth, where it was measured."""
     if "rms" not in figures:
         return ""
-    said = f": RMS to the exact solution {figures['rms']:.4f} ± {figures['rms error']:.4f}"
+    said = f": RMS to the exact solution {beside(figures['rms'], figures['rms error'])}"
     if "plain rms" not in figures:  # of auto, which has no one plain solver
         return said
     ratio = f", {figures['rms'] / figures['plain rms']:.2f} times" if figures["plain rms"] else ""
-    return f"{said}, plain {figures['plain rms']:.4f}{ratio}"
+    return f"{said}, plain {distance(figures['plain rms'])}{ratio}"

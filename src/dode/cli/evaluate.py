@@ -27,6 +27,7 @@ def evaluate(
     csv: measuring.Csv = None,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
+    label: common.Label = None,
     guidance: measuring.Scales = "1",
     prompt: common.Prompt = None,
     negative_prompt: common.Negative = None,
@@ -47,11 +48,11 @@ def evaluate(
 
     study = Study((name,), numbers, tuple(scales), tuple(seeds), grid)
     settings = measuring.settings(metrics, paired, fd, batch, rtol)
-    opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.open_model(model, 1.0, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     opened = common.cached(opened, cache, cache_dtype)
     features = measuring.Features(extractor, statistics, classifier, device)
-    prompts = {"prompts": prompt, "negative": negative_prompt if prompt else ""}
-    rows = [row for row, _ in measuring.run(opened, study, settings, features, prompts, output, csv)]
+    given = measuring.conditioned(prompt, negative_prompt, label)
+    rows = [row for row, _ in measuring.run(opened, study, settings, features, given, output, csv)]
     tables.print_figures(rows, tables.features_of(extractor, statistics))
 
 

@@ -79,6 +79,12 @@ def settings(metrics: str | None, paired: int, fd: int, batch: int, rtol: float 
     return settings_of(wanted, paired, fd, 0, batch, Settings.rtol if rtol is None else rtol)
 
 
+def conditioned(prompts: Sequence[str] | None, negative: str | None, label: int | None) -> dict[str, Any]:
+    """What the samples are of, as a file of results says it."""
+    said = {"prompts": prompts, "negative": negative if prompts else ""}
+    return said if label is None else said | {"label": label}
+
+
 class Features(NamedTuple):
     """What figures of features are made with, as the options say it."""
 
@@ -116,7 +122,7 @@ def run(
     study: "Study",
     settings: "Settings",
     features: Features,
-    prompts: dict[str, Any],
+    given: dict[str, Any],
     output: Path | None,
     table: Path | None,
 ) -> "list[tuple[Row, Sampler]]":
@@ -125,7 +131,7 @@ def run(
     from dode.metrics.study import run as study_rows
 
     judge, team = features.judge() if settings.fd else None, settings.team
-    said = described(model, settings, judge) | prompts
+    said = described(model, settings, judge) | given
     said |= {"extractor": features.extractor, "classifier": features.classifier, "grid": study.grid}
     kept = team.agreed(results.opened(output, said) if team.first else results.opened(None, said))
     kept = kept if team.first else replace(kept, path=None)  # one process writes

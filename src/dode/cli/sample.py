@@ -60,21 +60,21 @@ def sample(
     from dode import plots, samplers
     from dode.ranks import here
 
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt)
+    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     if calibration is not None:
         chosen = samplers.load(calibration, opened, nfe)
     else:
         solver, nfe = _own(opened, solver, nfe)
         chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **options)
     common.room(number, opened.shape)
-    images = _drawn(chosen, number, batch, seed, label)
+    images = _drawn(chosen, number, batch, seed)
     if here().first:
         plots.sheet(images, output, columns)
     common.print_bias(chosen)
     print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
 
 
-def _drawn(sampler: "Sampler", number: int, batch: int, seed: int, label: int | None) -> "Tensor":
+def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
     """Images of this many samples, the work of several processes if there are any."""
     import torch
 
@@ -87,10 +87,7 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int, label: int | 
     with common.progress(f"{sampler.name}, NFE {sampler.nfe}") as advance:
         tick = counting(advance, len(team.mine(cuts)) * sampler.nfe)
         for cut in team.mine(cuts):
-            cond = common.labels_of(model, label, len(cut))
-            part = sampler.sample(
-                len(cut), seed=seed, cond=cond, batch=batch, callback=lambda _: tick(1), first=cut.start
-            )
+            part = sampler.sample(len(cut), seed=seed, batch=batch, callback=lambda _: tick(1), first=cut.start)
             parts.append((part if model.decode is None else model.decode(part)).cpu())
     return torch.cat(team.gather(parts))
 

@@ -91,12 +91,13 @@ FORMS = {"fd": ".2f", "kid": ".4g"}  # of figures
 
 def _distances(rows: Sequence["Row"]) -> list[Column]:
     from dode.metrics.comparison import ratio
+    from dode.spelling import beside, distance
 
     if all(math.isnan(row.rms) for row in rows):
         return []
     return [
-        ("RMS ±", lambda row, _: f"{row.rms:.4f} ± {row.rms_error:.4f}"),
-        ("median", lambda row, _: f"{row.median:.4f}"),
+        ("RMS ±", lambda row, _: beside(row.rms, row.rms_error)),
+        ("median", lambda row, _: distance(row.median)),
         ("RMS / base ±", lambda row, base: "" if base is None else "{:.3f} ± {:.3f}".format(*ratio(row, base))),
     ]
 
@@ -177,6 +178,11 @@ def _pupils(rows: Sequence["Row"], taught: str) -> str:
     return ", ".join(f"{name}{said[name]}" for name, mine in counts.items() if mine)
 
 
+def of_class(label: int | None) -> str:
+    """What a title says of samples that are all of one class."""
+    return "" if label is None else f", class {label}"
+
+
 def features_of(extractor: str, statistics: "Path | None") -> str:
     """What the figures of features are in, for the notes under a table."""
     said = "the bundled classifier's features" if extractor == "bundled" else f"features of {extractor}"
@@ -186,17 +192,18 @@ def features_of(extractor: str, statistics: "Path | None") -> str:
 def print_figures(rows: Sequence["Row"], reference: str) -> None:
     """Each row's figures, one a line; several seeds as one row."""
     from dode.metrics.comparison import HEADS
+    from dode.spelling import beside, distance
 
     rows = together(rows)
     for row in rows:
         scale = "" if row.guidance is None else f", guidance {row.guidance:g}"
         print(f"{row.solver}, NFE {row.nfe}{scale}, seed {', '.join(map(str, row.seeds))}: {row.seconds:.1f} s")
         if not math.isnan(row.rms):
-            print(f"  {'RMS':<10} {row.rms:.4f} ± {row.rms_error:.4f}, median {row.median:.4f}")
+            print(f"  {'RMS':<10} {beside(row.rms, row.rms_error)}, median {distance(row.median)}")
         for name, head in HEADS.items():
             if getattr(row, name) is not None:
                 print(f"  {head:<10} {_cell(name)(row, None)}")
         for stop in row.nodes:
-            print(f"  at t = {stop.t:<9.6g} RMS {stop.rms:.4f}, median {stop.median:.4f}")
+            print(f"  at t = {stop.t:<9.6g} RMS {distance(stop.rms)}, median {distance(stop.median)}")
     for line in _notes(rows, reference):
         print(line)

@@ -78,16 +78,12 @@ def measured(
     return [measure(one, solutions, settings, judge, tick, path) for one in chosen]
 
 
-def with_figures(
-    made: dict[int, Sampler], settings: Settings, label: int | None, progress: Progress
-) -> dict[int, Sampler]:
+def with_figures(made: dict[int, Sampler], settings: Settings, progress: Progress) -> dict[int, Sampler]:
     """The samplers with their distances on report noise in their provenance, and the plain solver's, where one is."""
     model = next(iter(made.values())).model
-    if label is not None:
-        model = replace(model, cond=lambda indices: [label] * len(indices))
     fits = {count: one for count, one in made.items() if one.provenance.distilled}
     bases = {count: _base(model, one) for count, one in fits.items() if one.provenance.formulation != "auto"}
-    chosen = [*(replace(one, model=model) for one in made.values()), *bases.values()]
+    chosen = [*made.values(), *bases.values()]
     rows = measured(chosen, exact(model, settings, progress), settings, progress)
     plainly = dict(zip(bases, rows[len(made) :], strict=True))
     return {

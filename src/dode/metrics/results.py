@@ -72,8 +72,9 @@ def opened(path: str | Path | None, settings: Json) -> Results:
     for name in sorted({*found.settings, *settings}):
         mine, theirs = settings.get(name), found.settings.get(name)
         if mine != theirs:
-            made = f"{forms.line(name)} {forms.line(theirs)}"
-            raise ValueError(f"{path} was made with {made}; asked for {forms.line(mine)}: write to another file")
+            was, now = ("none" if value is None else forms.line(value) for value in (theirs, mine))
+            made = f"{forms.line(name)} {was}"
+            raise ValueError(f"{path} was made with {made}; asked for {now}: write to another file")
     return found
 
 

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from dode import calibration
 from dode import samplers as plain
 from dode.calibration import Json
@@ -12,7 +14,7 @@ from dode.distilled import distill
 from dode.fitting.course import Course, students
 from dode.metrics.comparison import Row, Settings
 from dode.metrics.figures import Judge, probe
-from dode.metrics.reporting import measured, solutions
+from dode.metrics.reporting import exact, measured, solutions
 from dode.metrics.results import Results, key
 from dode.model import Model
 from dode.progress import Progress
@@ -96,17 +98,33 @@ def run(
     for scale in study.guidance:
         for seed in study.seeds:
             one = replace(settings, seed=seed)
+            end = _before(model.guided(scale), study, one, results, bar)
             chosen = cases(model.guided(scale), study, seed, results, bar, settings.batch)
             missing = [case for case in chosen if case.key not in results.rows]
             if missing:
-                _measure(missing, one, judge, results, bar)
+                _measure(missing, one, judge, results, bar, end)
             found += [(results.rows[case.key], case.sampler) for case in chosen]
     return found
 
 
-def _measure(missing: Sequence[Case], settings: Settings, judge: Judge | None, results: Results, bar: Bar) -> None:
-    end, path = None, None
-    if settings.paired:
+def _before(model: Model, study: Study, settings: Settings, results: Results, bar: Bar) -> Tensor | None:
+    """The exact solution, if a solver is to be fitted and measured: a network that does not reach its accuracy is told
+    of before the fits.  None where it can wait, as for a path, which needs the nodes of what is fitted.
+    """
+    keys = [
+        key(name, n, model.guidance, settings.seed) for name in filter(is_fitted, study.names) for n in study.nfe or ()
+    ]
+    if not settings.paired or settings.wants("path") or all(one in results.rows for one in keys):
+        return None
+    with bar("exact solution") as advance:
+        return exact(model, settings, advance)
+
+
+def _measure(
+    missing: Sequence[Case], settings: Settings, judge: Judge | None, results: Results, bar: Bar, end: Tensor | None
+) -> None:
+    path = None
+    if settings.paired and end is None:
         with bar("exact solution") as advance:
             end, path = solutions([case.sampler for case in missing], settings, advance)
     for case in missing:

@@ -5,7 +5,7 @@ preconditioning outside the network) and "flow".
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,15 +17,15 @@ from dode import forms
 from dode.denoiser import Threshold
 from dode.grid import Grid, grid, shifted
 from dode.nets.preconditioning import edm
+from dode.pipeline.betas import betas
 from dode.prediction import Kind
-from dode.schedule import EDM, MOST, DiscreteVP, Flow, Node, Schedule, linear_betas, zero_terminal_snr
+from dode.schedule import EDM, MOST, DiscreteVP, Flow, Node, Schedule, zero_terminal_snr
 from dode.solvers.names import read
 
 Config = Mapping[str, Any]
 KINDS: dict[str, Kind] = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
 FAMILIES = ("vp", "edm", "flow")
 BESIDE = 2**-24  # the last ᾱ in place of 0
-CUT = 0.999  # largest beta of the cosine schedule, as in Nichol & Dhariwal 2021
 UNSUPPORTED = {
     "invert_sigmas": "times that run backward",
     "stochastic_sampling": "stochastic flow sampling",
@@ -154,29 +154,6 @@ def _shift(config: Config, mu: float | None) -> float:
     if mu is None:
         raise ValueError("use_dynamic_shifting=True needs mu, which pipelines compute from the size of the image")
     return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else float(mu)
-
-
-def betas(config: Config) -> np.ndarray:
-    """The betas of a VP configuration: (num_train_timesteps,) float64."""
-    if config.get("trained_betas") is not None:
-        return np.asarray(config["trained_betas"], dtype=np.float64)
-    count, first, last = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
-    makers: dict[str, Callable[[], np.ndarray]] = {
-        "linear": lambda: linear_betas(count, first, last),
-        "scaled_linear": lambda: np.linspace(first**0.5, last**0.5, count) ** 2,
-        "squaredcos_cap_v2": lambda: _cosine_betas(count),
-        "sigmoid": lambda: first + (last - first) / (1 + np.exp(-np.linspace(-6, 6, count))),
-    }
-    if config["beta_schedule"] not in makers:
-        raise ValueError(f"beta_schedule must be one of {', '.join(makers)}; got {config['beta_schedule']!r}")
-    return makers[config["beta_schedule"]]()
-
-
-def _cosine_betas(count: int) -> np.ndarray:
-    """Nichol & Dhariwal 2021, (17), with betas cut."""
-    level = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
-    cut: np.ndarray = np.minimum(1 - level[1:] / level[:-1], CUT)
-    return cut
 
 
 def prediction(config: Config) -> Kind:

@@ -17,7 +17,7 @@ from dode.distilled import warn_of_little
 from dode.fingerprints import schedule_hash, weights_hash
 from dode.fitting.course import RHO, Course, SolverOptions, students
 from dode.pipeline import config as settings
-from dode.pipeline.watching import Call, Job, denoiser_of
+from dode.pipeline.watching import Call, Job, denoiser_of, evaluating
 from dode.progress import Progress
 from dode.samplers import Sampler, as_content
 from dode.spelling import unknown
@@ -125,16 +125,12 @@ def calibrate(
     network = denoiser_of(pipe)
     job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(network))
     job.ask = lambda model: students(model, [method], counts, grid, course, options)
-    training = [part for part in network.modules() if part.training]  # some may rest on purpose
     try:
         pipe.scheduler = own
-        network.eval()  # dropout would have its say in the fit
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             made = job.run()
     finally:
         pipe.scheduler = before
-        for part in training:
-            part.training = True
     warn_of_little(made.values())
     return made if isinstance(nfe, Iterable) else made[counts[0]]
 

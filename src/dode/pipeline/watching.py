@@ -4,7 +4,8 @@ The scheduler hands every output to a script, which says the next state.  What t
 guidance, control networks) needs no knowledge here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,18 @@ def denoiser_of(pipe: Any) -> nn.Module:
         if isinstance(found, nn.Module):
             return found
     raise ValueError(f"{type(pipe).__name__} has none of {', '.join(DENOISERS)} to calibrate")
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, as dropout would have its say in what is measured; then each part as it was."""
+    training = [part for part in network.modules() if part.training]  # some may rest on purpose
+    try:
+        network.eval()
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 class Answered(Exception):

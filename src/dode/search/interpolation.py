@@ -19,6 +19,7 @@ from dode.search.families import composed, level, one_a_step
 from dode.search.judging import convened
 from dode.search.spending import QUICK, Budget, Meter
 from dode.search.starts import nearest, starts, task
+from dode.spelling import distance
 
 
 @torch.no_grad()
@@ -45,8 +46,8 @@ def interpolate(
     best = min(errors, key=lambda name: errors[name])
     if not errors[best] < rival:
         raise ValueError(
-            f"between {_said(low)} and {_said(high)} nothing is nearer than {label}: {errors[best]:.4f} against "
-            f"{rival:.4f} on select noise; search for it: dode auto --nfe {nfe}"
+            f"between {_said(low)} and {_said(high)} nothing is nearer than {label}: {distance(errors[best])} against "
+            f"{distance(rival)} on select noise; search for it: dode auto --nfe {nfe}"
         )
     report = {"between": [_said(low), _said(high)], "robust select rms": errors[best], f"tried {label}": rival}
     report |= {"evaluations a sample": meter.spent / budget.select}
