@@ -31,6 +31,15 @@ def prepared(cond: Any, count: int, device: str, dtype: torch.dtype | None = Non
     return cond.to(device)
 
 
+def classes(cond: Any, count: int) -> None:
+    """ValueError for anything but one class of 0 … count − 1 a sample: (n,) of whole numbers."""
+    if not isinstance(cond, Tensor) or cond.ndim != 1 or cond.is_floating_point() or cond.is_complex():
+        what = f"{cond.dtype} {tuple(cond.shape)}" if isinstance(cond, Tensor) else type(cond).__name__
+        raise ValueError(f"cond must be one class a sample, whole numbers from 0 to {count - 1}; got {what}")
+    if int(cond.min()) < 0 or int(cond.max()) >= count:
+        raise ValueError(f"classes go from 0 to {count - 1}; got {int(cond.min())} … {int(cond.max())}")
+
+
 def rows(cond: Any, index: Any) -> Any:
     """Some rows of a condition."""
     if isinstance(cond, dict):

@@ -126,6 +126,8 @@ def distill(
     if not counts or not names:
         raise ValueError("give a method and a number of network evaluations, or several; got none")
     made: dict[str, dict[int, Sampler]] = {name: {} for name in names}
+    asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
+    shelf(offload)  # ValueError for a place that does not exist, before anything long
     if "auto" in names:
         _check_auto(course, grid, options)
         budget = replace(QUICK if quick else Budget(), batch=batch, told=told, whole=whole)
@@ -133,7 +135,6 @@ def distill(
         made["auto"] = _searched(model, working, counts, budget, course, progress)
     elif quick or whole or not told:
         raise ValueError("quick, told and whole are options of method 'auto'")
-    asked = students(model, [name for name in names if name != "auto"], counts, grid, course, options)
     for one, lesson, result in _fits(working, asked, course, offload, progress):
         made[one.text][one.nfe] = sampler_of(model, one, lesson, result)
     warn_of_little(one for found in made.values() for one in found.values())

@@ -26,9 +26,10 @@ def explain(content: Json) -> str:
 def _entry(entry: Json) -> Iterator[str]:
     made = provenance_from_json(entry["provenance"])
     guidance = "" if entry["guidance"] is None else f", guidance {entry['guidance']:g}"
-    yield f"{made.label}, {entry['nfe']} network evaluations a sample{guidance}"
+    yield f"{made.label}, {entry['nfe']} network evaluation{'s' if entry['nfe'] > 1 else ''} a sample{guidance}"
     if not made.distilled:
         yield "A plain solver: nothing was fitted."
+        yield from _worth(made)
         yield from _search(entry["plan"], made)
         return
     if isinstance(between := made.report.get("between"), list):
@@ -51,15 +52,18 @@ def _worth(made: Provenance) -> Iterator[str]:
     """Did it help, on noise that it was not fitted on?"""
     ours, plain = _number(made, "rms"), _number(made, "plain rms")
     if ours is None or plain is None:
-        if made.formulation != "auto":
+        if made.formulation != "auto" and made.distilled:
             yield "Not measured on other noise: the command dode distill does that by itself, dode compare at any time."
         return
     count = _number(made, "n") or 0
-    searched = made.formulation == "auto"
+    searched = "evaluations a sample" in made.report
     whose = f"the nearest plain solver, {made.report['plain']}," if searched else "the plain solver"
     yield f"On {count:.0f} other samples it ends {distance(ours)} from the exact solution, {whose} {distance(plain)}:"
     if ours < plain:
         yield f"  it helped, {_times(plain, ours)} nearer."
+        return
+    if ours == plain:
+        yield "  it is the same."
         return
     yield f"  IT HURT, {_times(ours, plain)} farther."
     if searched:
@@ -82,9 +86,9 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
     """A line for each evaluation, and what to do about those that are not well known."""
     yield "At each evaluation O = d + lambda*(d - the output before). 0 is the plain solver, 1/2 is half a step ahead,"
     yield "below 0 leans on the output before. Kept is the share of the least-squares lambda that the ridge leaves."
-    yield "  k  sigma/alpha    lambda   error   kept"
     if plan["space"] == "noise" and plan["lambda"] and plan["lambda"][0]:
         yield "Before the first output stands x_T/sigma_T."
+    yield "  k  sigma/alpha    lambda   error   kept"
     rho = made.rho or 0.0
     errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
     single = made.samples == 1  # which has no spread to tell an error from: 0 stands in the file
@@ -102,7 +106,7 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
             vague.append(k)
         remarks, shown = "; ".join(_remarks(lam, error, ratio, kept)), "?" if single else f"{error:.4f}"
         yield f"{start}  {lam:8.4f}  {shown:>6}  {kept:4.0%}  {remarks}".rstrip()
-    yield from _advice(alike, vague, rho, single)
+    yield from _advice(any(ratio * ratio for ratio in made.ratios), alike, vague, rho, single)
 
 
 def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[str]:
@@ -115,7 +119,7 @@ def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[st
         yield "not told apart from 0"
 
 
-def _advice(alike: Sequence[int], vague: Sequence[int], rho: float, single: bool) -> Iterator[str]:
+def _advice(some: bool, alike: Sequence[int], vague: Sequence[int], rho: float, single: bool) -> Iterator[str]:
     """What to do about evaluations with outputs like the one before, and about λ that are not well known."""
     if alike:
         yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
@@ -124,7 +128,7 @@ def _advice(alike: Sequence[int], vague: Sequence[int], rho: float, single: bool
         yield f"Within two standard errors of the plain solver: {_list(vague)}. More --samples tell more."
     if single:
         yield "One sample gives no standard errors: fit on more to know which lambda is told apart from 0."
-    elif not (alike or vague):
+    elif some and not (alike or vague):
         yield "Every lambda is told apart from the plain solver, and none was held back much."
 
 
@@ -146,17 +150,21 @@ def _rows(plan: Json, made: Provenance) -> Iterator[str]:
 
 def _search(plan: Json, made: Provenance) -> Iterator[str]:
     """What a search began with, spent and tried."""
-    if isinstance(start := made.report.get("start"), str):
+    between, start = made.report.get("between"), made.report.get("start")
+    if isinstance(start, str):
         yield f"It began with {start.removeprefix('refined ')}."
     if (spent := _number(made, "evaluations a sample")) is not None:
         yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
     if (label := _number(made, "label")) is not None:
         yield f"It was found for class {label:.0f} alone."
     keys = [key for key in made.report if key.startswith("tried ")]
-    tried = sorted((value, key.removeprefix("tried ")) for key in keys if (value := _number(made, key)) is not None)
+    found = {key.removeprefix("tried "): value for key in keys if (value := _number(made, key)) is not None}
+    if isinstance(between, list) and (own := _number(made, "robust select rms")) is not None:
+        found["this plan"] = own
+    tried = sorted((value, name != start, name) for name, value in found.items())  # of two alike, what was given back
     if tried:
         yield "Judged on samples that nothing was fitted on, nearest first:"
-        yield from (f"  {distance(value)}  {name}" for value, name in tried)
+        yield from (f"  {distance(value)}  {name}" for value, _, name in tried)
     apart = [k for k, shift in enumerate(plan.get("told", ())) if abs(shift) > 1e-3]
     if apart:
         yield f"The network is told another noise level than its state's at {_list(apart)}."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,13 @@ Step = Callable[
 Value = str | float | int
 
 STEADY: dict[Kind, Kind] = {"v": "data", "score": "noise"}
+
+
+ELSEWHERE = {  # what is often asked of a solver and belongs to its fit or to the model
+    **{name: f"{name}, of dode.distill" for name in ("samples", "scale", "teacher", "formulation", "batch", "quick")},
+    **{name: f"{name}, of dode.sampler and dode.distill" for name in ("grid", "nfe", "end")},
+    **{"guidance": "model.guided(scale)", "label": "model.labelled(label)", "threshold": "model.thresholded(limit)"},
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,9 @@ class Method:
         for name, value in options.items():
             if name not in self.options:
                 known = ", ".join(self.options) or "none"
-                raise ValueError(f"{self.name} has no option {name!r}; its options: {known}")
+                near = get_close_matches(name, ELSEWHERE, 1, 0.75)
+                hint = f"did you mean {ELSEWHERE[near[0]]}?" if near else f"its options: {known}"
+                raise ValueError(f"{self.name} has no option {name!r}; {hint}")
             read = self.options[name].read(name, value)
             chosen.pop(name, None)
             if read != self.options[name].default:

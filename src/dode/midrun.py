@@ -23,8 +23,9 @@ def tail(plan: Plan, k: int, method: Method, schedule: Schedule, cut: Sequence[N
 
     method: the one that made the plan, with its options; schedule: the one it was made on.  If evaluation k stands
     inside a step, the rest of that step becomes steps of order 1 from node to node: the plan's inner nodes, or as many
-    others, `cut`.  A row of mix is kept if it reads only outputs from k on, else it is the base's.  Raises ValueError
-    for a method that cannot start in the middle, and if it would ask at other nodes than the plan has.
+    others, `cut`.  A row of mix is kept if it reads only outputs from k on that stand where the plan's do, else it is
+    the base's.  Raises ValueError for a method that cannot start in the middle, and if it would ask at other nodes than
+    the plan has.
     """
     if not 0 <= k < plan.nfe:
         raise ValueError(f"a plan of {plan.nfe} evaluations starts at 0 … {plan.nfe - 1}; got {k}")
@@ -49,7 +50,7 @@ def tail(plan: Plan, k: int, method: Method, schedule: Schedule, cut: Sequence[N
             "give the method, options and schedule that made the plan"
         )
     told = None if plan.told is None else plan.told[k:]
-    return replace(base, mix=_kept(plan, base, k), carry=plan.carry, free=plan.free, told=told)
+    return replace(base, mix=_kept(plan, base, k, len(cut)), carry=plan.carry, free=plan.free, told=told)
 
 
 def _stand(base: Plan, nodes: Sequence[Node]) -> bool:
@@ -88,11 +89,14 @@ def _ladder(method: Method) -> dict[int, Method]:
     return rungs
 
 
-def _kept(plan: Plan, base: Plan, k: int) -> Array:
-    """Rows of the plan's mix that read nothing before evaluation k, in the base's columns; else the base's rows."""
+def _kept(plan: Plan, base: Plan, k: int, moved: int) -> Array:
+    """Rows of the plan's mix that read nothing before evaluation k, in the base's columns; else the base's rows.
+
+    moved: evaluations from k on that stand elsewhere than in the plan, and whose outputs are others.
+    """
     mix = base.mix.copy()
     for row, known in zip(mix, plan.mix[k:], strict=True):
-        if not np.any(known[: k + 1]):  # x_T/σ_T and the outputs before k
+        if not np.any(known[: k + moved + 1]):  # x_T/σ_T, the outputs before k, and those that moved
             row[1:] = known[k + 1 :]
     return mix
 

@@ -1,5 +1,6 @@
 """A network made usable: what it predicts, on which schedule, of which shape, under which guidance."""
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -69,6 +70,8 @@ class Model:
 
     def guided(self, scale: float) -> "Model":
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
+        if not isinstance(scale, int | float | np.number) or not math.isfinite(scale):
+            raise ValueError(f"the guidance scale must be a number; got {scale!r}")
         if self.trained is not None and self.trained.guidance is not None:
             return replace(self, guidance=self.trained.scale(self.name, scale))
         if self.null is None and scale != 1:
@@ -87,9 +90,9 @@ class Model:
         """The model with every sample of this class, where the caller of `sample` gives no condition."""
         if not self.classes:
             raise ValueError(f"{self.name} has no classes; leave the label out")
-        if not 0 <= label < self.classes:
+        if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < self.classes:
             last = f"{self.classes - 2}, or {self.classes - 1} for none" if self.null else f"{self.classes - 1}"
-            raise ValueError(f"the label must be 0 … {last}; got {label}")
+            raise ValueError(f"the label must be 0 … {last}; got {label!r}")
         return replace(self, cond=lambda indices: [label] * len(indices))
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
@@ -104,9 +107,13 @@ class Model:
         """The condition of these samples: the caller's (one row a sample), or the model's own."""
         if cond is not None and self.cond is None:
             raise ValueError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
-        if cond is None and self.cond is not None:
-            cond = self.cond(indices)
-        return conditions.prepared(cond, len(indices), self.device, self.dtype)
+        given = cond is not None
+        cond = conditions.prepared(
+            self.cond(indices) if not given and self.cond is not None else cond, len(indices), self.device, self.dtype
+        )
+        if given and self.classes:
+            conditions.classes(cond, self.classes)
+        return cond
 
     def placed(self, x: Any) -> Tensor:
         """States (n, *shape) as tensors of the model's device and dtype; ValueError for another shape."""

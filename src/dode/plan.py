@@ -205,11 +205,18 @@ class Plan:
             row = [f"x_T/σ_T: {self.table[k, 0]:.6g}"] if self.table[k, 0] else []
             row += [f"d{j}: {c:.6g}" for j, c in enumerate(self.table[k, 1:]) if c]
             mark = ">" if self.fresh[k] else " "
-            numbers = f"{node.t:9.6g} {node.alpha:9.6f} {node.sigma:9.6f} {self.start[k]:11.6g} {self.lambdas[k]:9.5f}"
+            numbers = (
+                f"{node.t:9.6g} {_level(node.alpha)} {_level(node.sigma)} {self.start[k]:11.6g} {self.lambdas[k]:9.5f}"
+            )
             row += [f"noise: {self.added[k + 1]:.6g}"] if self.added[k + 1] else []
             lines.append(f"{mark}{k:>2} {numbers}  " + "  ".join(row))
         end = self.nodes[-1]
-        return "\n".join([*lines, f"end {end.t:9.6g} {end.alpha:9.6f} {end.sigma:9.6f}"])
+        return "\n".join([*lines, f"end {end.t:9.6g} {_level(end.alpha)} {_level(end.sigma)}"])
+
+
+def _level(value: float) -> str:
+    """α or σ in a table: six decimals, or six digits where those would not do."""
+    return f"{value:9.6f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:9.4g}"
 
 
 def _own(given: Any) -> Array:

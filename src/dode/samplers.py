@@ -150,8 +150,10 @@ class Sampler:
         yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T, draw)
 
     @torch.no_grad()
-    def invert(self, x0: Tensor, cond: Any = None, steps: int = 50, batch: int = 64) -> Tensor:
+    def invert(self, x0: Tensor, cond: Any = None, steps: int | None = None, batch: int = 64) -> Tensor:
         """x_T (n, *shape) whose exact solution is x0: Heun's method from data to noise; batch: samples a network call.
+
+        steps: 50 if left out, or as many as the schedule has times.
 
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
@@ -163,7 +165,8 @@ class Sampler:
         cond = self.model.conditions(range(len(x0)), cond)
         opening = self.plan.added[0] or self.plan.told is not None  # then its first time is not its state's
         start = self.model.schedule.node(self.model.schedule.t_max) if opening else self.plan.nodes[0]
-        plan, first = reference.backward(self.model, steps, start)
+        most = int(self.model.schedule.t_max) if self.model.schedule.integer else 50
+        plan, first = reference.backward(self.model, min(50, most) if steps is None else steps, start)
         parts = [slice(i, i + batch) for i in range(0, len(x0), batch)]
         denoise = [self.model.denoiser(plan.kind, rows(cond, part)) for part in parts]
         return torch.cat([run(plan, one, first.alpha * x0[part]) for one, part in zip(denoise, parts, strict=True)])
@@ -226,19 +229,20 @@ def dtype_name(model: Model) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
-def save(path: str | Path, *samplers: Sampler) -> None:
-    """Write the calibration file at path, of all these samplers; it appears whole or not at all.
+def save(path: str | Path, *samplers: Sampler | Mapping[int, Sampler]) -> None:
+    """Write the calibration file at path, of all these samplers, or those of a dict; it appears whole or not at all.
 
     Raises ValueError if they are of several models, if two are for the same number of evaluations and guidance, and
     where it cannot be written.
     """
-    calibration.write(path, content(*samplers))
+    every = [one for some in samplers for one in (some.values() if isinstance(some, Mapping) else [some])]
+    calibration.write(path, content(*every))
 
 
 def content(*samplers: Sampler) -> calibration.Json:
     """What `save` writes."""
-    if not samplers:
-        raise ValueError("give at least one sampler to save")
+    if not samplers or not all(isinstance(one, Sampler) for one in samplers):
+        raise ValueError("give a path and at least one sampler to save, as dode.save(path, sampler)")
     entries = []
     for one in samplers:
         entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}
@@ -275,6 +279,8 @@ def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = No
     one. Raises ValueError, with what was calibrated and what was asked, if the file is damaged or belongs to another
     model, schedule, guidance or number of evaluations.
     """
+    if isinstance(path, Model):
+        raise ValueError("give the file first, and then the model: dode.load(path, model)")
     model = checked(model)
     return _of(calibration.choose(as_content(path), calibration.describe(model), model.guidance, nfe), model)
 

@@ -25,7 +25,8 @@ def distance(value: float, of: float | None = None) -> str:
 
 def beside(value: float, error: float) -> str:
     """A distance and its standard error: 0.0123 ± 0.0004."""
-    return f"{distance(value)} ± {distance(error, value)}"
+    digits = min(abs(value), 10 * abs(error) or abs(value))  # of the error one is enough
+    return f"{distance(value, digits)} ± {distance(error, digits)}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

@@ -46,7 +46,7 @@ def auto(
 ) -> None:
     """Find the best sampler at few evaluations: one teacher run, a search, a table of what it is worth."""
     numbers = common.counts(nfe)
-    common.writable(output)
+    common.writable(output, ".json")
     _check_figures(paired, plot)
     from dode import samplers
     from dode.search.auto import searched
@@ -56,20 +56,23 @@ def auto(
     if opened.trained is not None:
         opened.trained.refuse(opened.name)
     made, others = _there(output, opened)
-    _same([made[count] for count in numbers if count in made], budget, seed, label, output)
+    common.same_class(made.values(), label, output)
+    _same([made[count] for count in numbers if count in made], budget, seed, output)
     settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed) if paired else None
     exact = None if settings is None else _exact(opened, settings)
     if missing := [count for count in numbers if count not in made]:
         with common.shares("teacher") as tell:
             for one, _ in searched(opened, missing, budget, seed, None, tell):
-                made[one.nfe] = _of_class(one, label)
-                samplers.save(output, *others, *made.values())  # what is found is kept, should the rest be stopped
+                made[one.nfe] = common.of_class(one, label)
+                samplers.save(
+                    output, *_beside(others, made), *made.values()
+                )  # what is found is kept, should the rest be stopped
     print(f"written: {output}")
     asked = {count: made[count] for count in numbers}
     print("\n".join(map(_said, asked.values())))
     if settings is not None and exact is not None:
         made |= _show(asked, opened, settings, exact, plot)
-        samplers.save(output, *others, *made.values())
+        samplers.save(output, *_beside(others, made), *made.values())
 
 
 def _check_figures(paired: int, plot: Path | None) -> None:
@@ -82,12 +85,19 @@ def _check_figures(paired: int, plot: Path | None) -> None:
 
 
 def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Sampler]]":
-    """What the file holds for this guidance scale, and for others, which stays as it is."""
+    """What was searched for under this guidance scale, and what else the file holds, which stays as it is."""
     from dode import samplers
 
     known = samplers.every(output, model) if output.exists() else []
-    made = {one.nfe: one for one in known if one.model.guidance == model.guidance}
-    return made, [one for one in known if one.model.guidance != model.guidance]
+    between = [one for one in known if "between" in one.provenance.report]  # a search is worth more
+    made = {one.nfe: one for one in known if one.model.guidance == model.guidance and one not in between}
+    return made, [one for one in known if one.model.guidance != model.guidance or one in between]
+
+
+def _beside(others: "list[Sampler]", made: "dict[int, Sampler]") -> "list[Sampler]":
+    """Those whose place nothing has taken that was found now."""
+    taken = {(one.nfe, one.model.guidance) for one in made.values()}
+    return [one for one in others if (one.nfe, one.model.guidance) not in taken]
 
 
 def _exact(model: "Model", settings: "Settings") -> "Tensor":
@@ -96,12 +106,6 @@ def _exact(model: "Model", settings: "Settings") -> "Tensor":
 
     with common.progress("exact solution") as advance:
         return reporting.exact(model, settings, advance)
-
-
-def _of_class(found: "Sampler", label: int | None) -> "Sampler":
-    """The sampler with the class that it was found for in its provenance."""
-    report = found.provenance.report | common.given(label=label)
-    return replace(found, provenance=replace(found.provenance, report=report))
 
 
 def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
@@ -114,8 +118,6 @@ def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
 def _said(found: "Sampler") -> str:
     """What the search gives back for one number of evaluations, beside the nearest of what it began with."""
     report, how = found.provenance.report, found.provenance
-    if "between" in report:
-        return f"NFE {found.nfe}: between what was found for {' and for '.join(report['between'])}"
     plain = {name.removeprefix("tried "): value for name, value in report.items() if name.startswith("tried ")}
     plain = {name: value for name, value in plain.items() if not name.startswith("refined ")}
     spent = f"{report['evaluations a sample']:.0f} evaluations for each sample to fit on"
@@ -126,7 +128,7 @@ def _said(found: "Sampler") -> str:
     return f"NFE {found.nfe}: {report['start']}: {values}; {spent}"
 
 
-def _same(known: "list[Sampler]", budget: "Budget", seed: int, label: int | None, path: Path) -> None:
+def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> None:
     """ValueError if what is in the file already was made in another way than is asked for."""
     for one in known:
         made, times = one.provenance, [node.t for node in one.plan.nodes]
@@ -137,9 +139,6 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, label: int | None
             why = "has times that --no-told or --whole forbids"
         elif made.seed not in (None, seed) or made.samples not in (None, budget.samples):
             why = f"was found with seed {made.seed} and {made.samples} samples"
-        elif made.report.get("label") != label:
-            of = "all classes" if "label" not in made.report else f"class {made.report['label']}"
-            why = f"was found for {of}: give the same --label"
         elif made.report.get("budget", budget.most) != budget.most:
             why = f"was found with a budget of {made.report['budget']:g}, not {budget.most:g}: with --quick, or without"
         else:

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -174,6 +174,26 @@ def _named(name: str, prompts: Sequence[str] | None, negative: str | None) -> "M
     return from_diffusers(name, prompts=prompts, negative_prompt=negative)
 
 
+def of_class(sampler: "Sampler", label: int | None) -> "Sampler":
+    """The sampler with the class that it was found for in its provenance, if it was one."""
+    from dataclasses import replace
+
+    report = sampler.provenance.report | given(label=label)
+    return replace(sampler, provenance=replace(sampler.provenance, report=report))
+
+
+def same_class(samplers: "Iterable[Sampler]", label: int | None, path: Path) -> None:
+    """ValueError unless all these of a file were found for this class, or for all if it is None."""
+    for one in samplers:
+        if (known := one.provenance.report.get("label")) != label:
+            found, asked = ("all classes" if value is None else f"class {value}" for value in (known, label))
+            what = "leave --label out" if known is None else f"give --label {known}"
+            raise ValueError(
+                f"the plan for NFE {one.nfe} in {path} was found for {found}, not for {asked}; {what}, or take "
+                "another file"
+            )
+
+
 def writable(path: Path, *suffixes: str) -> None:
     """ValueError unless a file of these kinds can be put there; asked before long work, not after."""
     if not path.parent.is_dir():
@@ -184,10 +204,12 @@ def writable(path: Path, *suffixes: str) -> None:
         raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
 
 
-def print_bias(sampler: "Sampler") -> None:
-    """A note where a grid that starts below t_max misreads x_T."""
+def print_notes(sampler: "Sampler", label: int | None = None) -> None:
+    """A note where a grid that starts below t_max misreads x_T, and where a plan was found for another class."""
     from dode.solvers.budget import bias
 
+    if (known := sampler.provenance.report.get("label")) not in (None, label):
+        print(f"note: the plan was found for class {known} alone")
     biased = bias(sampler.plan, sampler.model.schedule)
     if biased:
         print(f"note: {biased}")

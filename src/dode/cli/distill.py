@@ -58,7 +58,7 @@ def distill(
 ) -> None:
     """Distil a solver: one teacher run, one least-squares fit, one calibration file."""
     numbers = common.counts(nfe)
-    common.writable(output)
+    common.writable(output, ".json")
     common.pairs(paired)
     import dode
     from dode.fitting.course import RHO
@@ -88,12 +88,13 @@ def distill(
             progress=advance,
             **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
         )
+    made = {count: common.of_class(one, label) for count, one in made.items()}
     if here().first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *made.values())
     made = _measured(made, output, paired, seed, batch, rtol) if paired else made
     for count, one in made.items():
         print(f"{one.name} NFE {count}{_said(one.provenance.report)}")
-        common.print_bias(one)
+        common.print_notes(one, label)
     print(f"written: {output}")
 
 

@@ -44,7 +44,8 @@ def _of_plan(file: str, sigmas: bool, nfe: int | None, guidance: float | None) -
     plans = chosen(known(file), guidance)
     counts = sorted(one.plan.nfe for one in plans)
     if (nfe is None and len(counts) > 1) or nfe not in (None, *counts):
-        raise ValueError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; say which with --nfe")
+        asked = "say which with --nfe" if nfe is None else f"asked for {nfe}"
+        raise ValueError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; {asked}")
     (one,) = [one for one in plans if nfe in (None, one.plan.nfe)]
     fresh = (*one.plan.fresh, True)
     if not sigmas and one.plan.told is not None:

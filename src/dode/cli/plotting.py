@@ -143,7 +143,8 @@ def tableau(
         if len(found) != 1:
             scales = ["" if one.guidance is None else f" at guidance {one.guidance:g}" for one in known]
             there = ", ".join(f"NFE {one.nfe}{scale}" for one, scale in zip(known, scales, strict=True))
-            raise ValueError(f"{source} holds plans for {there}; say which one with --nfe and --guidance")
+            asked = "" if nfe is None else f"not for NFE {nfe} at guidance {guidance:g}; "
+            raise ValueError(f"{source} holds plans for {there}; {asked}say which one with --nfe and --guidance")
         one: Filed | Sampler = found[0]
     else:
         if nfe is None:
@@ -167,7 +168,10 @@ def grids(name: str, output: Path, asked: str, nfe: int) -> None:
     named: dict[str, tuple[Node, ...]] = {}
     for one in (part.strip() for part in asked.split(",")):
         if is_calibration(one):
-            named |= {f"{Path(one).name}, NFE {f.nfe}": f.plan.nodes for f in filed(Path(one)) if f.nfe == nfe}
+            held = {f"{Path(one).name}, NFE {f.nfe}": f.plan.nodes for f in filed(Path(one)) if f.nfe == nfe}
+            if not held:
+                raise ValueError(f"{one} has no plan for NFE {nfe}; ask for one that it has, or leave it out")
+            named |= held
         else:
             named[one] = plain.sampler(model, "ddim", nfe=nfe, grid=one).plan.nodes
     plots.grids(named, output, f"{model.name}: {nfe} evaluations")

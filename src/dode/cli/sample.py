@@ -70,7 +70,7 @@ def sample(
     images = _drawn(chosen, number, batch, seed)
     if here().first:
         plots.sheet(images, output, columns)
-    common.print_bias(chosen)
+    common.print_notes(chosen, label)
     print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
 
 

@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -174,11 +175,29 @@ def built(network: Any) -> str:
     whole = hashlib.sha256()
     for name, module in (found for one in modules for found in one.named_modules()):
         code = getattr(type(module).forward, "__code__", None)
-        plain = {key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str)}
-        absorb(whole, (name, type(module).__qualname__, code and (code.co_code, code.co_names), plain))
+        own = {key: value for key, value in vars(module).items() if key[0] != "_" and _plain(value)}
+        absorb(whole, (name, type(module).__qualname__, code and _code(code), own))
     for key, value in (found for one in modules for found in one.state_dict().items()):
         absorb(whole, (key, value.shape if value.is_meta else value))
     return whole.hexdigest()[:16]
+
+
+def _plain(value: Any) -> bool:
+    """Is it of numbers, words and tensors alone, as the scales of adapters are, by name?"""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    if isinstance(value, Tensor):
+        return not value.is_meta and not isinstance(value, nn.Parameter)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _code(code: CodeType) -> list[Any]:
+    """What a function does, the numbers in it, and the functions in it."""
+    inner = [_code(one) for one in code.co_consts if isinstance(one, CodeType)]
+    own = [sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in code.co_consts]
+    return [code.co_code, code.co_names, [one for one in own if not isinstance(one, CodeType)], inner]
 
 
 def digest(value: Any) -> str:

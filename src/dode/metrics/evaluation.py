@@ -25,7 +25,7 @@ from dode.weights import classifier
 @torch.no_grad()
 def evaluate(
     sampler: Sampler,
-    metrics: Sequence[str] = ("rms",),
+    metrics: str | Sequence[str] = ("rms",),
     *,
     paired: int = 64,
     samples: int = 5000,
@@ -52,6 +52,9 @@ def evaluate(
     solution and again for the samples.
     Raises ValueError for a figure that cannot be had, before anything long.  docs/evaluation.md says what each means.
     """
+    if not isinstance(sampler, Sampler):
+        raise ValueError(f"a sampler is needed, as dode.sampler or dode.distill makes it; got {type(sampler).__name__}")
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     seeds = [noise.whole(one) for one in np.atleast_1d(np.asarray(seed))]
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must differ; got {', '.join(map(str, seeds))}")

@@ -65,7 +65,7 @@ def solutions(
 
 def measured(
     chosen: Sequence[Sampler],
-    solutions: Tensor | None,
+    end: Tensor | None,
     settings: Settings,
     progress: Progress,
     judge: Judge | None = None,
@@ -75,7 +75,7 @@ def measured(
     if judge is None and settings.fd:
         judge = bundled_judge()
     tick = counting(progress, calls(chosen, settings))
-    return [measure(one, solutions, settings, judge, tick, path) for one in chosen]
+    return [measure(one, end, settings, judge, tick, path) for one in chosen]
 
 
 def with_figures(made: dict[int, Sampler], settings: Settings, progress: Progress) -> dict[int, Sampler]:

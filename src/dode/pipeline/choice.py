@@ -182,12 +182,15 @@ def same_shape(name: str, given: Tensor, state: Tensor) -> None:
         raise ValueError(f"{name} has shape {tuple(given.shape)}; this run has states of {tuple(state.shape)}{hint}")
 
 
-def as_planned(eta: float, clipped: bool | None) -> None:
-    """ValueError for a pipeline's option of DDIM that would change what the plan does."""
+def as_planned(eta: float, clipped: bool | None, clips: bool) -> None:
+    """ValueError for a pipeline's option of DDIM that would change what the plan does; clips: are predictions clipped?
+
+    A clipped prediction is the whole output here, with the noise that belongs to it, as that option of DDIM has it.
+    """
     if eta:
         raise ValueError(f"eta={eta:g} asks for DDIM's noise; make the DODEScheduler with method='ddim:eta={eta:g}'")
-    if clipped:
-        raise ValueError("use_clipped_model_output is not built; clip_sample=True of DODEScheduler clips predictions")
+    if clipped and not clips:
+        raise ValueError("use_clipped_model_output asks for clipped predictions; give DODEScheduler clip_sample=True")
 
 
 def drawn(like: Tensor, generator: Any) -> Tensor:

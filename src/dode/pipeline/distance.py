@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dode.metrics.paired import Distance, distance
-from dode.pipeline.watching import Call, denoiser_of, evaluating
+from dode.pipeline.watching import Call, evaluating
 from dode.samplers import Sampler
 from dode.solvers.names import plain_name
 
@@ -76,7 +76,7 @@ def _end(pipe: Any, call: Call, count: int, seed: int, options: dict[str, Any]) 
     config = {key: value for key, value in before.config.items() if key != "calibration"}
     pipe.scheduler = own = DODEScheduler.from_config(config, **options)
     try:
-        with evaluating(denoiser_of(pipe)):
+        with evaluating(pipe):
             call(pipe, torch.Generator("cpu").manual_seed(seed * 1000), count)
     finally:
         pipe.scheduler = before

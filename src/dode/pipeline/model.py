@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,13 @@ def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
 @torch.no_grad()
 def _decoded(vae: Any, latents: Tensor) -> Tensor:
     """Latents (N, C, h, w) → images (N, 3, H, W) in [−1, 1]."""
-    scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+    latents, config = latents.to(vae.device, vae.dtype), vae.config
+    spread, middle = config.get("latents_std"), config.get("latents_mean")  # of each channel, for some SDXL models
+    if spread is None or middle is None:
+        scaled = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    else:
+        scale, shift = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (spread, middle))
+        scaled = latents * scale / config.scaling_factor + shift
     images: Tensor = vae.decode(scaled).sample
     return images
 
@@ -144,6 +151,7 @@ def _decoded(vae: Any, latents: Tensor) -> Tensor:
 def _opened(path: str | Path) -> Any:
     from diffusers import DiffusionPipeline
 
+    import_module("dode.diffusers")  # where a pipeline that was saved with our scheduler says that it is
     if Path(path).is_file():
         raise ValueError(
             f"{path} is a file, and no pipeline of diffusers is one; to open a pickle of EDM, dode convert edm it first"

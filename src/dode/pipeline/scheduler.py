@@ -202,10 +202,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     ) -> SchedulerOutput | tuple[Tensor]:
         """One evaluation: the network's output on `sample` at `timestep` → the next state, in the sample's dtype.
 
-        eta, use_clipped_model_output: pipelines made for DDIM hand them on; refused unless they ask for nothing, since
-        the plan says what noise it adds.  Raises ValueError, for that and when all evaluations are made.
+        eta, use_clipped_model_output: pipelines made for DDIM hand them on; refused if they ask for anything that the
+        plan and the configuration do not do.  Raises ValueError, for that and when all evaluations are made.
         """
-        as_planned(eta, use_clipped_model_output)
+        as_planned(eta, use_clipped_model_output, settings.threshold(self.config) is not None)
         wide = sample.to(torch.promote_types(sample.dtype, torch.float32))
         if self._state is None:
             self._open(timestep, sample)

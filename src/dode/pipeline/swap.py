@@ -122,12 +122,11 @@ def calibrate(
     before = pipe.scheduler
     plain = {key: value for key, value in before.config.items() if key != "calibration"}
     own = DODEScheduler.from_config(plain, method="ddim")
-    network = denoiser_of(pipe)
-    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(network))
+    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(denoiser_of(pipe)))
     job.ask = lambda model: students(model, [method], counts, grid, course, options)
     try:
         pipe.scheduler = own
-        with evaluating(network), torch.no_grad():
+        with evaluating(pipe), torch.no_grad():
             made = job.run()
     finally:
         pipe.scheduler = before

@@ -44,11 +44,13 @@ def denoiser_of(pipe: Any) -> nn.Module:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, as dropout would have its say in what is measured; then each part as it was."""
-    training = [part for part in network.modules() if part.training]  # some may rest on purpose
+def evaluating(pipe: Any) -> Iterator[None]:
+    """All networks in evaluation mode, as dropout would have its say in what is measured; then each part as it was."""
+    networks = [one for one in pipe.components.values() if isinstance(one, nn.Module)]
+    training = [part for one in networks for part in one.modules() if part.training]  # some may rest on purpose
     try:
-        network.eval()
+        for one in networks:
+            one.eval()
         yield
     finally:
         for part in training:

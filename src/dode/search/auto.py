@@ -19,12 +19,13 @@ import torch
 from dode.conditions import rows
 from dode.grid import Grid, grid, loose
 from dode.model import Model
+from dode.plan import Plan
 from dode.samplers import Provenance, Sampler, dtype_name
-from dode.schedule import Flow
+from dode.schedule import Flow, Schedule
 from dode.search.families import Family, history, weighted
 from dode.search.judging import Candidate, Jury, convened
 from dode.search.refinement import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
-from dode.search.spending import Budget, Meter
+from dode.search.spending import Budget, Meter, able
 from dode.search.starts import TEACHER, Start, Task, kinds, nearest, starts, task
 from dode.search.weighing import evaluations, fine_plan, weighed
 from dode.solvers.ddim import DDIM
@@ -60,7 +61,7 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     jury, candidates = convened(looked[: budget.begin + 1], select, budget.batch, meter)
     path: list[tuple[str, float, float]] = []
     refined = _trials(fit, looked[: budget.begin], budget, meter, path)
-    rounding = budget.whole and fit.model.schedule.integer
+    rounding = budget.whole and budget.between and fit.model.schedule.integer
     allowed, meter.allowed = meter.allowed, meter.allowed * (MAIN if rounding else 1)
     refined = refined if meter.has(nfe * (len(fit.x_T) + len(select.x_T))) else []
     with suppress(ValueError):  # the network fails on samples that the part had not
@@ -104,8 +105,8 @@ def _trials(
     look at all samples needs.
     """
     part = min(len(fit.x_T), budget.part)
-    left, told = meter.allowed - meter.spent, budget.told and not budget.whole
-    families = [Family(weighted(one.plan), loose(fit.model.schedule), history, told) for one in begin]
+    left = meter.allowed - meter.spent
+    families = [_family(one.plan, fit.model.schedule, budget) for one in begin]
     each = max((cost(family) + len(DAMPINGS) * family.base.nfe) * part for family in families)  # of a round, at most
     count = min(len(begin), max(1, int(left / 2 / (ENOUGH * each))))
     last_look = begin[0].plan.nfe * (budget.samples + budget.select)
@@ -120,6 +121,13 @@ def _trials(
             path.append((f"{one.label}, {part} samples", now.rms, math.nan))
             found.append((one, family, now))
     return sorted(found, key=lambda each: each[2].rms)
+
+
+def _family(plan: Plan, schedule: Schedule, budget: Budget) -> Family:
+    """What is refined of a start: all, or the weights alone where the network can be asked at whole times only."""
+    if not budget.between:
+        return Family(weighted(plan), schedule, history, times=False)
+    return Family(weighted(plan), loose(schedule), history, budget.told and not budget.whole)
 
 
 def _trial(family: Family, pupils: Sequence[Pupil], meter: Meter, each: int, last: float) -> Round:
@@ -238,12 +246,13 @@ def searched(
         model.trained.refuse(model.name)
     if not counts or any(not isinstance(nfe, int | np.integer) or nfe < 1 for nfe in counts):
         raise ValueError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
+    budget = able(model, budget, cond)
     told = progress or (lambda what, share: None)
     paid = Meter(1.0, lambda what, share: told("teacher", 0.0))
     teacher = max(map(budget.taught, counts))
-    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond, budget.batch)
+    fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond, budget.batch, budget.whole)
     given = None if cond is None else rows(model.conditions(range(budget.samples), cond), _in_turn(budget))
-    select = task(model, "select", budget.select, teacher, seed, paid.tick, given, budget.batch)
+    select = task(model, "select", budget.select, teacher, seed, paid.tick, given, budget.batch, budget.whole)
     wanted, began = sorted(set(counts)), time.monotonic()
     for i, nfe in enumerate(wanted):
         left = budget.seconds - (time.monotonic() - began)
@@ -265,7 +274,7 @@ def _in_turn(budget: Budget) -> list[int]:
 
 
 def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: int) -> Provenance:
-    best = found.best
+    best, dtype = found.best, dtype_name(model)
     report = {
         "start": best.name,
         "robust select rms": best.select,
@@ -274,7 +283,6 @@ def _provenance(model: Model, found: Found, budget: Budget, seed: int, teacher: 
     }
     report |= {name: values for name, values in best.places.items() if values}
     report |= {f"tried {one.name}": one.select for one in found.tried}
-    dtype = dtype_name(model)
     if not best.refined:
         return Provenance(best.method, False, best.grid, samples=budget.samples, seed=seed, dtype=dtype, report=report)
     return Provenance(

@@ -85,9 +85,9 @@ def composed(nodes: Sequence[Node], schedule: Schedule, kind: Kind, mix: Array, 
 
 
 def _held(node: Node, shift: float, schedule: Schedule) -> float:
-    """The shift as far as the schedule goes."""
+    """The shift as far as the schedule goes; at α = 0 `level` is inside, and nodes may stand before it."""
     here, most = level(node, schedule), schedule.node(schedule.t_min).logsnr
-    least = level(schedule.node(schedule.t_max), schedule)
+    least = min(here, level(schedule.node(schedule.t_max), schedule))
     return min(max(float(shift), least - here), most - here) if shift else 0.0
 
 

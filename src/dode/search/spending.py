@@ -1,10 +1,15 @@
-"""What a search may spend, and what it has spent."""
+"""What a search may spend and ask, and what it has spent."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from dode.conditions import rows
+from dode.forms import line
+from dode.grid import loose
+from dode.model import Model
 from dode.search.starts import GRIDS, TRIED
 
 
@@ -23,6 +28,7 @@ class Budget:
     batch: int = 64
     told: bool = True  # may the network be told other times than its nodes'? Other tools' wrappers cannot follow that
     whole: bool = False  # round the found times to whole ones and find the weights again, for tools with no others
+    between: bool = True  # can the network be asked between whole times? One that looks them up in a table cannot
     seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
 
     def __post_init__(self) -> None:
@@ -73,3 +79,22 @@ class Meter:
     def has(self, more: float) -> bool:
         """May so many more be made?"""
         return self.spent + more <= self.allowed and time.monotonic() < self.until
+
+
+def able(model: Model, budget: Budget, cond: Any) -> Budget:
+    """The budget, with what the network can be asked; ValueError if that is less than the search needs."""
+    schedule = model.schedule
+    if not schedule.integer:
+        return budget
+    first, middle = model.start(range(1), 0, "fit"), loose(schedule).node(int(schedule.t_max / 2) + 0.5)
+    given = rows(model.conditions(range(budget.samples), cond), [0])
+    try:
+        model.denoiser(model.prediction, given)(first, middle)
+    except (RuntimeError, TypeError, IndexError) as error:  # of a table of times, by whatever looks it up
+        if not budget.whole:
+            raise ValueError(
+                f"the network cannot be asked between whole times ({line(error, 100)}): search among them alone, with "
+                "whole=True, --whole"
+            ) from error
+        return replace(budget, between=False)
+    return budget

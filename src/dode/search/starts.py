@@ -51,13 +51,21 @@ def task(
     tick: Callable[[int], None],
     cond: Any = None,
     batch: int = 64,
+    whole_times: bool = False,
 ) -> Task:
-    """Where these samples end, by the teacher with this many evaluations."""
+    """Where these samples end, by the teacher with this many evaluations; whole_times: with no others, where they are
+    whole, which may be fewer evaluations on a short schedule.
+    """
     x_T, cond = model.start(range(samples), seed, stream), model.conditions(range(samples), cond)
-    where = _fine(model.schedule, count)
+    where = _fine(model.schedule if whole_times else _enough(model.schedule, count), count)
     run = plain(model, TEACHER, nfe=len(where.nodes) - 1, grid=where)
     end = run.sample(noise=x_T, cond=cond, batch=batch, callback=lambda state: tick(len(state.y)))
     return Task(model, x_T, end, cond, run.nfe)
+
+
+def _enough(schedule: Schedule, count: int) -> Schedule:
+    """The schedule, with times between whole ones if it has too few of them."""
+    return loose(schedule) if schedule.integer and int(schedule.t_max) // 2 < count else schedule
 
 
 def _fine(schedule: Schedule, count: int) -> Grid:
