@@ -18,6 +18,7 @@ from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.search import judging
 from dode.search.auto import tuned
+from dode.search.families import composed
 from dode.search.spending import QUICK, Budget, Meter
 from dode.search.starts import GRIDS, PLAIN, TRIED, starts, task
 from dode.solvers import METHODS
@@ -119,7 +120,7 @@ def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran(
         sizes.append(len(x))
         return made.network(x, t, cond)
 
-    sampler = dode.distill(replace(made, network=watched), "auto", nfe=4, samples=12, batch=5)
+    sampler = dode.distill(replace(made, network=watched), "auto", nfe=4, samples=12, batch=5, whole=True)
     assert max(sizes) == 5
     assert sampler.provenance.formulation == "auto"
     assert sampler.provenance.teacher_nfe == 24  # of 60: no more than half of its whole times
@@ -381,6 +382,73 @@ def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_too
     ):
         with pytest.raises(ValueError, match="find one with told=False"):
             sample_dode(denoiser, x, sigmas, disable=True, calibration=other)
+
+
+@pytest.mark.parametrize(("times", "nfe"), [(20, 15), (50, 25)])
+def test_the_teacher_of_a_short_schedule_may_ask_between_its_times(times, nfe):
+    """Half as many evaluations as there are times would be a coarser teacher than the student."""
+    schedule = DiscreteVP.from_betas(linear_betas(times, 0.1 / times, min(0.9, 20 / times)))
+    model = mixture(torch.float64).model(schedule, "noise", torch.float64)
+    fine = mixture(torch.float64).model(replace(schedule, integer=False), "noise", torch.float64)
+    x_T = model.start(range(32), 0)
+    exact, taught = fine.exact(x_T, 1e-3), task(model, "report", 32, 3 * nfe, 0, lambda count: None)
+    assert taught.count == 3 * nfe
+
+    def far(ends):
+        return float((ends - exact).square().mean(1).median().sqrt())
+
+    plain = min(far(dode.sampler(fine, name, nfe=nfe).sample(noise=x_T)) for name in ("unipc-2", "ddim"))
+    assert far(taught.end) < 0.3 * plain
+    sampler, how = tuned(model, [nfe], replace(SMALL, most=4.0))[nfe]
+    assert far(sampler.sample(noise=x_T)) < plain
+    assert how.best.select > 0.5 * far(sampler.sample(noise=x_T))  # what it says is so
+    among = task(model, "report", 4, 3 * nfe, 0, lambda count: None, whole_times=True)
+    assert among.count == (times - 1) // 2
+
+
+class Table(torch.nn.Module):
+    """A network that looks its times up."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.times, self.inner = torch.nn.Embedding(1000, 2), torch.nn.Linear(2, 2)
+
+    def forward(self, x, t):
+        return x + 0.3 * torch.tanh(self.inner(x) + self.times(t))
+
+
+def test_a_network_of_whole_times_only_is_asked_at_those():
+    model = dode.from_callable(Table(), schedule=DiscreteVP.from_betas(linear_betas()), prediction="noise", shape=(2,))
+    with pytest.raises(ValueError, match=r"cannot be asked between whole times \(.*whole=True, --whole"):
+        dode.distill(model, "auto", nfe=3, samples=8)
+    sampler, how = tuned(model, [4], replace(SMALL, whole=True))[4]
+    assert how.rounds
+    assert all(node.t == round(node.t) for node in sampler.plan.nodes)
+    assert how.best.refined
+    assert how.best.select < 0.9 * min(one.select for one in how.tried if not one.refined)
+
+
+def test_small_shifts_of_what_is_told_are_small_everywhere():
+    """Nodes of a shifted flow may stand before the level that stands for α = 0."""
+    for t in (0.9, 0.9965, 1.0):
+        node = Flow().node(t)
+        (told,) = composed((node, Flow().node(0.0)), Flow(), "flow", np.eye(1, 2, 1), np.array([0.003])).told
+        assert told == pytest.approx(0.003)
+
+
+def test_what_stands_beside_auto_is_looked_at_before_the_search():
+    calls = []
+    model = mixture_model("edm")
+    seen = replace(model, network=lambda *given: calls.append(1) or model.network(*given))
+    for method, options in (
+        (["auto", "dpm-solver-9"], {}),
+        (["auto", "ddim:eta=1"], {}),
+        ("auto", {"offload": "moon"}),
+    ):
+        with pytest.raises(ValueError, match=r"unknown method|stochastic|offload must be one of"):
+            dode.distill(seen, method, nfe=3, **options)
+    assert not calls
 
 
 def test_options_that_it_decides_itself_are_refused():

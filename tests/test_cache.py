@@ -14,7 +14,7 @@ from problems import SCHEDULES, gaussian_model
 from safetensors.torch import load, save_file
 
 import dode
-from dode.fitting.cache import WHAT, checksum, opened
+from dode.fitting.cache import WHAT, built, checksum, opened
 from dode.fitting.course import Course, students
 from dode.fitting.lockstep import lessons_of
 from dode.fitting.recall import recalled
@@ -314,6 +314,24 @@ class Scaled(torch.nn.Module):
         return self.activation(self.inner(x)) * self.scale
 
 
+class Named(Scaled):
+    """The scale by the name of an adapter, as some libraries keep it."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scaling = {"default": scale}
+
+    def forward(self, x, t):
+        return super().forward(x, t) * self.scaling["default"]
+
+
+def coded(number):
+    """A network that has its scale in its code alone; all are called alike."""
+    words = {"Scaled": Scaled}
+    exec(f"class Coded(Scaled):\n    def forward(self, x, t):\n        return self.inner(x) * {number}", words)
+    return words["Coded"]()
+
+
 def of(net):
     return dode.from_callable(net, schedule=SCHEDULES["vp"], prediction="noise", shape=(2, 8, 8))
 
@@ -330,6 +348,14 @@ def test_modules_of_equal_fingerprint_are_told_apart(other, tmp_path):
     distil(of(Scaled()), cache=tmp_path)
     plain, kept = distil(of(other())), distil(of(other()), cache=tmp_path)
     np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
+
+
+@pytest.mark.parametrize("made", [Named, coded])
+def test_a_scale_in_a_dict_or_in_the_code_is_told_apart(made, tmp_path):
+    distil(of(made(0.5)), cache=tmp_path)
+    plain, kept = distil(of(made(0.7))), distil(of(made(0.7)), cache=tmp_path)
+    np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
+    assert built(made(0.7)) == built(made(0.7))
 
 
 def test_weights_changed_in_place_are_another_network(tmp_path):

@@ -199,6 +199,18 @@ def test_a_file_of_two_models_is_refused(tmp_path, model, fitted):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_distill_gave_is_saved_as_it_is_and_swapped_arguments_are_told(tmp_path, model, fitted):
+    dode.save(tmp_path / "dict.json", fitted)
+    dode.save(tmp_path / "each.json", *fitted.values())
+    assert (tmp_path / "dict.json").read_bytes() == (tmp_path / "each.json").read_bytes()
+    with pytest.raises(
+        ValueError, match=r"give a path and at least one sampler to save, as dode.save\(path, sampler\)"
+    ):
+        dode.save(fitted[4], tmp_path / "x.json")
+    with pytest.raises(ValueError, match=r"give the file first, and then the model: dode.load\(path, model\)"):
+        dode.load(model, tmp_path / "dict.json")
+
+
 def test_nothing_is_half_written(tmp_path, fitted, monkeypatch):
     (tmp_path / "c.json").write_text("old")
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))

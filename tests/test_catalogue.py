@@ -219,6 +219,8 @@ def test_read():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("ddim:samples=4", "ddim has no option 'samples'; did you mean samples, of dode.distill"),
+        ("ddim:guidance=3", r"did you mean model.guided\(scale\)"),
         ("dpm-solver2", "unknown method 'dpm-solver2'; did you mean .*dpm-solver-2"),
         ("ddim:gamma=2", "ddim has no option 'gamma'; its options: eta"),
         ("ipndm:inner=time", "ipndm has no option 'inner'; its options: none"),

@@ -156,6 +156,13 @@ def test_demo_small(folder):
         (["distill", "fashion-mixture", "--nfe", "ten", "-o", "x.json"], "--nfe takes whole numbers"),
         (["distill", "fashion", "--nfe", "1001", "-o", "x.json"], "ask for fewer"),
         (["distill", "fashion-mixture", "-o", "no/x.json"], "the folder no does not exist"),
+        (["distill", "fashion-mixture", "-o", "x.png"], "its name must end with .json"),
+        (["auto", "fashion-mixture", "-o", "README.md"], "its name must end with .json"),
+        (
+            ["plot", "grid", "fashion-mixture", "--grids", "karras,c.json", "-o", "x.png"],
+            "c.json has no plan for NFE 10",
+        ),
+        (["export", "c.json", "--sigmas", "--nfe", "7"], "holds plans for NFE 3, 4; asked for 7"),
         (["distill", "fashion-mixture", "--dtype", "float8", "-o", "x.json"], "--dtype must be one of"),
         (["distill", "fashion-mixture", "--device", "cuda:7", "-o", "x.json"], "cannot be used here"),
         (["distill", "fashion-mixture", "--align", "tim", "-o", "x.json"], "align must be one of"),
@@ -292,16 +299,39 @@ def test_auto_takes_nothing_for_its_own_that_was_made_in_another_way(folder, tmp
         assert "--no-told" in dode(tmp_path, *words, "-o", "a.json", "--no-told").stderr
 
 
-def test_auto_of_one_class_is_not_taken_for_all(tmp_path):
-    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "--nfe", "3", "-o", "a.json"]
-    assert dode(tmp_path, *words, "--label", "9").returncode == 0
+def test_what_was_found_for_one_class_is_not_taken_for_all(tmp_path):
+    words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "--nfe", "3"]
+    fit = [
+        "distill",
+        "fashion-mixture",
+        "--samples",
+        "8",
+        "--scale",
+        "2",
+        "--paired",
+        "0",
+        "--nfe",
+        "3",
+        "--label",
+        "9",
+    ]
+    for made, name in ((words, "a.json"), (fit, "d.json")):
+        assert dode(tmp_path, *made, "--label", "9", "-o", name).returncode == 0
+        assert json.loads((tmp_path / name).read_text())["plans"][0]["provenance"]["report"]["label"] == 9
+        assert "It was found for class 9 alone." in dode(tmp_path, "inspect", "--explain", name).stdout
     before = (tmp_path / "a.json").read_bytes()
-    refused = dode(tmp_path, *words)
-    assert refused.returncode == 2
-    assert "NFE 3 in a.json was found for class 9: give the same --label; write to another file" in refused.stderr
-    assert dode(tmp_path, *words, "--label", "9").returncode == 0  # it is there
+    for other in ([], ["--label", "8"]):
+        refused = dode(tmp_path, *words, *other, "-o", "a.json")
+        assert refused.returncode == 2
+        assert "NFE 3 in a.json was found for class 9, not for" in refused.stderr
+        assert "give --label 9, or take another file" in " ".join(refused.stderr.split())
+    refused = dode(tmp_path, "interpolate", "fashion-mixture", "a.json", "--nfe", "4", "-o", "i.json")
+    assert "was found for class 9, not for all classes" in refused.stderr
+    assert dode(tmp_path, *words, "--label", "9", "-o", "a.json").returncode == 0  # it is there
     assert (tmp_path / "a.json").read_bytes() == before
-    assert "It was found for class 9 alone." in dode(tmp_path, "inspect", "--explain", "a.json").stdout
+    sample = ["sample", "fashion-mixture", "--calibration", "d.json", "-n", "2", "-o", "s.png"]
+    assert "note: the plan was found for class 9 alone" in dode(tmp_path, *sample).stdout
+    assert "note: the plan" not in dode(tmp_path, *sample, "--label", "9").stdout
 
 
 def test_auto_says_before_the_search_that_the_exact_solution_is_out_of_reach(tmp_path, monkeypatch):

@@ -87,6 +87,14 @@ def test_seeds_are_whole_and_differ(seed, says):
         dode.evaluate(dode.sampler(mixture_model("edm"), "ddim", nfe=2), paired=4, seed=seed)
 
 
+def test_one_metric_needs_no_list_and_a_model_is_no_sampler():
+    sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=2)
+    assert dode.evaluate(sampler, "rms", paired=4).rms == dode.evaluate(sampler, ["rms"], paired=4).rms
+    for wrong in (sampler.model, [sampler]):
+        with pytest.raises(ValueError, match=r"a sampler is needed, as dode.sampler or dode.distill makes it; got"):
+            dode.evaluate(wrong, paired=4)
+
+
 def test_numpys_whole_numbers_are_seeds():
     sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=2)
     assert dode.evaluate(sampler, paired=4, seed=np.int64(3)).rms == dode.evaluate(sampler, paired=4, seed=3).rms

@@ -39,6 +39,25 @@ def test_it_says_whether_the_fit_helped(rms, expected):
     assert expected in explain(content(measured(distilled(), rms, 0.2)))
 
 
+def test_what_is_the_same_did_not_hurt():
+    """At one evaluation there is nothing to fit."""
+    fitted = dode.distill(mixture_model("edm"), "ddim", nfe=1, samples=12)
+    said = explain(content(measured(fitted, 0.2, 0.2)))
+    assert "0.2000:\n  it is the same." in said
+    assert "HURT" not in said
+    assert "told apart" not in said
+    assert "1 network evaluation a sample" in said
+
+
+def test_a_plain_solver_that_a_search_gave_back_says_what_it_is_worth():
+    report = {"n": 8, "rms": 0.2, "plain": "ddim", "plain rms": 0.3, "start": "unipc-2", "tried unipc-2": 0.1}
+    report |= {"tried refined unipc-2": 0.1}
+    plain = dode.sampler(MODEL, "unipc-2", nfe=4)
+    said = explain(content(replace(plain, provenance=replace(plain.provenance, report=report))))
+    assert "0.2000 from the exact solution, the nearest plain solver, ddim, 0.3000:\n  it helped, 1.5 times" in said
+    assert said.index("0.1000  unipc-2") < said.index("0.1000  refined unipc-2")  # what was given back comes first
+
+
 def test_a_search_that_hurt_is_told_what_to_do():
     found = distilled()
     report = {"n": 8, "rms": 0.4, "plain": "unipc-2", "plain rms": 0.2}

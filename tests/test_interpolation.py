@@ -1,6 +1,7 @@
 """Plans between those of auto: what is the same in both neighbours stays, and nothing that is not nearer is given."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,11 @@ def test_plans_with_stages_are_refused():
         dode.interpolate([sampler, dode.sampler(model, "edm", nfe=7)], model, 6)
 
 
+def test_one_sampler_has_nothing_beside_it(found):
+    with pytest.raises(ValueError, match="give several samplers, with fewer and with more evaluations"):
+        dode.interpolate(found[0], found[0].model, 5)
+
+
 def test_between_guidance_scales_on_a_network():
     """Two plain solvers stand for what was found: they are the neighbours, and no nearer than themselves."""
     model = dode.bundled("fashion")
@@ -134,12 +140,25 @@ def test_the_command_writes_a_file_that_samples(found, tmp_path):
     done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "5", "-o", "auto.json")
     assert done.returncode == 0, done.stderr
     assert [entry["nfe"] for entry in json.loads((tmp_path / "auto.json").read_text())["plans"]] == [4, 5, 6]
-    done = command(tmp_path, "auto", "fashion-mixture", "--nfe", "5", "--paired", "0", "-o", "auto.json")
-    assert "NFE 5: between what was found for NFE 4 under guidance 1 and for NFE 6" in done.stdout
     done = command(tmp_path, "inspect", "auto.json", "--explain")
     assert "it lies between the plans for NFE 4" in done.stdout
     assert "None" not in done.stdout
+    assert re.search(r"^  0\.\d+  this plan\n  0\.\d+  ", done.stdout, re.MULTILINE)
     assert "None" not in command(tmp_path, "inspect", "auto.json").stdout
     done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "9", "-o", "nine.json")
     assert done.returncode == 2
     assert not (tmp_path / "nine.json").exists()
+
+
+def test_a_search_takes_the_place_of_what_was_between_and_not_the_other_way_round(found, tmp_path):
+    between = dode.interpolate(found, found[0].model, 5)
+    dode.save(tmp_path / "auto.json", *found, between)
+    words = ["auto", "fashion-mixture", "--nfe", "5", "--quick", "--samples", "8", "--paired", "0", "-o", "auto.json"]
+    done = command(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    plans = json.loads((tmp_path / "auto.json").read_text())["plans"]
+    assert sorted(entry["nfe"] for entry in plans) == [4, 5, 6]
+    assert not any("between" in entry["provenance"]["report"] for entry in plans)
+    done = command(tmp_path, "interpolate", "fashion-mixture", "auto.json", "--nfe", "5", "-o", "five.json")
+    assert done.returncode == 2
+    assert "auto.json holds what was found for NFE 5 under guidance 1: nothing to do" in done.stderr

@@ -101,6 +101,18 @@ def test_a_cut_step_may_go_on_from_elsewhere():
             tail(plan, k, chosen, vp, cut)
 
 
+def test_a_row_that_reads_an_output_that_moved_is_the_bases():
+    """D-EDM's λ at a node may be large where two outputs are nearly alike; of other nodes they are not."""
+    edm = SCHEDULES["edm"]
+    plan, chosen = made("edm", "edm", 5)
+    between = edm.node((plan.nodes[0].t + plan.nodes[2].t) / 2)
+    fitted = plan.extrapolate(2, 92.0).extrapolate(3, 0.5)
+    rest = tail(fitted, 1, chosen, edm, [between])
+    np.testing.assert_array_equal(rest.mix[1], [0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(rest.mix[2], [0, 0, -0.5, 1.5, 0])  # both of its outputs stand where they did
+    assert tail(fitted, 1, chosen, edm).mix[1, 1] == -92  # where the plan's own node is asked it stays
+
+
 def test_heuns_second_evaluation_alone_moves_nothing():
     """It stands where the next step starts, so there is no way left to go."""
     plan, chosen = made("edm", "edm", 5)

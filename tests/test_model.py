@@ -68,8 +68,19 @@ def test_a_labelled_model_is_of_one_class():
     x_T = model.start(range(4), 0)
     expected = distance(boots.sample(noise=x_T), model.exact(x_T, cond=[9] * 4)).rms
     assert dode.evaluate(boots, paired=4).rms == pytest.approx(expected, rel=1e-6)
-    with pytest.raises(ValueError, match=r"the label must be 0 … 9, or 10 for none; got 11"):
-        model.labelled(11)
+    for wrong in (11, -1, 2.5, True, "3"):
+        with pytest.raises(ValueError, match=rf"the label must be 0 … 9, or 10 for none; got {wrong!r}"):
+            model.labelled(wrong)
+    for wrong, says in {
+        (99,): r"classes go from 0 to 10; got 99 … 99",
+        (1.5,): r"whole numbers from 0 to 10; got torch.float32 \(1,\)",
+        ((0, 1),): r"whole numbers from 0 to 10; got torch.int64 \(1, 2\)",
+    }.items():
+        with pytest.raises(ValueError, match=says):
+            boots.sample(1, cond=torch.tensor(wrong))
+    for scale in (math.nan, math.inf, None, "3"):
+        with pytest.raises(ValueError, match="the guidance scale must be a number; got"):
+            model.guided(scale)
     with pytest.raises(ValueError, match="has no classes"):
         dode.from_callable(normal_noise, schedule=ornstein(), numpy=True, **OPTIONS).labelled(0)
 
@@ -270,7 +281,9 @@ def test_a_reference_that_cannot_converge_says_so():
         ({"prediction": "eps"}, "prediction must be one of"),
         ({"schedule": "vp"}, "schedule must be an object of dode.schedule.*got 'vp'"),
         ({"schedule": type(SCHEDULES["vp"])}, "schedule must be an object"),
-        ({"shape": 3}, r"shape must be the sizes of one sample, as \(3,\); got 3"),
+        ({"shape": 3}, r"shape must be the sizes of one sample, as .*; got 3"),
+        ({"shape": (None, 3)}, r"shape must be the sizes of one sample, as .*; got \(None, 3\)"),
+        ({"dtype": "float64"}, "dtype must be one of torch's, as torch.float32; got 'float64'"),
     ],
 )
 def test_what_is_no_description_of_a_network_is_refused(wrong, message):
@@ -309,7 +322,7 @@ class Output:
         (lambda: dode.distill("fashion", "ddim", nfe=3), r"as dode.bundled\('fashion'\) makes it; got 'fashion'"),
         (lambda: dode.distill("fashion", "ddim", nfe=3, cache="absent"), "a model is needed"),
         (lambda: dode.sampler("fashion", "ddim", nfe=3), "a model is needed"),
-        (lambda: dode.load(first_call(lambda x, t: x), "c.json"), "a model is needed.* got 'c.json'"),
+        (lambda: dode.load(first_call(lambda x, t: x), "c.json"), "give the file first, and then the model"),
         (lambda: dode.from_diffusers(torch.nn.Linear(1, 1)), "takes a pipeline, which has a scheduler; a Linear by"),
         (lambda: dode.sampler(first_call(lambda x, t: x), "ddim", nfe=3).sample(2.5), "a whole number .* got 2.5"),
     ],

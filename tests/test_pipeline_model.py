@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from pipes import EMBEDDED, dit, flux, quiet, sd3, sdxl, seeded, stable_diffusion, text_encoder, text_unet, unet2d
+from pipes import EMBEDDED, dit, flux, quiet, sd3, sdxl, seeded, stable_diffusion, text_encoder, text_unet, unet2d, vae
 
 import diffusers
 import pytest
@@ -36,6 +36,27 @@ def test_from_a_folder(tmp_path):
     noise = one.start(range(2), 0)
     a, b = (dode.sampler(m, "ddim", nfe=3).sample(noise=noise) for m in (one, other))
     assert torch.equal(a, b)
+
+
+def test_a_pipeline_saved_with_our_scheduler_opens_by_itself(tmp_path, monkeypatch):
+    """It names a module of ours, which diffusers does not import."""
+    pipe = fashion_pipeline(1)
+    pipe.scheduler = DODEScheduler.from_config(pipe.scheduler.config, method="ddim")
+    pipe.save_pretrained(tmp_path)
+    monkeypatch.delitem(sys.modules, "dode.diffusers")
+    assert dode.from_diffusers(tmp_path).fingerprint == dode.from_diffusers(pipe).fingerprint
+
+
+def test_latents_are_decoded_as_sdxl_decodes_them():
+    """Some models say the mean and the spread of every channel."""
+    decoder = vae()
+    decoder.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.5], latents_std=[1.0, 2.0, 0.5, 3.0])
+    pipe = stable_diffusion(vae=decoder)
+    model = dode.from_diffusers(pipe, cond=lambda indices: {"prompt": EMBEDDED.expand(len(indices), -1, -1)})
+    latents = torch.randn(2, *model.shape)
+    spread, mean = (torch.tensor(decoder.config[f"latents_{name}"]).view(1, 4, 1, 1) for name in ("std", "mean"))
+    wanted = decoder.decode(latents * spread / decoder.config.scaling_factor + mean).sample
+    torch.testing.assert_close(model.decode(latents), wanted)
 
 
 def test_a_pipeline_keeps_its_own_network():

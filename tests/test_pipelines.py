@@ -18,6 +18,7 @@ from pipes import (
     unet2d,
     vae,
 )
+from types import SimpleNamespace
 
 import diffusers
 import numpy as np
@@ -27,6 +28,7 @@ import torch
 import dode
 from dode.diffusers import DODEScheduler, attach, calibrate, distances, fashion_pipeline
 from dode.metrics.paired import distance
+from dode.pipeline.watching import evaluating
 from dode.sampling import run
 from dode.solvers import METHODS
 
@@ -288,6 +290,30 @@ def test_dropout_has_no_say_in_a_fit_and_in_distances():
     assert distances(pipe, pixels, made, steps=20).distilled.rms == far
 
 
+def test_clipping_is_that_of_ddim_with_clipped_model_output():
+    """Its noise belongs to the clipped prediction, which is what an output is here."""
+    theirs = diffusers.DDIMScheduler(clip_sample=True, timestep_spacing="trailing")
+    pipe = quiet(diffusers.DDIMPipeline(unet2d(), theirs))
+
+    def ran(**options):
+        return pipe(generator=seeded(0), num_inference_steps=5, output_type="np", **options).images
+
+    clipped, left = ran(use_clipped_model_output=True), ran()
+    pipe.scheduler = DODEScheduler.from_config(theirs.config, method="ddim")
+    np.testing.assert_allclose(ran(use_clipped_model_output=True), clipped, atol=1e-5)
+    np.testing.assert_allclose(ran(), clipped, atol=1e-5)
+    assert abs(left - clipped).max() > 1e-3
+
+
+def test_both_networks_of_a_pipeline_rest():
+    first, second = torch.nn.Dropout(), torch.nn.Dropout().eval()
+    with evaluating(SimpleNamespace(components={"transformer": first, "transformer_2": second, "scheduler": None})):
+        assert not first.training
+        assert not second.training
+    assert first.training
+    assert not second.training
+
+
 def test_calls_that_change_what_is_fitted_are_refused():
     """States edited between evaluations, two runs in a call, several guidance scales: the fit would be of neither."""
     pipe = stable_diffusion()
@@ -342,7 +368,9 @@ def test_pipelines_that_hand_on_options_of_ddim(tmp_path):
     assert torch.equal(pixels(pipe, seeded(0), 4), pixels(same, seeded(0), 4))
     with pytest.raises(ValueError, match=r"eta=0.5 asks for DDIM's noise; make .* method='ddim:eta=0.5'"):
         pipe(num_inference_steps=4, eta=0.5)
-    with pytest.raises(ValueError, match="use_clipped_model_output is not built; clip_sample=True"):
+    with pytest.raises(
+        ValueError, match=r"use_clipped_model_output asks for clipped predictions; give .* clip_sample="
+    ):
         pipe(num_inference_steps=4, use_clipped_model_output=True)
     made = calibrate(pipe, pixels, 3, scale=2)
     made.save(tmp_path / "fast.json")

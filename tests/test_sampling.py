@@ -8,7 +8,7 @@ from problems import SCHEDULES, gaussian, mixture
 
 import dode
 from dode.sampling import advance, begin
-from dode.schedule import EDM
+from dode.schedule import EDM, DiscreteVP, linear_betas
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,14 @@ def test_inversion_asks_for_no_more_than_a_batch():
     torch.testing.assert_close(parted, sampler.invert(x0, steps=20), rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="batch must be at least 1; got 0"):
         sampler.invert(x0, batch=0)
+
+
+def test_inversion_asks_for_no_more_steps_than_there_are_times():
+    model = gaussian().model(DiscreteVP.from_betas(linear_betas(20, 2e-3, 0.4)), "noise")
+    x0 = model.exact(model.start(range(3), 0), rtol=0.1)
+    assert dode.sampler(model, "ddim", nfe=5).invert(x0).isfinite().all()
+    with pytest.raises(ValueError, match="50 steps on a schedule of 20"):
+        dode.sampler(model, "ddim", nfe=5).invert(x0, steps=50)
 
 
 def test_vectors_are_samples_too():

@@ -19,6 +19,7 @@ from dode.metrics.results import Results, opened, read, row_from_json, row_to_js
 from dode.metrics.seeds import pooled
 from dode.metrics.study import Study, run
 from dode.samplers import save
+from dode.trained import Trained
 
 SETTINGS = Settings(6, rtol=1e-2, metrics=("rms", "path"))
 WHOLE = Study(("ddim", "d-ddim", "edm"), (3, 5), (1.0,), (0, 1))
@@ -93,6 +94,17 @@ def test_a_solution_out_of_reach_is_told_before_the_fits(model):
         [found[0][1]], dode.metrics.reporting.exact(model, Settings(6, rtol=1e-2), None), Settings(6), lambda *_: None
     )
     assert found[0][0].rms == row.rms
+
+
+def test_a_student_is_refused_before_its_exact_solution():
+    student = replace(
+        mixture_model("edm"), trained=Trained(lambda: mixture_model("edm"), "ddim", {2: (80.0, 1.0, 0.0)})
+    )
+    for name in ("auto", "d-ddim"):
+        bar, seen = bars()
+        with pytest.raises(ValueError, match="has no ODE between their times"):
+            run(student, Study((name,), (2,)), SETTINGS, None, Results(None, {}), bar)
+        assert seen == []
 
 
 def test_no_call_is_larger_than_a_batch(model):

@@ -27,6 +27,8 @@ def _entry(entry: Json) -> Iterator[str]:
     made = provenance_from_json(entry["provenance"])
     guidance = "" if entry["guidance"] is None else f", guidance {entry['guidance']:g}"
     yield f"{made.label}, {entry['nfe']} network evaluation{'s' if entry['nfe'] > 1 else ''} a sample{guidance}"
+    if (label := _number(made, "label")) is not None:
+        yield f"It was found for class {label:.0f} alone."
     if not made.distilled:
         yield "A plain solver: nothing was fitted."
         yield from _worth(made)
@@ -56,7 +58,7 @@ def _worth(made: Provenance) -> Iterator[str]:
             yield "Not measured on other noise: the command dode distill does that by itself, dode compare at any time."
         return
     count = _number(made, "n") or 0
-    searched = "evaluations a sample" in made.report
+    searched = made.formulation == "auto" or "start" in made.report
     whose = f"the nearest plain solver, {made.report['plain']}," if searched else "the plain solver"
     yield f"On {count:.0f} other samples it ends {distance(ours)} from the exact solution, {whose} {distance(plain)}:"
     if ours < plain:
@@ -155,8 +157,6 @@ def _search(plan: Json, made: Provenance) -> Iterator[str]:
         yield f"It began with {start.removeprefix('refined ')}."
     if (spent := _number(made, "evaluations a sample")) is not None:
         yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
-    if (label := _number(made, "label")) is not None:
-        yield f"It was found for class {label:.0f} alone."
     keys = [key for key in made.report if key.startswith("tried ")]
     found = {key.removeprefix("tried "): value for key in keys if (value := _number(made, key)) is not None}
     if isinstance(between, list) and (own := _number(made, "robust select rms")) is not None:

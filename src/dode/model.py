@@ -253,8 +253,10 @@ def from_callable(
     """
     if isinstance(schedule, str | type) or not hasattr(schedule, "node"):
         raise ValueError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
-    if isinstance(shape, int):
-        raise ValueError(f"shape must be the sizes of one sample, as ({shape},); got {shape}")
+    if isinstance(shape, int) or not all(isinstance(size, int | np.integer) and size > 0 for size in shape):
+        raise ValueError(f"shape must be the sizes of one sample, as (3, 64, 64) or (2,); got {shape}")
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype must be one of torch's, as torch.float32; got {dtype!r}")
     if null is not None and cond is None:
         raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
     if null is not None and null(range(1)) is None:  # which would be taken for no wish, and cond be used

@@ -34,6 +34,8 @@ def interpolate(
     neighbours on both sides, and where it is not nearer than plain solvers.
     """
     several = list(found.values()) if isinstance(found, Mapping) else found
+    if isinstance(several, Sampler):
+        raise ValueError("give several samplers, with fewer and with more evaluations, as dode.distill gives them")
     low, high, share = _neighbours(several, model, nfe)
     plans, budget = _plans(low, high, share, model, nfe), Budget(batch=batch)
     meter = Meter(math.inf, lambda what, done: None)
