@@ -153,8 +153,10 @@ def test_one_class_is_measured_by_itself(folder):
     done = dode(folder, "evaluate", *words, "--solver", "ddim", "-o", "boots.json")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"RMS +(\S+)", done.stdout)[:2] == list(wanted.values())
+    assert "ddim, NFE 3, class 9, guidance 1, seed 0" in done.stdout
     done = dode(folder, "compare", *words, "--solvers", "ddim", "-o", "boots.json")
     assert re.findall(r"^  ddim +\d +(\S+)", done.stdout, re.MULTILINE) == list(wanted.values())
+    assert "fashion-mixture, class 9, guidance 1, seed 0" in done.stdout
     refused = dode(folder, "compare", *words[:-2], "--solvers", "ddim", "-o", "boots.json")
     assert refused.returncode == 2
     assert "boots.json was made with label 9; asked for none: write to another file" in refused.stderr

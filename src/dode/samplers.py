@@ -210,7 +210,7 @@ def sampler(
     a number of evaluations that it cannot spend.
     """
     if method.startswith("d-"):
-        raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe})")
+        raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe}), or dode distill")
     model, chosen = checked(model), read(method, **options).method
     if grid is None and model.trained is not None:
         grid = model.trained.nodes(model.name, nfe)

@@ -64,9 +64,8 @@ def auto(
         with common.shares("teacher") as tell:
             for one, _ in searched(opened, missing, budget, seed, None, tell):
                 made[one.nfe] = common.of_class(one, label)
-                samplers.save(
-                    output, *_beside(others, made), *made.values()
-                )  # what is found is kept, should the rest be stopped
+                # what is found is kept, should the rest be stopped
+                samplers.save(output, *_beside(others, made), *made.values())
     print(f"written: {output}")
     asked = {count: made[count] for count in numbers}
     print("\n".join(map(_said, asked.values())))
@@ -157,7 +156,8 @@ def _show(
     from dode.metrics.comparison import ratio
 
     rows, bases, made = _measured(made, model, settings, exact)
-    title = f"{model.name}: auto beside solvers as they come, seed {settings.seed}"
+    label = next(iter(made.values())).provenance.report.get("label")
+    title = f"{model.name}{tables.of_class(label)}: auto beside solvers as they come, seed {settings.seed}"
     tables.print_rows(rows, title, base=lambda row: bases.get((row.solver, row.nfe)))
     print("Base of auto: the nearest of these plain solvers, each on its default grid; dode compare takes other grids.")
     for row in rows:

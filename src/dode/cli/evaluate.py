@@ -53,7 +53,7 @@ def evaluate(
     features = measuring.Features(extractor, statistics, classifier, device)
     given = measuring.conditioned(prompt, negative_prompt, label)
     rows = [row for row, _ in measuring.run(opened, study, settings, features, given, output, csv)]
-    tables.print_figures(rows, tables.features_of(extractor, statistics))
+    tables.print_figures(rows, tables.features_of(extractor, statistics), label)
 
 
 def _asked(calibration: Path | None, solver: str | None, nfe: str | None, grid: str | None) -> str:

@@ -189,14 +189,14 @@ def features_of(extractor: str, statistics: "Path | None") -> str:
     return said if statistics is None else f"{said} against {statistics}"
 
 
-def print_figures(rows: Sequence["Row"], reference: str) -> None:
-    """Each row's figures, one a line; several seeds as one row."""
+def print_figures(rows: Sequence["Row"], reference: str, label: int | None = None) -> None:
+    """Each row's figures, one a line; several seeds as one row; label: of all samples, if they are of one class."""
     from dode.metrics.comparison import HEADS
     from dode.spelling import beside, distance
 
     rows = together(rows)
     for row in rows:
-        scale = "" if row.guidance is None else f", guidance {row.guidance:g}"
+        scale = of_class(label) + ("" if row.guidance is None else f", guidance {row.guidance:g}")
         print(f"{row.solver}, NFE {row.nfe}{scale}, seed {', '.join(map(str, row.seeds))}: {row.seconds:.1f} s")
         if not math.isnan(row.rms):
             print(f"  {'RMS':<10} {beside(row.rms, row.rms_error)}, median {distance(row.median)}")

@@ -32,12 +32,15 @@ class Budget:
     seconds: float = math.inf  # for all numbers of evaluations together, the teacher's run not counted
 
     def __post_init__(self) -> None:
-        enough = self.samples >= 4 and self.select >= 4 and self.batch >= 1 and self.most > 0 and self.seconds > 0
-        if not enough:
-            raise ValueError(
-                "auto needs at least 4 samples, 4 to select on, a batch of 1, and something to spend; "
-                f"got {self.samples}, {self.select}, {self.batch}, {self.most:g} and {self.seconds:g} seconds"
-            )
+        for what, given, enough in (
+            ("at least 4 samples", self.samples, self.samples >= 4),
+            ("at least 4 samples to select on", self.select, self.select >= 4),
+            ("a batch of at least 1", self.batch, self.batch >= 1),
+            ("something to spend, in teachers", f"{self.most:g}", self.most > 0),
+            ("something to spend, in seconds", f"{self.seconds:g}", self.seconds > 0),
+        ):
+            if not enough:
+                raise ValueError(f"auto needs {what}; got {given}")
 
     def allowed(self, nfe: int) -> float:
         """Evaluations, of one sample each, for one number of evaluations with its teacher."""
