@@ -18,7 +18,7 @@ from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
 from dode.search import judging
 from dode.search.auto import tuned
-from dode.search.families import composed
+from dode.search.families import Family, composed, history
 from dode.search.spending import QUICK, Budget, Meter
 from dode.search.starts import GRIDS, PLAIN, TRIED, starts, task
 from dode.solvers import METHODS
@@ -435,6 +435,16 @@ def test_small_shifts_of_what_is_told_are_small_everywhere():
         node = Flow().node(t)
         (told,) = composed((node, Flow().node(0.0)), Flow(), "flow", np.eye(1, 2, 1), np.array([0.003])).told
         assert told == pytest.approx(0.003)
+
+
+def test_a_wider_first_gap_is_always_towards_the_data():
+    """Under a large shift the first inner node stands before the level that stands for α = 0."""
+    for shift in (1.0, 12.0):
+        schedule = Flow(shift=shift)
+        family = Family(dode.sampler(mixture().model(schedule, "flow"), "ddim", nfe=10).plan, schedule, history)
+        count = len(family.acts())
+        places = [family.plan(change * np.eye(count)[count - 9]).nodes[1].logsnr for change in (-0.2, 0.0, 0.2)]
+        assert places == sorted(set(places))
 
 
 def test_what_stands_beside_auto_is_looked_at_before_the_search():

@@ -12,7 +12,8 @@ from dode.schedule import DiscreteVP, Node, Schedule
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
-INSIDE = 0.01  # where α = 0 log-SNR is taken this share of the schedule inside
+NARROW = 0.5  # least gap to the first node at α = 0, in log-SNR
+INSIDE = 0.01  # where α = 0 log-SNR is taken this share of the schedule inside; the network may be told a tenth of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +65,11 @@ class Family:
         first, *inner, last = self.base.nodes
         if not np.any(changes):
             return self.base.nodes
-        gaps = np.diff([level(node, self.schedule) for node in (first, *inner)]) * np.exp(changes)
-        levels = np.minimum(
-            level(first, self.schedule) + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr
-        )
+        known = [level(node, self.schedule) for node in (first, *inner)]
+        if first.alpha == 0:  # nodes may stand before its level
+            known[0] = min(known[0], known[1] - NARROW)
+        gaps = np.diff(known) * np.exp(changes)
+        levels = np.minimum(known[0] + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr)
         return (first, *(self.schedule.at(float(level)) for level in levels), last)
 
 
@@ -87,15 +89,15 @@ def composed(nodes: Sequence[Node], schedule: Schedule, kind: Kind, mix: Array, 
 def _held(node: Node, shift: float, schedule: Schedule) -> float:
     """The shift as far as the schedule goes; at α = 0 `level` is inside, and nodes may stand before it."""
     here, most = level(node, schedule), schedule.node(schedule.t_min).logsnr
-    least = min(here, level(schedule.node(schedule.t_max), schedule))
+    least = min(here, level(schedule.node(schedule.t_max), schedule, INSIDE / 10))
     return min(max(float(shift), least - here), most - here) if shift else 0.0
 
 
-def level(node: Node, schedule: Schedule) -> float:
-    """The node's log-SNR; at α = 0 one a little inside the schedule."""
+def level(node: Node, schedule: Schedule, share: float = INSIDE) -> float:
+    """The node's log-SNR; at α = 0 that of this share of the schedule inside."""
     if node.alpha > 0:
         return node.logsnr
-    inside = schedule.t_max + INSIDE * (schedule.t_min - schedule.t_max)
+    inside = schedule.t_max + share * (schedule.t_min - schedule.t_max)
     if isinstance(schedule, DiscreteVP):  # between its last two times there is none
         inside = min(inside, schedule.t_max - 1)
     return schedule.node(inside).logsnr
