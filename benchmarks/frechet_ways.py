@@ -43,12 +43,12 @@ def judged(ends: Tensor, model: Model) -> Entry:
     return {"fd": found.value, "parts": [round(float(part), 5) for part in found.parts]}
 
 
-def by_mean_square(model: Model, nfe: int) -> Any:
-    """auto without its robust loss."""
+def with_loss(model: Model, nfe: int, tolerance: float, patience: float, budget: Budget) -> Any:
+    """auto where other distances than usual are held down, in medians: in the refinement, and in judging."""
     kept = refinement.TOLERANCE, judging.PATIENCE
-    refinement.TOLERANCE = judging.PATIENCE = NEVER
+    refinement.TOLERANCE, judging.PATIENCE = tolerance, patience
     try:
-        return auto.tuned(model, [nfe], Budget())[nfe][0]
+        return auto.tuned(model, [nfe], budget)[nfe][0]
     finally:
         refinement.TOLERANCE, judging.PATIENCE = kept
 
@@ -66,7 +66,7 @@ def main() -> None:
     solvers = {
         "learning-free": lambda: again(model, entries[f"learning-free {nfe}"]["solver"], nfe),
         "auto": lambda: dode.load(plans, model, nfe),
-        "mean square": lambda: by_mean_square(model, nfe),
+        "mean square": lambda: with_loss(model, nfe, NEVER, NEVER, Budget()),
     }
     records = Records(f"frechet-ways-{model.name}", {"nfe": nfe, "fd": count, "model": model.fingerprint})
     ends = _ends(model, solvers, count, "report")
