@@ -184,6 +184,7 @@ def test_demo_small(folder):
         (["inspect", "broken.json"], "not a whole JSON file"),
         (["nonsense"], "No such command"),
         ([*PLAIN, "-o", "x.jpg"], "must end with .png"),
+        (["sample", "fashion-mixture", "--solver", "ddim:eta=1", "--eta", "0.5", "--nfe", "3", "-o", "x.png"], "twice"),
         ([*PLAIN, "-o", "/proc/x.png"], "cannot write"),
         ([*PLAIN, "--seed", "-1", "-o", "x.png"], "seed must be"),
         ([*PLAIN, "--device", "meta", "-o", "x.png"], "cannot be used"),

@@ -110,6 +110,14 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def once(solver: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, if none of them stands behind the solver's name too: ValueError."""
+    for name in options:
+        if f":{name}=" in solver:
+            raise ValueError(f"{name} is given twice, in {solver} and as --{name.replace('_', '-')}: give it once")
+    return options
+
+
 def open_model(
     name: str,
     guidance: float = 1.0,

@@ -86,7 +86,7 @@ def distill(
             batch=batch,
             offload=offload,
             progress=advance,
-            **common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn),
+            **common.once(solver, common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn)),
         )
     made = {count: common.of_class(one, label) for count, one in made.items()}
     if here().first:  # before the figures, which may fail or be stopped: the fit is what took long

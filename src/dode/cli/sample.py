@@ -65,7 +65,7 @@ def sample(
         chosen = samplers.load(calibration, opened, nfe)
     else:
         solver, nfe = _own(opened, solver, nfe)
-        chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **options)
+        chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **common.once(solver, options))
     common.room(number, opened.shape)
     images = _drawn(chosen, number, batch, seed)
     if here().first:
