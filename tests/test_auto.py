@@ -15,7 +15,7 @@ from dode.diffusers import DODEScheduler
 from dode.kdiffusion import sample_dode
 from dode.metrics.comparison import Settings, measure, ratio
 from dode.midrun import tail
-from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
+from dode.schedule import EDM, DiscreteVP, Flow, linear_betas, zero_terminal_snr
 from dode.search import judging
 from dode.search.auto import tuned
 from dode.search.families import Family, composed, history
@@ -406,6 +406,20 @@ def test_the_teacher_of_a_short_schedule_may_ask_between_its_times(times, nfe):
     assert among.count == (times - 1) // 2
 
 
+def test_a_short_schedule_of_zero_terminal_snr_has_no_times_beside_its_last():
+    for times, nfe, budget in ((100, 4, SMALL), (20, 18, replace(SMALL, most=3.0))):
+        squares = zero_terminal_snr(np.cumprod(1 - linear_betas(times, 1e-3, 0.2)))
+        model = mixture(torch.float64).model(DiscreteVP(squares), "v", torch.float64)
+        sampler, how = tuned(model, [nfe], budget)[nfe]
+        assert sampler.plan.nodes[0].alpha == 0
+        assert how.rounds
+        family = Family(dode.sampler(model, "ddim", nfe=nfe, grid="trailing").plan, model.schedule, history)
+        count = len(family.acts())
+        family = replace(family, schedule=replace(model.schedule, integer=False))
+        for change in (-0.01, 0.01):
+            family.plan(change * np.eye(count)[count - nfe + 1])  # a node beside the last time stays on the schedule
+
+
 class Table(torch.nn.Module):
     """A network that looks its times up."""
 
@@ -422,8 +436,20 @@ def test_a_network_of_whole_times_only_is_asked_at_those():
     model = dode.from_callable(Table(), schedule=DiscreteVP.from_betas(linear_betas()), prediction="noise", shape=(2,))
     with pytest.raises(ValueError, match=r"cannot be asked between whole times \(.*whole=True, --whole"):
         dode.distill(model, "auto", nfe=3, samples=8)
-    sampler, how = tuned(model, [4], replace(SMALL, whole=True))[4]
+    several = tuned(model, [4, 6], replace(SMALL, whole=True))
+    sampler, how = several[4]
     assert how.rounds
+    with suppress(ValueError):  # what is between may be no nearer; it is asked at whole times all the same
+        dode.interpolate([one for one, _ in several.values()], model, 5)
+    asked = {t: torch.tensor([[0.1 * t, 0.0]]) for t in range(1000)}  # another way to look times up
+    known = dode.from_callable(
+        lambda x, t: x + 0.3 * torch.tanh(x + asked[t[0].item()].to(x)),
+        schedule=model.schedule,
+        prediction="noise",
+        shape=(2,),
+    )
+    with pytest.raises(ValueError, match="cannot be asked between whole times"):
+        dode.distill(known, "auto", nfe=3, samples=8)
     assert all(node.t == round(node.t) for node in sampler.plan.nodes)
     assert how.best.refined
     assert how.best.select < 0.9 * min(one.select for one in how.tried if not one.refined)

@@ -358,6 +358,28 @@ def test_a_scale_in_a_dict_or_in_the_code_is_told_apart(made, tmp_path):
     assert built(made(0.7)) == built(made(0.7))
 
 
+class Keeping(Scaled):
+    """What it computed last stays in it, and a table that no dense memory holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.seen, self.table = None, [], torch.eye(2).to_sparse()
+        setattr(self, "", 1)
+
+    def forward(self, x, t):
+        self.last = x
+        self.seen.append(x)
+        return super().forward(x, t)
+
+
+def test_what_a_network_computed_last_is_not_what_it_is(tmp_path):
+    net = Keeping().eval()
+    before = built(net)
+    distil(of(net), cache=tmp_path)
+    assert net.seen
+    assert built(net) == before
+
+
 def test_weights_changed_in_place_are_another_network(tmp_path):
     net = Scaled()
     model = of(net)

@@ -266,6 +266,9 @@ def test_infinite_logsnr_is_no_error():
         (4.28e-9, 3e-10, "4.3e-09 ± 3.0e-10"),
         (0.0, 0.0, "0.0000 ± 0.0000"),
         (math.nan, math.nan, "nan ± nan"),
+        (0.1234, 1e-8, "0.1234 ± 1.0e-08"),
+        (0.0, 1e-5, "0.00000 ± 0.00001"),
+        (0.0012, 3e-5, "0.00120 ± 0.00003"),
     ],
 )
 def test_small_distances_keep_two_digits(value, error, said):

@@ -157,6 +157,15 @@ def test_one_class_is_measured_by_itself(folder):
     done = dode(folder, "compare", *words, "--solvers", "ddim", "-o", "boots.json")
     assert re.findall(r"^  ddim +\d +(\S+)", done.stdout, re.MULTILINE) == list(wanted.values())
     assert "fashion-mixture, class 9, guidance 1, seed 0" in done.stdout
+    of_all = "The samples are of class 9, the reference is of all: give --statistics of that class."
+    assert of_all not in done.stdout
+    words = ["evaluate", "fashion-mixture", "--solver", "ddim", "--nfe", "3", "--fd", "20", "--label", "9"]
+    assert of_all in dode(folder, *words).stdout
+    fit = ["--nfe", "3", "--samples", "8", "--scale", "2", "--paired", "0", "--label", "9", "-o", "nine.json"]
+    assert dode(folder, "distill", "fashion-mixture", *fit).returncode == 0
+    words = ["compare", "fashion-mixture", "--nfe", "3", "--solvers", "ddim,nine.json", "--paired", "4"]
+    assert "d-ddim@nine.json was found for class 9 alone." in dode(folder, *words).stdout
+    words = ["fashion-mixture", "--paired", "4", "--nfe", "3,4", "--label", "9"]
     refused = dode(folder, "compare", *words[:-2], "--solvers", "ddim", "-o", "boots.json")
     assert refused.returncode == 2
     assert "boots.json was made with label 9; asked for none: write to another file" in refused.stderr

@@ -78,6 +78,19 @@ def test_a_labelled_model_is_of_one_class():
     }.items():
         with pytest.raises(ValueError, match=says):
             boots.sample(1, cond=torch.tensor(wrong))
+    row = np.eye(3)
+    hot = {"cond": lambda indices: row[[i % 3 for i in indices]], "classes": 3, "shape": (3,), "schedule": ornstein()}
+    free = dode.from_callable(lambda x, t, cond: x + cond, prediction="noise", **hot)
+    assert dode.sampler(free, "ddim", nfe=2).sample(2, cond=row[:2]).shape == (2, 3)  # rows of its own are no classes
+    with pytest.raises(ValueError, match="has no classes, one number a sample"):
+        free.labelled(1)
+    uncounted = dode.from_callable(
+        lambda x, t, cond: x + cond[:, None] / 10,
+        cond=lambda indices: [i % 10 for i in indices],
+        null=lambda indices: [10] * len(indices),
+        **(OPTIONS | {"schedule": ornstein(), "classes": 10, "dtype": torch.float32}),
+    )
+    assert dode.sampler(uncounted.guided(2.0), "ddim", nfe=2).sample(2).shape == (2, 3)
     for scale in (math.nan, math.inf, None, "3"):
         with pytest.raises(ValueError, match="the guidance scale must be a number; got"):
             model.guided(scale)

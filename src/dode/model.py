@@ -70,7 +70,7 @@ class Model:
 
     def guided(self, scale: float) -> "Model":
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
-        if not isinstance(scale, int | float | np.number) or not math.isfinite(scale):
+        if isinstance(scale, str) or scale is None or not math.isfinite(scale):
             raise ValueError(f"the guidance scale must be a number; got {scale!r}")
         if self.trained is not None and self.trained.guidance is not None:
             return replace(self, guidance=self.trained.scale(self.name, scale))
@@ -88,8 +88,8 @@ class Model:
 
     def labelled(self, label: int) -> "Model":
         """The model with every sample of this class, where the caller of `sample` gives no condition."""
-        if not self.classes:
-            raise ValueError(f"{self.name} has no classes; leave the label out")
+        if not self._by_label:
+            raise ValueError(f"{self.name} has no classes, one number a sample; leave the label out")
         if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < self.classes:
             last = f"{self.classes - 2}, or {self.classes - 1} for none" if self.null else f"{self.classes - 1}"
             raise ValueError(f"the label must be 0 … {last}; got {label!r}")
@@ -111,7 +111,7 @@ class Model:
         cond = conditions.prepared(
             self.cond(indices) if not given and self.cond is not None else cond, len(indices), self.device, self.dtype
         )
-        if given and self.classes:
+        if given and self._by_label:
             conditions.classes(cond, self.classes)
         return cond
 
@@ -136,7 +136,9 @@ class Model:
         elif self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
             network = denoiser.classifier_free(
-                network, cache(lambda n: self.conditions(range(n), null(range(n)))), self.guidance
+                network,
+                cache(lambda n: conditions.prepared(null(range(n)), n, self.device, self.dtype)),
+                self.guidance,
             )
         made = denoiser.called(network, cond, self.schedule.integer, self.variance)
         if self.classifier is not None:
@@ -173,6 +175,14 @@ class Model:
             return self
         teacher = self.trained.teacher().to(self.device, self.dtype).guided(self._scale)
         return replace(teacher, cache=self.cache)
+
+    @property
+    def _by_label(self) -> bool:
+        """Are its conditions classes, one whole number a sample?"""
+        if not self.classes or self.cond is None:
+            return False
+        own = conditions.prepared(self.cond(range(1)), 1, "cpu")
+        return isinstance(own, Tensor) and own.ndim == 1 and not own.is_floating_point()
 
     @property
     def _scale(self) -> float:
@@ -253,6 +263,7 @@ def from_callable(
     """
     if isinstance(schedule, str | type) or not hasattr(schedule, "node"):
         raise ValueError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
+    shape = shape if isinstance(shape, int) else tuple(shape)
     if isinstance(shape, int) or not all(isinstance(size, int | np.integer) and size > 0 for size in shape):
         raise ValueError(f"shape must be the sizes of one sample, as (3, 64, 64) or (2,); got {shape}")
     if not isinstance(dtype, torch.dtype):
@@ -268,7 +279,7 @@ def from_callable(
         Called(fn, cond is not None, numpy),
         schedule,
         prediction,
-        tuple(shape),
+        shape,
         name,
         cond=cond,
         null=null,

@@ -24,9 +24,11 @@ def distance(value: float, of: float | None = None) -> str:
 
 
 def beside(value: float, error: float) -> str:
-    """A distance and its standard error: 0.0123 ± 0.0004."""
-    digits = min(abs(value), 10 * abs(error) or abs(value))  # of the error one is enough
-    return f"{distance(value, digits)} ± {distance(error, digits)}"
+    """A distance and its standard error, of which one digit is enough: 0.0123 ± 0.0004."""
+    least = min((abs(one) for one in (value, 10 * error) if one), default=0.0)
+    if least < 1e-6 <= abs(value):
+        return f"{distance(value)} ± {error:.1e}"
+    return f"{distance(value, least)} ± {distance(error, least)}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

@@ -71,7 +71,8 @@ def compare(
     rows = sorted((row for row, _ in found), key=lambda row: (row.guidance, row.nfe))
     title = f"{opened.name}{tables.of_class(label)}, guidance {guidance}, seed {seed}"
     tables.print_rows(rows, title, tables.features_of(extractor, statistics))
-    print("".join(f"{line}\n" for line in _remarks(found, study)), end="")
+    lines = [*_remarks(found, study), *measuring.notes(found, label, statistics)]
+    print("".join(f"{line}\n" for line in lines), end="")
     if report is not None and settings.team.first:
         _report(report, found)
 

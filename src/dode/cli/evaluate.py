@@ -52,8 +52,9 @@ def evaluate(
     opened = common.cached(opened, cache, cache_dtype)
     features = measuring.Features(extractor, statistics, classifier, device)
     given = measuring.conditioned(prompt, negative_prompt, label)
-    rows = [row for row, _ in measuring.run(opened, study, settings, features, given, output, csv)]
-    tables.print_figures(rows, tables.features_of(extractor, statistics), label)
+    found = measuring.run(opened, study, settings, features, given, output, csv)
+    tables.print_figures([row for row, _ in found], tables.features_of(extractor, statistics), label)
+    print("".join(f"{line}\n" for line in measuring.notes(found, label, statistics)), end="")
 
 
 def _asked(calibration: Path | None, solver: str | None, nfe: str | None, grid: str | None) -> str:

@@ -85,6 +85,15 @@ def conditioned(prompts: Sequence[str] | None, negative: str | None, label: int 
     return said if label is None else said | {"label": label}
 
 
+def notes(found: "Sequence[tuple[Row, Sampler]]", label: int | None, statistics: Path | None) -> list[str]:
+    """Of plans that were found for another class, and of one class beside a reference of all."""
+    classes = {name: sampler.provenance.report.get("label") for name, sampler in ((r.solver, s) for r, s in found)}
+    said = [f"{name} was found for class {one} alone." for name, one in classes.items() if one not in (None, label)]
+    if label is not None and statistics is None and any(row.samples for row, _ in found):
+        said.append(f"The samples are of class {label}, the reference is of all: give --statistics of that class.")
+    return said
+
+
 class Features(NamedTuple):
     """What figures of features are made with, as the options say it."""
 

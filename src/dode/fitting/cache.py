@@ -175,7 +175,7 @@ def built(network: Any) -> str:
     whole = hashlib.sha256()
     for name, module in (found for one in modules for found in one.named_modules()):
         code = getattr(type(module).forward, "__code__", None)
-        own = {key: value for key, value in vars(module).items() if key[0] != "_" and _plain(value)}
+        own = {key: value for key, value in vars(module).items() if not key.startswith("_") and _plain(value)}
         absorb(whole, (name, type(module).__qualname__, code and _code(code), own))
     for key, value in (found for one in modules for found in one.state_dict().items()):
         absorb(whole, (key, value.shape if value.is_meta else value))
@@ -183,14 +183,15 @@ def built(network: Any) -> str:
 
 
 def _plain(value: Any) -> bool:
-    """Is it of numbers, words and tensors alone, as the scales of adapters are, by name?"""
+    """Is it of numbers and words, as the scales of adapters are, by name?
+
+    Tensors are none, nor what is empty or nothing: networks put there what they computed last.
+    """
     if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
+        return bool(value) and all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
     if isinstance(value, list | tuple):
-        return all(map(_plain, value))
-    if isinstance(value, Tensor):
-        return not value.is_meta and not isinstance(value, nn.Parameter)
-    return value is None or isinstance(value, bool | int | float | str)
+        return bool(value) and all(map(_plain, value))
+    return isinstance(value, bool | int | float | str)
 
 
 def _code(code: CodeType) -> list[Any]:

@@ -66,7 +66,7 @@ class Family:
         if not np.any(changes):
             return self.base.nodes
         known = [level(node, self.schedule) for node in (first, *inner)]
-        if first.alpha == 0:  # nodes may stand before its level
+        if first.alpha == 0 and not isinstance(self.schedule, DiscreteVP):  # nodes may stand before its level
             known[0] = min(known[0], known[1] - NARROW)
         gaps = np.diff(known) * np.exp(changes)
         levels = np.minimum(known[0] + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr)

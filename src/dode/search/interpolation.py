@@ -39,8 +39,9 @@ def interpolate(
     low, high, share = _neighbours(several, model, nfe)
     plans, budget = _plans(low, high, share, model, nfe), Budget(batch=batch)
     meter = Meter(math.inf, lambda what, done: None)
-    select = task(model, "select", budget.select, max(budget.teacher, 3 * nfe), seed, meter.tick, None, batch)
-    every = starts(model, nfe, QUICK.tried)
+    whole = model.schedule.integer and all(map(_whole, plans.values()))
+    select = task(model, "select", budget.select, max(budget.teacher, 3 * nfe), seed, meter.tick, None, batch, whole)
+    every = starts(model, nfe, QUICK.tried, whole_times=whole)
     looked = nearest(every, select, budget.select, batch, meter.tick, lambda: True)
     jury, (plain,) = convened(looked[:1], select, batch, meter)
     label, rival = plain.name, plain.select

@@ -93,7 +93,7 @@ def able(model: Model, budget: Budget, cond: Any) -> Budget:
     given = rows(model.conditions(range(budget.samples), cond), [0])
     try:
         model.denoiser(model.prediction, given)(first, middle)
-    except (RuntimeError, TypeError, IndexError) as error:  # of a table of times, by whatever looks it up
+    except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:  # of whatever looks times up
         if not budget.whole:
             raise ValueError(
                 f"the network cannot be asked between whole times ({line(error, 100)}): search among them alone, with "

@@ -64,8 +64,9 @@ def task(
 
 
 def _enough(schedule: Schedule, count: int) -> Schedule:
-    """The schedule, with times between whole ones if it has too few of them."""
-    return loose(schedule) if schedule.integer and int(schedule.t_max) // 2 < count else schedule
+    """The schedule, with times between whole ones if it has too few of them; beside a node of α = 0 there are none."""
+    short = schedule.integer and int(schedule.t_max) // 2 < count
+    return loose(schedule) if short and schedule.node(schedule.t_max).alpha > 0 else schedule
 
 
 def _fine(schedule: Schedule, count: int) -> Grid:
