@@ -107,13 +107,11 @@ class Model:
         """The condition of these samples: the caller's (one row a sample), or the model's own."""
         if cond is not None and self.cond is None:
             raise ValueError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
-        given = cond is not None
-        cond = conditions.prepared(
-            self.cond(indices) if not given and self.cond is not None else cond, len(indices), self.device, self.dtype
-        )
-        if given and self._by_label:
-            conditions.classes(cond, self.classes)
-        return cond
+        chosen = self.cond(indices) if cond is None and self.cond is not None else cond
+        chosen = conditions.prepared(chosen, len(indices), self.device, self.dtype)
+        if cond is not None and self._by_label:
+            conditions.classes(chosen, self.classes)
+        return chosen
 
     def placed(self, x: Any) -> Tensor:
         """States (n, *shape) as tensors of the model's device and dtype; ValueError for another shape."""
