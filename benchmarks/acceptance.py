@@ -62,7 +62,7 @@ def main() -> None:
         todo = [n for n in COUNTS[arguments.model] if f"d-{method} {n}" not in records.entries]
         if not todo:
             continue
-        exact = reporting.exact(model, settings, silent) if exact is None else exact
+        exact = reporting.exact_ends(model, settings, silent) if exact is None else exact
         fitted = dode.distill(model, method, nfe=COUNTS[arguments.model])
         for count in todo:
             pair: list[Sampler] = [dode.sampler(model, method, nfe=count), fitted[count]]

@@ -42,7 +42,7 @@ def main() -> None:
         for count in counts:
             if f"{method} {count} count distilled" in records.entries:
                 continue
-            exact = reporting.exact(model, settings, silent) if exact is None else exact
+            exact = reporting.exact_ends(model, settings, silent) if exact is None else exact
             base = None
             for align, grid in (("time", None), ("count", "published")):
                 plain = dode.sampler(model, method, nfe=count, grid=grid)

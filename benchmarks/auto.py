@@ -36,7 +36,7 @@ from dode.metrics.parts import paired_error
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.search.auto import tuned
-from dode.search.spending import QUICK, Budget
+from dode.search.budget import QUICK, Budget
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
@@ -159,7 +159,7 @@ def filled(records: Records, model: Model, plans: Path, choice: Settings, settin
     missing = {
         count: [key for key in ("paper", *budgets) if f"{key} {count}" not in records.entries] for count in COUNTS
     }
-    exact = reporting.exact(model, settings, silent) if any(missing.values()) else None
+    exact = reporting.exact_ends(model, settings, silent) if any(missing.values()) else None
     chosen(records, model, [count for count in COUNTS if "paper" in missing[count]], exact, choice, settings)
     kept = {count: dode.load(plans, model, count) for count in COUNTS if f"auto {count}" in records.entries}
     for count in filter(missing.get, COUNTS):
@@ -190,7 +190,7 @@ def chosen(
     """The best learning-free solver and the best of the paper's, chosen on select noise."""
     if not todo:
         return
-    selected = reporting.exact(model, choice, silent)
+    selected = reporting.exact_ends(model, choice, silent)
     fitted = dode.distill(model, [f"d-{name}" for name in PAPER], nfe=list(todo))
     for count in todo:
         free = best(learning_free(model, count), selected, choice)

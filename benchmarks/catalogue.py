@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from acceptance import entry
+from dode_paper.reproduce import exact_cache
 from records import RESULTS, Records, table
 
 import dode
@@ -22,7 +23,6 @@ from dode.metrics import reporting
 from dode.metrics.comparison import Settings, measure
 from dode.metrics.figures import Judge
 from dode.model import Model
-from dode.reproduce import solutions
 from dode.samplers import Sampler
 
 GROUPS = ((5, 10, 20), (25,), (50,))  # the students of one teacher run
@@ -158,7 +158,7 @@ def main() -> None:
     if arguments.tables:
         written(records, arguments.model, arguments.paired, arguments.fd)
         return
-    exact = solutions.exact(model, settings, RESULTS)
+    exact = exact_cache.exact(model, settings, RESULTS)
     judge = reporting.bundled_judge()
     wanted = [int(count) for count in arguments.only.split(",")]
     for group in GROUPS:

@@ -2,17 +2,17 @@
 
 The noise levels of its second, third and fourth evaluation, one added at a time: the one of CANDIDATES with the lowest
 Fréchet distance on select noise (Song et al. 2023, section 4, search them likewise).  What is found stands in
-`dode.baselines.tasks.AGAIN`.
+`dode_paper.baselines.training_methods.AGAIN`.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
+from dode_paper.baselines import student_file
 from records import RESULTS, Records, table
 
 import dode
-from dode.baselines import students
 from dode.metrics import extracted, frechet, moments, reporting, to_uint8
 from dode.metrics.figures import Judge
 from dode.model import Model
@@ -35,9 +35,9 @@ def main() -> None:
     parser.add_argument("student", type=Path)
     parser.add_argument("--samples", type=int, default=1000)
     arguments = parser.parse_args()
-    model, judge = students.open_file(arguments.student), reporting.bundled_judge()
+    model, judge = student_file.open_file(arguments.student), reporting.bundled_judge()
     records = Records(
-        "consistency-levels", {"samples": arguments.samples, "steps": students.card_of(arguments.student)["steps"]}
+        "consistency-levels", {"samples": arguments.samples, "steps": student_file.card_of(arguments.student)["steps"]}
     )
     chosen: list[float] = []
     for _ in range(2, MOST + 1):

@@ -26,8 +26,8 @@ from dode.metrics import reporting
 from dode.metrics.figures import Figures
 from dode.metrics.parts import paired_error
 from dode.model import Model
-from dode.search import auto, judging, refinement
-from dode.search.spending import Budget
+from dode.search import auto, levenberg_marquardt, validation
+from dode.search.budget import Budget
 
 SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
 BATCH, NEVER = 100, 1e9  # NEVER: medians of squared distances beyond which a sample would have little say
@@ -45,12 +45,12 @@ def judged(ends: Tensor, model: Model) -> Entry:
 
 def with_loss(model: Model, nfe: int, tolerance: float, patience: float, budget: Budget) -> Any:
     """auto where other distances than usual are held down, in medians: in the refinement, and in judging."""
-    kept = refinement.TOLERANCE, judging.PATIENCE
-    refinement.TOLERANCE, judging.PATIENCE = tolerance, patience
+    kept = levenberg_marquardt.TOLERANCE, validation.PATIENCE
+    levenberg_marquardt.TOLERANCE, validation.PATIENCE = tolerance, patience
     try:
         return auto.tuned(model, [nfe], budget)[nfe][0]
     finally:
-        refinement.TOLERANCE, judging.PATIENCE = kept
+        levenberg_marquardt.TOLERANCE, validation.PATIENCE = kept
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 The reference is of the family of LD3 (Tong et al. 2024), S4S (Frankel et al. 2025) and GS (Starodubcev et al. 2025),
 from their descriptions: Adam (Kingma & Ba 2015) on the squared distance of the samples' ends to the teacher's, by
 backpropagation through the network and the sampler.  It has what auto has: the same 64 samples with their ends, the
-same 32 to stop and to choose on, the same numbers (`dode.search.refinement.Family`: weights, scales, times, what the
+same 32 to stop and to choose on, the same numbers (`levenberg_marquardt.Family`: weights, scales, times, what the
 network is told), and begins with the learning-free solver that is nearest on select noise.  Three learning rates,
 batches of 16, each rate until its select error has not fallen for a fifth of its iterations.
 
@@ -32,18 +32,18 @@ from torch import Tensor
 
 import dode
 from dode.calibration import replace_text
-from dode.denoiser import Network, classifier_free
-from dode.grid import loose
+from dode.denoisers import Network, classifier_free
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
+from dode.parameterization import convert
 from dode.plan import Array, Plan
-from dode.prediction import convert
 from dode.search.auto import tuned
-from dode.search.families import Family, history, weighted
-from dode.search.refinement import squares
-from dode.search.spending import Budget
-from dode.search.starts import Task, nearest, starts, task
+from dode.search.budget import Budget
+from dode.search.initial_candidates import Task, nearest, starts, task
+from dode.search.levenberg_marquardt import squares
+from dode.search.parametrization import Family, history, weighted
+from dode.timesteps import loose
 
 RATES, BATCH, LOOK = (3e-3, 1e-2, 3e-2), 16, 10  # LOOK: iterations between two looks at the select error
 LEAST, MOST = 100, 1000  # iterations
@@ -60,7 +60,7 @@ class Spent:
         self.calls += count
 
 
-def coefficients(family: Family, numbers: Array, prediction: dode.prediction.Kind) -> Array:
+def coefficients(family: Family, numbers: Array, prediction: dode.parameterization.Kind) -> Array:
     """All that a run multiplies with: for each evaluation t, how outputs are converted, start and row: (N, N + 5)."""
     plan = family.plan(numbers)
     found = np.zeros((plan.nfe, plan.nfe + 5))
@@ -75,7 +75,7 @@ def coefficients(family: Family, numbers: Array, prediction: dode.prediction.Kin
     return found
 
 
-def slopes(family: Family, numbers: Array, prediction: dode.prediction.Kind) -> Array:
+def slopes(family: Family, numbers: Array, prediction: dode.parameterization.Kind) -> Array:
     """Derivatives of the coefficients: (P, N, N + 5)."""
     steps = SMALL * np.eye(len(numbers))
     ways = [[coefficients(family, numbers + sign * one, prediction) for sign in (1, -1)] for one in steps]
@@ -159,7 +159,7 @@ def opened(name: str, guidance: float) -> Model:
     network = getattr(model.network, "fn", model.network)
     if isinstance(network, torch.nn.Module):
         network.requires_grad_(False)
-    model.denoiser(model.prediction, model.conditions(range(2)))(
+    model.bound(model.prediction, model.conditions(range(2)))(
         model.start(range(2), 0, "fit"), model.schedule.node(model.schedule.t_max)
     )
     return model
@@ -238,7 +238,9 @@ def main() -> None:
         f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.report} report samples, seed 0, one thread."
     )
     settings = Settings(arguments.report, rtol=1e-3)
-    ends = reporting.exact(dode.bundled(arguments.model).guided(arguments.guidance), settings, lambda done, total: None)
+    ends = reporting.exact_ends(
+        dode.bundled(arguments.model).guided(arguments.guidance), settings, lambda done, total: None
+    )
     apart = multiprocessing.get_context("spawn")
     for nfe in (int(part) for part in arguments.nfe.split(",")):
         jobs = [(f"auto {nfe}", by_auto, 0.0), *((f"rate {rate:g} {nfe}", by_gradients, rate) for rate in RATES)]

@@ -18,10 +18,10 @@ from torch import Tensor
 
 import dode
 from dode.model import Model
-from dode.prediction import Kind
+from dode.parameterization import Kind
 from dode.schedule import EDM, DiscreteVP, Flow, Schedule, linear_betas
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 VP = DiscreteVP.from_betas(linear_betas())
 REPEATS, STEPS = 7, 1000

@@ -32,7 +32,7 @@ def judged(
     if key in records.entries:
         return
     settings = Settings(100, rtol=1e-3)
-    exact = reporting.exact(model, settings, silent)
+    exact = reporting.exact_ends(model, settings, silent)
     try:
         rows = {"interpolated": measure(dode.interpolate(found, model, nfe), exact, settings, None)}
     except ValueError as refusal:
@@ -51,7 +51,7 @@ def judged(
 def nearest(model: Model, nfe: int) -> Sampler:
     """The plain solver that is nearest on select noise, of those that auto tries."""
     settings = Settings(32, rtol=2e-3, stream="select")
-    exact = reporting.exact(model, settings, silent)
+    exact = reporting.exact_ends(model, settings, silent)
     every = [
         dode.sampler(model, name, nfe=nfe, grid=where)
         for name in ("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2")

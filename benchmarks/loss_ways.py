@@ -20,9 +20,9 @@ import dode
 from dode.calibration import replace_text
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
-from dode.search.judging import PATIENCE
-from dode.search.refinement import TOLERANCE
-from dode.search.spending import Budget
+from dode.search.budget import Budget
+from dode.search.levenberg_marquardt import TOLERANCE
+from dode.search.validation import PATIENCE
 
 WAYS = {
     "auto": (TOLERANCE, PATIENCE, Budget()),
@@ -42,7 +42,7 @@ def main() -> None:
     model, nfe = dode.bundled(arguments.model), arguments.nfe
     said = {"nfe": nfe, "report": arguments.report, "model": model.fingerprint}
     records, settings = Records(f"loss-ways-{model.name}", said), Settings(arguments.report, rtol=1e-3)
-    exact = reporting.exact(model, settings, lambda done, total: None)
+    exact = reporting.exact_ends(model, settings, lambda done, total: None)
     for name, (tolerance, patience, budget) in WAYS.items():
         if name in records.entries:
             continue

@@ -22,7 +22,7 @@ from dode.plan import Plan
 from dode.sampling import run
 from dode.schedule import DiscreteVP, linear_betas
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 SHAPE, BATCH, NFE = (3, 32, 32), 4, 14
 SCHEDULE = DiscreteVP.from_betas(linear_betas())
@@ -44,7 +44,7 @@ def sampling(model: Model, name: str, distilled: bool) -> dict[str, Any]:
     for k in range(NFE if distilled else 0):
         plan = plan.extrapolate(k, 0.3)
     x_T = model.start(range(BATCH), 0)
-    denoise = model.denoiser(plan.kind, None)
+    denoise = model.bound(plan.kind, None)
     states = peak(lambda: run(plan, denoise, x_T)) / x_T.nbytes
     return {"kind": plan.kind, "states": round(states, 2), "history": history(plan)}
 

@@ -17,7 +17,7 @@ from dode.diffusers import DODEScheduler
 from dode.sampling import advance, begin
 from dode.schedule import DiscreteVP, linear_betas
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 SHAPES = ((64, 3, 64, 64), (16, 4, 64, 64), (1, 4, 64, 64))
 PAIRS, STEPS = 101, 10

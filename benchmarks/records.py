@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dode.reproduce import records
-from dode.reproduce.records import table
+from dode_paper.reproduce import result_store
+from dode_paper.reproduce.result_store import table
 
 __all__ = ["RESULTS", "Records", "table"]
 
 RESULTS = Path(__file__).parent.parent / "docs/results"
 
 
-class Records(records.Records):
+class Records(result_store.Records):
     """Entries by key, in docs/results/NAME.json."""
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:

@@ -20,12 +20,12 @@ from rivals import BLENDS
 
 import dode
 from dode.calibration import replace_text
-from dode.formulations import two
-from dode.grid import loose
+from dode.distillation.formulations import two
 from dode.plan import Array, Plan
-from dode.search.families import Family, history, weighted
-from dode.search.refinement import begun, rounds, squares
-from dode.search.starts import Task, starts, task
+from dode.search.initial_candidates import Task, starts, task
+from dode.search.levenberg_marquardt import begun, rounds, squares
+from dode.search.parametrization import Family, history, weighted
+from dode.timesteps import loose
 
 COUNTS = (4, 5, 8)
 

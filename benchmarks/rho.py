@@ -4,7 +4,7 @@
     python benchmarks/rho.py fashion-edm
     python benchmarks/rho.py fashion-mixture
 
-`dode.distilled.RHO` is chosen from these three tables; report noise plays no part in it.
+`dode.distillation.api.RHO` is chosen from these three tables; report noise plays no part in it.
 """
 
 import argparse
@@ -15,14 +15,14 @@ import torch
 from records import Records, table
 
 import dode
-from dode.distillation import Batch, fit
-from dode.fitting.teacher import by_time, teach
+from dode.distillation.fit import Batch, fit
+from dode.distillation.teacher import by_time, teach
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 RHOS = (0.0, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 CASES = {
@@ -40,19 +40,19 @@ def silent(done: int, total: int) -> None:
 @torch.no_grad()
 def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settings) -> dict[str, list[float]]:
     """For each rho the RMS at each number of evaluations, from one teacher run; "plain" beside them."""
-    exact = reporting.exact(model, settings, silent)
+    exact = reporting.exact_ends(model, settings, silent)
     students = [build(METHODS[method], n, model.schedule, model.prediction) for n in counts]
     kind = METHODS["ddim"].kind(model.prediction, model.schedule)
     lesson = by_time(students, 10, model.schedule, METHODS["ddim"], kind)
     x_T, cond = model.start(range(FIT), 0, "fit"), model.conditions(range(FIT))
-    denoise = model.denoiser(kind, cond)  # ddim's and edm's outputs are of this kind on these models
+    denoise = model.bound(kind, cond)  # ddim's and edm's outputs are of this kind on these models
     states = dict(teach(lesson, denoise, x_T, lambda calls: None))
     chosen = [dode.sampler(model, method, nfe=n) for n in counts]
     found = {"plain": [row.rms for row in reporting.measured(chosen, exact, settings, silent)]}
     for rho in RHOS:
         fitted = []
         for (plan, made), targets in zip(students, lesson.targets, strict=True):
-            student = model.denoiser(plan.kind, cond)
+            student = model.bound(plan.kind, cond)
             result = fit(plan, [Batch(x_T, student, [states[k] for k in targets])], rho)
             fitted.append(Sampler(model, result.plan, Provenance(method, True, made.name)))
         found[f"{rho:g}"] = [row.rms for row in reporting.measured(fitted, exact, settings, silent)]

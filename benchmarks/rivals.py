@@ -64,7 +64,7 @@ class Rival:
         made, options = SOLVERS[self.name]
         scheduler = made(**_betas(self.model), **options, **GRIDS[str(self.provenance.grid)], final_sigmas_type="zero")
         scheduler.set_timesteps(self.nfe)
-        denoise = self.model.denoiser("noise", cond)
+        denoise = self.model.bound("noise", cond)
         first = self.model.schedule.node(self.model.schedule.t_max)
         y = x_T / math.hypot(first.alpha, first.sigma)
         for i, t in enumerate(scheduler.timesteps):

@@ -6,7 +6,7 @@
     python benchmarks/weighing.py fashion-mixture
 
 "plain": the solvers that a search tries, on its plain grids; "weighed": the same solvers on the grid of
-`dode.search.weighing`; "not weighed": on the one whose steps cost their errors where they are made.  The nearest of
+`dode.search.optimal_grid`; "not weighed": on the one whose steps cost their errors where they are made.  The nearest of
 each on 32 select samples, measured on the same report noise.
 """
 
@@ -19,12 +19,12 @@ from records import Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.grid import loose
 from dode.metrics.parts import root_ratio
 from dode.plan import Array
-from dode.search.refinement import squares, tried
-from dode.search.starts import GRIDS, TRIED, Start, Task, kinds, starts, task
-from dode.search.weighing import SAMPLES, costs, evaluations, fine_plan
+from dode.search.initial_candidates import GRIDS, TRIED, Start, Task, kinds, starts, task
+from dode.search.levenberg_marquardt import squares, tried
+from dode.search.optimal_grid import SAMPLES, costs, evaluations, fine_plan
+from dode.timesteps import loose
 
 COUNTS = (4, 5, 6, 8, 10)
 

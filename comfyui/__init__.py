@@ -2,7 +2,7 @@
 
 import comfy.samplers
 
-from dode.nodes import described, v1, v3
+from dode.integrations.comfyui.nodes import described, v1, v3
 
 NODES = described(list(comfy.samplers.SCHEDULER_NAMES))
 

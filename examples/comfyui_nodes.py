@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dode import comfyui
+from dode.integrations.comfyui import sampling
 
 
 def main(model: Any, positive: Any, negative: Any, latent: Tensor, steps: int = 10, samples: int = 16) -> Tensor:
@@ -15,7 +15,7 @@ def main(model: Any, positive: Any, negative: Any, latent: Tensor, steps: int = 
     import comfy.sample
 
     cfg = 7.0
-    sampler, sigmas, path = comfyui.fit(
+    sampler, sigmas, path = sampling.fit(
         model,
         positive,
         negative,
@@ -31,8 +31,8 @@ def main(model: Any, positive: Any, negative: Any, latent: Tensor, steps: int = 
     )
     print(f"written: {path}")
     # another day: the same sampler and sigmas from the file
-    (sampler,) = comfyui.sampler(path, "ddim", steps=0, cfg=0.0)
-    (sigmas,) = comfyui.sigmas(model, path, steps=0, cfg=0.0, denoise=1.0)
+    (sampler,) = sampling.sampler(path, "ddim", steps=0, cfg=0.0)
+    (sigmas,) = sampling.sigmas(model, path, steps=0, cfg=0.0, denoise=1.0)
     noise = comfy.sample.prepare_noise(latent, 1)
     made: Tensor = comfy.sample.sample_custom(
         model, noise, cfg, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=1

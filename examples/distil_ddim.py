@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dode
-from dode.explanation import explain
+from dode.describe import explain
 from dode.samplers import content
 
 

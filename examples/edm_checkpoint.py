@@ -7,10 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from dode_paper.checkpoints import edm_file
+from dode_paper.checkpoints.edm_config import build
 from torch import manual_seed, nn
 
 import dode
-from dode.nets.edm_arguments import build
 
 ARGUMENTS = {"img_resolution": 4, "model_type": "SongUNet", "model_channels": 8, "channel_mult": [1], "num_blocks": 1}
 
@@ -45,8 +46,8 @@ def main(samples: int = 64) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         pickled, converted = Path(folder) / "network-snapshot-000001.pkl", Path(folder) / "tiny.safetensors"
         write(pickled)
-        dode.edm.convert(pickled, converted)  # dode convert edm network-snapshot-000001.pkl tiny.safetensors
-        model = dode.from_edm(converted)
+        edm_file.convert(pickled, converted)  # dode convert edm network-snapshot-000001.pkl tiny.safetensors
+        model = edm_file.open_file(converted)
     x_T = model.start(range(samples), seed=0)
     exact = model.exact(x_T, rtol=1e-2)
     made = (dode.sampler(model, "edm", nfe=9), dode.distill(model, "edm", nfe=9, samples=samples, rho=1e-2))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dode.kdiffusion import calibrate, from_kdiffusion, sample_dode
+from dode.integrations.k_diffusion import calibrate, from_kdiffusion, sample_dode
 
 
 def denoiser(x: Tensor, sigma: Tensor, shift: float = 0.0) -> Tensor:

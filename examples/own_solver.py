@@ -6,7 +6,7 @@ python examples/own_solver.py
 from typing import Any
 
 import dode
-from dode.methods import Method
+from dode.method import Method
 from dode.schedule import Node
 
 

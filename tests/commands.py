@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from dode.cli import main
-from dode.metrics import study  # noqa: F401, loaded once for all children
 
 MODEL = "fashion-mixture"
 COMMANDS = {

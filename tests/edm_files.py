@@ -11,9 +11,8 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
+from dode_paper.checkpoints.edm_config import build
 from torch import nn
-
-from dode.nets.edm_arguments import build
 
 SOURCE = "import os\nos.system('touch canary')\n"
 TINY = {

@@ -16,14 +16,15 @@ from pathlib import Path
 from random import Random
 
 import torch
+from dode_paper.baselines import checkpoints, student_file, training
+from dode_paper.baselines.train_state import Budget
+from dode_paper.checkpoints.loading import opened
 from problems import SCHEDULES
 
 from dode import from_callable
-from dode.baselines import checkpoints, students, training
-from dode.baselines.stages import Budget
-from dode.nets.loading import classes_in_turn, opened
-from dode.nets.unet import UNet
-from dode.nets.wrappers import Folded, Preconditioned
+from dode.bundled_models.unet import UNet
+from dode.bundled_models.wrappers import Folded, Preconditioned
+from dode.conditioning import classes_in_turn
 
 STEPS, EVERY = 60, 0.05  # steps of training, seconds between checkpoints
 REQUEST = training.Request("direct", batch=2, teacher_steps=2, pairs=8, bfloat16=False)
@@ -87,7 +88,7 @@ def safe(folder):
 
 def weights(folder):
     """Everything that a training leaves: the student's weights, and the networks of the checkpoint."""
-    tensors = opened(folder / "direct-1.safetensors", students.WHAT, students.FIELDS, "dode train")[1]
+    tensors = opened(folder / "direct-1.safetensors", student_file.WHAT, student_file.FIELDS, "dode train")[1]
     saved = checkpoints.read(folder / training.CHECKPOINT)
     for name in checkpoints.NETS:
         tensors |= {f"{name}.{key}": value for key, value in saved[name].items()}
@@ -103,7 +104,7 @@ def alike(part, whole):
 
 def main(home, kills, seed=0):
     """Runs are killed and begun again until they end; then others are, until all kills are done."""
-    students.UNet = partial(UNet, widths=(8,), groups=2)
+    student_file.UNet = partial(UNet, widths=(8,), groups=2)
     model, home = teacher(), Path(home)
     began = time.monotonic()
     assert ended(child(model, home / "whole")) == 0

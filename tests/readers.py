@@ -18,21 +18,21 @@ import mutants
 import numpy as np
 import taught
 import torch
+from dode_paper.baselines import checkpoints, data, direct, student_file, train_state
+from dode_paper.checkpoints import edm_file, loading
+from dode_paper.reproduce.result_store import Records
 from problems import SCHEDULES, gaussian
 
-from dode import calibration, edm, forms, lists, samplers
-from dode.baselines import checkpoints, data, direct, stages, students
+from dode import calibration, json_schema, samplers, sigma_tables
+from dode.bundled_models.unet import UNet
+from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.cli import inspect, plotting, tables
-from dode.distilled import distill
-from dode.fitting.cache import Cache
-from dode.levels import known
+from dode.distillation.api import distill
+from dode.integrations.sigmas import known
 from dode.metrics import results, statistics
 from dode.metrics.comparison import Row
 from dode.metrics.paired import Stop
-from dode.nets import loading
-from dode.nets.unet import UNet
-from dode.nets.wrappers import Folded, Preconditioned
-from dode.reproduce.records import Records
+from dode.output_cache import Cache
 
 Change = Callable[[Random, bytes], bytes]
 
@@ -110,22 +110,22 @@ def read_records(path):
 
 
 def listed(path):
-    numbers = lists.Listed("mine", "sigmas", {3: (80.0, 5.0, 0.5, 0.0), 2: (80.0, 1.0, 0.0)}, "a net", "a page")
-    path.write_text(json.dumps(lists.as_json(numbers)))
+    numbers = sigma_tables.Listed("mine", "sigmas", {3: (80.0, 5.0, 0.5, 0.0), 2: (80.0, 1.0, 0.0)}, "a net", "a page")
+    path.write_text(json.dumps(sigma_tables.as_json(numbers)))
 
 
 def read_list(path):
     """As `dode export` shows it and `--grid` places it."""
-    found = lists.read(str(path))
+    found = sigma_tables.read(str(path))
     for nfe in (2, 3, 7):
         for schedule in ("edm", "discrete"):
-            lists.placed(str(path), SCHEDULES[schedule], nfe)
-        lists.sigmas(found, nfe) if found.unit == "sigmas" else lists.times(found, nfe)
+            sigma_tables.placed(str(path), SCHEDULES[schedule], nfe)
+        sigma_tables.sigmas(found, nfe) if found.unit == "sigmas" else sigma_tables.times(found, nfe)
 
 
 def read_numbers(path):
     """As `dode import` reads a list that people wrote."""
-    return lists.parsed(path.read_text(), "sigmas", "mine")
+    return sigma_tables.parsed(path.read_text(), "sigmas", "mine")
 
 
 def configured(path):
@@ -151,7 +151,7 @@ def read_config(path):
     """As diffusers hands it to the scheduler of a pipeline."""
     from dode.diffusers import DODEScheduler
 
-    config = forms.read(path)
+    config = json_schema.read(path)
     if isinstance(config, dict):
         for inside in (config.get("calibration"), None):
             DODEScheduler.from_config({**config, "calibration": inside}).set_timesteps(3)
@@ -165,18 +165,18 @@ def pickled(path):
 
 
 def read_pickle(path):
-    return edm.model_of(edm.read_pickle(path), "net")
+    return edm_file.model_of(edm_file.read_pickle(path), "net")
 
 
 def converted(path):
     pickled(path.with_suffix(".pkl"))
-    edm.convert(path.with_suffix(".pkl"), path)
+    edm_file.convert(path.with_suffix(".pkl"), path)
     path.with_suffix(".pkl").unlink()
 
 
 def small_students():
     """Students of a network that opens in a moment."""
-    students.UNet = partial(UNet, widths=(8,), groups=2)
+    student_file.UNet = partial(UNet, widths=(8,), groups=2)
 
 
 CARD = {"method": "pd", "network calls": 3, "processor minutes": 0.1, "options": {"batch": 2}}
@@ -184,17 +184,17 @@ CARD = {"method": "pd", "network calls": 3, "processor minutes": 0.1, "options":
 
 def student(path):
     small_students()
-    net = Preconditioned(Folded(students.UNet()), 0.5).requires_grad_(False)
-    form = students.Form("data", "ddim", {1: (80.0, 0.0), 2: (80.0, 1.0, 0.0)})
-    students.write(path, net, form, replace(model(), name="fashion-edm"), CARD)
+    net = Preconditioned(Folded(student_file.UNet()), 0.5).requires_grad_(False)
+    form = student_file.Form("data", "ddim", {1: (80.0, 0.0), 2: (80.0, 1.0, 0.0)})
+    student_file.write(path, net, form, replace(model(), name="fashion-edm"), CARD)
 
 
 def read_student(path):
     small_students()
-    if students.written(path):
-        for one in students.samplers(path).values():
+    if student_file.written(path):
+        for one in student_file.samplers(path).values():
             one.sample(1)
-        students.card_of(path)
+        student_file.card_of(path)
 
 
 def labelled():
@@ -240,13 +240,13 @@ def read_weights(path):
 
 
 STAGES = [
-    stages.Stage("one", 1.0, lambda net: taught.Affine([1, 2]), lambda trio, rng, done: None, 2),
-    stages.Stage("two", 1.0, lambda net: net, lambda trio, rng, done: None, 2),
+    train_state.Stage("one", 1.0, lambda net: taught.Affine([1, 2]), lambda trio, rng, done: None, 2),
+    train_state.Stage("two", 1.0, lambda net: net, lambda trio, rng, done: None, 2),
 ]
 
 
 def kept(path):
-    run = stages.begin(STAGES, 0, taught.Gaussian())
+    run = train_state.begin(STAGES, 0, taught.Gaussian())
     run.curve, run.smooth = [[50, 0.5]], 0.5
     for parameter in run.student.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -260,7 +260,7 @@ def read_checkpoint(path):
     for parameter in run.student.parameters():
         parameter.grad = torch.ones_like(parameter)
     run.optimiser.step()
-    stages.part(STAGES, run, stages.Budget(steps=10))
+    train_state.part(STAGES, run, train_state.Budget(steps=10))
     checkpoints.save(path.with_suffix(".again"), run, {"what": "test"})
 
 
@@ -304,7 +304,7 @@ READERS = {
         "numbers.txt", lambda path: path.write_text("[80, 5.5,\n1e-1; 0]"), mutants.of_bytes, read_numbers
     ),
     "edm-pickle": Reader("net.pkl", pickled, mutants.of_pickle, read_pickle),
-    "edm-safetensors": Reader("net.safetensors", converted, mutants.of_safetensors, edm.open_file),
+    "edm-safetensors": Reader("net.safetensors", converted, mutants.of_safetensors, edm_file.open_file),
     "student": Reader("pd.safetensors", student, mutants.of_safetensors, read_student),
     "pairs": Reader("pairs.safetensors", paired, mutants.of_safetensors, read_pairs),
     "statistics": Reader("s.npz", measured, mutants.of_zip(mutants.of_numpy), read_statistics),

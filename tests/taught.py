@@ -3,10 +3,10 @@
 import gzip
 
 import torch
+from dode_paper.baselines.batched_solver import wide
 from problems import gaussian
 from torch import nn
 
-from dode.baselines.pieces import wide
 from dode.schedule import Node
 
 LABEL = torch.zeros(2, dtype=torch.long)

@@ -12,17 +12,17 @@ from problems import SCHEDULES, gaussian, mixture, mixture_model
 
 import dode
 from dode.diffusers import DODEScheduler
-from dode.kdiffusion import sample_dode
+from dode.integrations.k_diffusion import sample_dode
+from dode.integrations.resume import tail
 from dode.metrics.comparison import Settings, measure, ratio
-from dode.midrun import tail
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas, zero_terminal_snr
-from dode.search import judging
+from dode.search import validation
 from dode.search.auto import tuned
-from dode.search.families import Family, composed, history
-from dode.search.spending import QUICK, Budget, Meter
-from dode.search.starts import GRIDS, PLAIN, TRIED, starts, task
+from dode.search.budget import QUICK, Budget, Meter
+from dode.search.initial_candidates import GRIDS, PLAIN, TRIED, starts, task
+from dode.search.parametrization import Family, composed, history
 from dode.solvers import METHODS
-from dode.solvers.budget import bias
+from dode.solvers.step_allocation import bias
 
 SMALL = Budget(samples=24, select=16)
 SQUARES = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
@@ -297,7 +297,7 @@ def test_the_scheduler_runs_it_with_times_between_whole_ones():
     for t in scheduler.timesteps:
         node = scheduler._node(t)
         asked.append(float(t))
-        x = scheduler.step(model.denoiser("noise", None)(x, node), t, x).prev_sample
+        x = scheduler.step(model.bound("noise", None)(x, node), t, x).prev_sample
     torch.testing.assert_close(x, sampler.sample(noise=x_T), rtol=1e-9, atol=1e-9)
     assert asked == pytest.approx([node.t for node in sampler.plan.nodes[:-1]], rel=1e-6)
 
@@ -324,10 +324,10 @@ def test_other_tools_get_plans_that_tell_no_other_times():
     model = mixture_model("vp")
     told = replace(dode.sampler(model, "ddim", nfe=3).plan, told=np.array((0.1, 0.0, -0.1)))
     with pytest.raises(ValueError, match="find one with told=False"):
-        dode.scaling.rescaled(told, dode.scaling.exploding)
+        dode.state_scaling.rescaled(told, dode.state_scaling.exploding)
     plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
     assert plan.told is None
-    assert dode.scaling.rescaled(plan, dode.scaling.exploding).nfe == 3
+    assert dode.state_scaling.rescaled(plan, dode.state_scaling.exploding).nfe == 3
 
 
 def test_a_plan_that_tells_other_times_starts_where_noise_does():
@@ -347,16 +347,16 @@ def test_a_start_that_fails_on_samples_to_judge_on_does_not_win(monkeypatch):
     model = mixture_model("edm")
     some = starts(model, 3, ("ipndm-2", "unipc-2"), ("karras",))[:3]
     found = iter([np.full(8, np.inf), np.full(8, 4.0), np.full(8, 1.0)])
-    monkeypatch.setattr(judging, "tried", lambda *given: next(found))
-    jury, candidates = judging.convened(
+    monkeypatch.setattr(validation, "tried", lambda *given: next(found))
+    jury, candidates = validation.convened(
         some, task(model, "select", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
     )
     assert jury.middle == 4.0
     assert [np.isfinite(one.select) for one in candidates] == [False, True, True]
     assert min(candidates, key=lambda one: one.select) is candidates[2]
-    monkeypatch.setattr(judging, "tried", lambda *given: np.full(8, np.inf))
+    monkeypatch.setattr(validation, "tried", lambda *given: np.full(8, np.inf))
     with pytest.raises(ValueError, match="no solver that was tried stays finite"):
-        judging.convened(
+        validation.convened(
             some, task(model, "select", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
         )
 

@@ -5,7 +5,7 @@ import torch
 from problems import relative
 
 import dode
-from dode.azula import AzulaSampler, from_azula, schedule_of
+from dode.integrations.azula import AzulaSampler, from_azula, schedule_of
 
 azula = pytest.importorskip("azula")
 

@@ -5,20 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from dode_paper.baselines import consistency, direct, guided, progressive, training_methods
+from dode_paper.baselines.batched_solver import pieces, run, wide
+from dode_paper.baselines.train_state import Budget, Stage
+from dode_paper.baselines.trainer import Watch, train
 from problems import SCHEDULES, gaussian, mixture_model
 from taught import LABEL, Affine, Gaussian, exact
 from torch import nn
 
-from dode.baselines import consistency, direct, guided, progressive, tasks
-from dode.baselines.loop import Watch, train
-from dode.baselines.pieces import pieces, run, wide
-from dode.baselines.stages import Budget, Stage
-from dode.grid import grid
-from dode.nets.unet import UNet
-from dode.nets.wrappers import Folded, Preconditioned
+from dode.bundled_models.unet import UNet
+from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.sampling import run as sample
 from dode.schedule import Node
 from dode.solvers import METHODS
+from dode.timesteps import grid
 from dode.tracing import trace
 
 EDM = SCHEDULES["edm"]
@@ -41,12 +41,12 @@ def test_pieces_are_plans_each_sample_its_own(name, where, steps):
     x = torch.stack([model.start([i], 0)[0] * nodes[k].sigma / nodes[0].sigma for i, k in enumerate(which)])
 
     def network(y, t, cond):
-        each = [model.denoiser(kind, None)(y[i : i + 1].double(), model.schedule.node(float(t[i]))) for i in range(4)]
+        each = [model.bound(kind, None)(y[i : i + 1].double(), model.schedule.node(float(t[i]))) for i in range(4)]
         return torch.cat(each)
 
     ours = run(made, network, x, which, None)
     theirs = [
-        sample(trace(method, runs[k], model.schedule, kind), model.denoiser(kind, None), x[i : i + 1])
+        sample(trace(method, runs[k], model.schedule, kind), model.bound(kind, None), x[i : i + 1])
         for i, k in enumerate(which)
     ]
     torch.testing.assert_close(ours, torch.cat(theirs), rtol=2e-6, atol=2e-6 * float(x.abs().max()))
@@ -89,13 +89,13 @@ def test_a_teacher_of_one_point_is_its_own_target(where, kind):
         def teacher(y, t, label):
             return torch.cat(
                 [
-                    model.denoiser(kind, None)(y[i : i + 1].double(), schedule.node(float(t[i]) if t[i] > 0 else 0.0))
+                    model.bound(kind, None)(y[i : i + 1].double(), schedule.node(float(t[i]) if t[i] > 0 else 0.0))
                     for i in range(3)
                 ]
             )
 
         target = progressive.target(stage, teacher, x, which, None)
-        torch.testing.assert_close(target, model.denoiser(kind, None)(x, stage.nodes[0]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(target, model.bound(kind, None)(x, stage.nodes[0]), rtol=1e-4, atol=1e-4)
 
 
 def test_students_stand_on_every_second_node():
@@ -129,7 +129,7 @@ def test_progressive_students_of_a_gaussian_reach_the_teacher(tmp_path):
     for stage in made:
 
         def loss(trio, rng, done, stage=stage):
-            which = tasks.chosen(rng, stage.one.count, 64)
+            which = training_methods.chosen(rng, stage.one.count, 64)
             x = states(rng, stage.one.sigmas[which, 0])
             return progressive.loss(stage, trio.student, trio.teacher, x, which, None)
 
@@ -204,7 +204,7 @@ def test_consistency_students_of_a_gaussian_reach_the_teacher(tmp_path):
             return torch.where(wide(t, x) < 0.003, x, super().forward(x, t, label))
 
     def loss(trio, rng, done):
-        which = tasks.chosen(rng, heun.count, 64)
+        which = training_methods.chosen(rng, heun.count, 64)
         x = states(rng, heun.sigmas[which, 0])
         return consistency.loss(heun, trio.student, trio.slow, trio.teacher, x, which, None)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import dode
+from dode.bundled_models import BUNDLED, CLASSES, classifier
 from dode.metrics import to_uint8
 from dode.metrics.statistics import bundled as statistics
-from dode.weights import BUNDLED, CLASSES, classifier
 
 
 @pytest.mark.parametrize("name", ["fashion", "fashion-edm"])
@@ -61,7 +61,7 @@ def test_statistics_are_of_the_classifiers_features():
 
 def test_the_unet_has_the_names_of_diffusers():
     """So that weights move to UNet2DModel without a table."""
-    from dode.nets.unet import UNet
+    from dode.bundled_models.unet import UNet
 
     names = set(UNet().state_dict())
     for name in (

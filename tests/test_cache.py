@@ -14,13 +14,13 @@ from problems import SCHEDULES, gaussian_model
 from safetensors.torch import load, save_file
 
 import dode
-from dode.fitting.cache import WHAT, built, checksum, opened
-from dode.fitting.course import Course, students
-from dode.fitting.lockstep import lessons_of
-from dode.fitting.recall import recalled
-from dode.fitting.teacher import teach
-from dode.grid import grid
-from dode.ranks import ALONE
+from dode.distillation.config import Course, students
+from dode.distillation.runner import lessons_of
+from dode.distillation.teacher import teach
+from dode.distillation.teacher_cache import recalled
+from dode.output_cache import WHAT, built, checksum, opened
+from dode.process_group import ALONE
+from dode.timesteps import grid
 
 TESTS = Path(__file__).parent
 KILLS = int(os.environ.get("DODE_KILLS", "3"))  # of each kind of run; more by hand and at night
@@ -112,7 +112,7 @@ def test_between_nodes_the_teacher_is_on_its_way(tmp_path):
     asked = students(model, ["ddim"], [5], None, Course(samples=7, batch=3, scale=4), {})
     ((lesson, _),) = recalled(model, asked, lessons_of(model, asked), ALONE)
     assert len(lesson.between) == 4
-    denoise, x_T = model.denoiser(lesson.plan.kind, None), model.start(range(3), 0, "fit")
+    denoise, x_T = model.bound(lesson.plan.kind, None), model.start(range(3), 0, "fit")
     found = dict(teach(lesson, denoise, x_T, lambda calls: None))
     fine = dict(enumerate(state.y for state in dode.sampler(model, "ddim", nfe=32).trajectory(noise=x_T)))
     for number, node in zip(lesson.targets[0][:-1], asked[0].plan.nodes[1:], strict=False):

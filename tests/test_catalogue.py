@@ -10,12 +10,12 @@ import pytest
 from problems import CATALOGUE, MISSING, PAIRS, SCHEDULES, counts, gaussian, prediction_for, sizes
 
 import dode
-from dode.grid import grid
+from dode.messages import beside
 from dode.schedule import DiscreteVP, linear_betas
 from dode.solvers import METHODS, method
-from dode.solvers.budget import bias, build
-from dode.solvers.names import read
-from dode.spelling import beside
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import bias, build
+from dode.timesteps import grid
 from dode.tracing import trace
 
 ISSUE = """ddim ipndm-2 ipndm-3 ipndm pndm dpm-solver-2 dpm-solver-3 dpm-solver++2s dpm-solver++2m dpm-solver++3s

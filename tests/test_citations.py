@@ -7,8 +7,8 @@ import pytest
 
 import dode
 from dode.citations import PAPER, bibliography
-from dode.formulations import FORMULATIONS
-from dode.methods import Method
+from dode.distillation.formulations import FORMULATIONS
+from dode.method import Method
 
 KEYS = {label: re.search(r"\{(\w+),", entry)[1] for label, entry in bibliography().items()}
 
@@ -42,7 +42,7 @@ def test_known_citations(name, expected):
 
 
 def test_auto_cites_what_it_begins_with():
-    from dode.search.starts import TRIED
+    from dode.search.initial_candidates import TRIED
 
     assert keys("auto")[0] == KEYS[PAPER]
     assert set(keys("auto")[1:]) == {key for name in TRIED for key in keys(name)}

@@ -336,11 +336,11 @@ def test_what_was_found_for_one_class_is_not_taken_for_all(tmp_path):
 
 
 def test_auto_says_before_the_search_that_the_exact_solution_is_out_of_reach(tmp_path, monkeypatch):
-    from dode import reference
+    from dode import exact
     from dode.cli.auto import auto
     from dode.search import auto as search
 
-    monkeypatch.setattr(reference, "MOST", 20)
+    monkeypatch.setattr(exact, "MOST", 20)
     monkeypatch.setattr(search, "searched", lambda *_: pytest.fail("it was searched"))
     with pytest.raises(ValueError, match="halving 20 steps, the most there are, still moves the solution"):
         auto("fashion-mixture", tmp_path / "a.json", nfe="3", rtol=1e-5)

@@ -57,7 +57,7 @@ class Patcher:
         self.calls.append((level, len(x)))
         node = Node(level, 1 - level if self.flow else 1.0, level)
         model = mixture(torch.float32).model(Flow() if self.flow else EDM(), "data", torch.float32)
-        return model.denoiser("data", None)(x, node) + cond
+        return model.bound("data", None)(x, node) + cond
 
 
 LATENT = {"samples": torch.zeros(1, 2, 4)}
@@ -65,7 +65,7 @@ LATENT = {"samples": torch.zeros(1, 2, 4)}
 
 def node(name):
     """A node of the folder, as its V1 class."""
-    from dode.nodes import described, v1
+    from dode.integrations.comfyui.nodes import described, v1
 
     (one,) = [one for one in described(["karras", "simple"]) if one.name == name]
     return v1(one)()
@@ -158,7 +158,7 @@ def test_a_file_for_another_guidance_is_refused_unless_it_is_asked_for(comfy):
 
 
 def test_another_scale_of_states_is_not_guessed():
-    from dode.comfyui import is_flow
+    from dode.integrations.comfyui.sampling import is_flow
 
     class Odd:
         def noise_scaling(self, sigma, noise, latent_image, max_denoise=False):
@@ -195,7 +195,7 @@ def test_older_comfyui_gets_mappings(comfy, monkeypatch):
 
 
 def test_the_example_workflow_fits_the_nodes(comfy):
-    from dode.nodes import described
+    from dode.integrations.comfyui.nodes import described
 
     known = {one.name: {put.name for put in one.inputs} for one in described(["karras", "simple"])}
     workflow = json.loads((ROOT / "comfyui/workflow.json").read_text())

@@ -11,7 +11,7 @@ import dode
 from dode.sampling import run
 from dode.schedule import EDM, DiscreteVP, linear_betas
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 peak = runpy.run_path(str(BENCHMARKS / "live.py"))["peak"]
@@ -31,7 +31,7 @@ def model():
 def states(model, plan):
     """States of a batch that are alive at the peak of a run, beside x_T."""
     x_T = model.start(range(4), 0)
-    return round(peak(lambda: run(plan, model.denoiser(plan.kind, None), x_T)) / x_T.nbytes, 1)
+    return round(peak(lambda: run(plan, model.bound(plan.kind, None), x_T)) / x_T.nbytes, 1)
 
 
 def history(plan):

@@ -5,8 +5,8 @@ import torch
 from problems import SCHEDULES, gaussian, mixture
 
 import dode
-from dode.denoiser import Threshold
-from dode.prediction import convert
+from dode.denoisers import Threshold
+from dode.parameterization import convert
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +20,11 @@ def conditional():
 def test_classifier_free_guidance_is_uncond_plus_scale_times_difference(conditional):
     x, node = conditional.start(range(6), 0), conditional.schedule.node(0.4)
     label = conditional.conditions(range(6))
-    cond = conditional.denoiser("noise", label)(x, node)
-    none = conditional.denoiser("noise", torch.full((6,), 9))(x, node)
-    guided = conditional.guided(3.0).denoiser("noise", label)(x, node)
+    cond = conditional.bound("noise", label)(x, node)
+    none = conditional.bound("noise", torch.full((6,), 9))(x, node)
+    guided = conditional.guided(3.0).bound("noise", label)(x, node)
     torch.testing.assert_close(guided, none + 3 * (cond - none), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(conditional.guided(1.0).denoiser("noise", label)(x, node), cond, rtol=0, atol=0)
+    torch.testing.assert_close(conditional.guided(1.0).bound("noise", label)(x, node), cond, rtol=0, atol=0)
 
 
 def test_guidance_needs_a_condition_that_means_none():
@@ -47,8 +47,8 @@ def test_classifier_guidance_with_the_exact_classifier_is_the_conditional_model(
         node = conditional.schedule.node(t)
         plain = replace(conditional, cond=lambda i: torch.full((len(i),), 9))
         wrapped = replace(plain, network=lambda x, t, c: conditional.network(x, t, None))
-        guided = wrapped.classifier_guided(log_probability, 1.0).denoiser("noise", label)(x, node)
-        torch.testing.assert_close(guided, conditional.denoiser("noise", label)(x, node), rtol=1e-8, atol=1e-9)
+        guided = wrapped.classifier_guided(log_probability, 1.0).bound("noise", label)(x, node)
+        torch.testing.assert_close(guided, conditional.bound("noise", label)(x, node), rtol=1e-8, atol=1e-9)
 
 
 def _log_density(exact, x, node, label):
@@ -73,10 +73,10 @@ def test_classifier_guidance_is_the_same_in_every_output_and_none_at_alpha_zero(
     model = gaussian().model(Flow(), "flow").classifier_guided(lambda x, t, c: -x.flatten(1).square().sum(1), 0.3)
     x, node = model.start(range(3), 0), Flow().node(0.4)
     plain = gaussian().model(Flow(), "flow")
-    shift = model.denoiser("noise", None)(x, node) - plain.denoiser("noise", None)(x, node)
+    shift = model.bound("noise", None)(x, node) - plain.bound("noise", None)(x, node)
     torch.testing.assert_close(shift, 0.3 * node.sigma * 2 * x, rtol=1e-9, atol=1e-10)
     start = Flow().node(1.0)
-    torch.testing.assert_close(model.denoiser("flow", None)(x, start), plain.denoiser("flow", None)(x, start))
+    torch.testing.assert_close(model.bound("flow", None)(x, start), plain.bound("flow", None)(x, start))
 
 
 @pytest.mark.parametrize("t", [0.05, 0.5, 1.0])
@@ -87,15 +87,15 @@ def test_the_mixture_is_tweedies_formula(t):
     with torch.enable_grad():
         leaf = x.clone().requires_grad_()
         (score,) = torch.autograd.grad(_log_density(mixture(), leaf, node, None).sum(), leaf)
-    torch.testing.assert_close(model.denoiser("score", None)(x, node), score, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(model.bound("score", None)(x, node), score, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["noise", "data", "v"])
 def test_static_thresholding_clips_the_data(kind):
     model = gaussian().model(SCHEDULES["vp"], "noise").thresholded(0.5)
     node, x = model.schedule.node(0.3), model.start(range(8), 0)
-    x0 = convert(x, model.denoiser(kind, None)(x, node), kind, "data", node)
-    plain = gaussian().model(SCHEDULES["vp"], "data").denoiser("data", None)(x, node)
+    x0 = convert(x, model.bound(kind, None)(x, node), kind, "data", node)
+    plain = gaussian().model(SCHEDULES["vp"], "data").bound("data", None)(x, node)
     torch.testing.assert_close(x0, plain.clamp(-0.5, 0.5), rtol=0, atol=1e-12)
     assert float(plain.abs().max()) > 0.5
 
@@ -120,6 +120,6 @@ def test_learned_variances_are_dropped_and_only_where_declared():
     options = {"schedule": SCHEDULES["vp"], "prediction": "noise", "shape": (2, 4), "dtype": torch.float64}
     model = dode.from_callable(twice, variance=True, **options)
     x = model.start(range(2), 0)
-    torch.testing.assert_close(model.denoiser("noise", None)(x, model.schedule.node(0.5)), 0.5 * x)
+    torch.testing.assert_close(model.bound("noise", None)(x, model.schedule.node(0.5)), 0.5 * x)
     with pytest.raises(ValueError, match="shape of x"):
         dode.from_callable(twice, **options)

@@ -122,14 +122,14 @@ def test_search_and_reference_are_the_same_there(device):
 
 
 def test_refinement_is_the_same_there(device):
-    from dode.search.refinement import Pupil, squares
+    from dode.search.levenberg_marquardt import Pupil, squares
 
     plan = dode.sampler(model(), "ddim", nfe=4).plan.extrapolate(2, 0.3)
     found = []
     for place in ("cpu", DEVICE):
         made = model(place)
         x = made.start(range(4), 0, "fit")
-        found.append(squares(plan, [Pupil(x, 0.5 * x, made.denoiser("noise", None))], lambda calls: None).tolist())
+        found.append(squares(plan, [Pupil(x, 0.5 * x, made.bound("noise", None))], lambda calls: None).tolist())
     assert found[0] == found[1]
     assert device.looks
 
@@ -153,7 +153,7 @@ def test_a_scheduler_does_not_wait(device, family):
 
 
 def test_kdiffusion_does_not_wait(device):
-    from dode.kdiffusion import sample_dode
+    from dode.integrations.k_diffusion import sample_dode
 
     sigmas = torch.tensor([10.0, 3.0, 1.0, 0.3, 0.0])
     call, before = watched(device, lambda x, sigma: torch.tanh(x))

@@ -8,7 +8,7 @@ import torch
 from problems import SCHEDULES, gaussian, gaussian_model, prediction_for
 
 import dode
-from dode.formulations import FORMULATIONS
+from dode.distillation.formulations import FORMULATIONS
 from dode.metrics import distance
 
 

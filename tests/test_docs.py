@@ -169,7 +169,7 @@ def test_the_table_of_options_is_that_of_the_catalogue():
 
 
 def test_the_table_of_formulations_is_complete():
-    from dode.formulations import FORMULATIONS
+    from dode.distillation.formulations import FORMULATIONS
 
     assert [re.findall(r"`([^`]+)`", row[0])[0] for row in rows("## Formulations")] == list(FORMULATIONS)
 

@@ -3,9 +3,9 @@
 import edm_files
 import pytest
 import torch
+from dode_paper.checkpoints import edm_file
 
 import dode
-from dode import edm
 
 
 def gaussian(x, sigma, class_labels=None):
@@ -20,7 +20,7 @@ def gaussian(x, sigma, class_labels=None):
 def converted(tmp_path):
     network, kwargs = edm_files.tiny(label_dim=4, label_dropout=0.1)
     path = edm_files.write(tmp_path / "a.pkl", network, kwargs)
-    edm.convert(path, tmp_path / "tiny.safetensors")
+    edm_file.convert(path, tmp_path / "tiny.safetensors")
     return tmp_path / "tiny.safetensors", network
 
 
@@ -44,10 +44,10 @@ def test_classes_are_rows_of_ones_and_no_class_is_a_row_of_zeros():
         return gaussian(x, sigma, class_labels)
 
     model = dode.from_edm(net, shape=(3,), classes=3, unlabelled=True)
-    model.denoiser("data", model.conditions(range(4), [2, 0, 1, 3]))(torch.zeros(4, 3), model.schedule.node(1.0))
+    model.bound("data", model.conditions(range(4), [2, 0, 1, 3]))(torch.zeros(4, 3), model.schedule.node(1.0))
     assert torch.equal(seen[-1], torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]]))
     assert model.conditions(range(4)).tolist() == [0, 1, 2, 0]
-    guided = model.guided(3.0).denoiser("data", model.conditions(range(1), [2]))
+    guided = model.guided(3.0).bound("data", model.conditions(range(1), [2]))
     found = guided(torch.zeros(1, 3), model.schedule.node(1.0))
     near, none = (gaussian(torch.zeros(1, 3), torch.ones(1), torch.eye(4)[[k], :3]) for k in (2, 3))
     assert torch.allclose(found, none + 3 * (near - none))
@@ -61,9 +61,9 @@ def test_a_converted_file_is_the_network(converted):
     assert (model.name, model.shape) == ("tiny", (3, 8, 8))
     assert model.null is not None  # it says that it was trained with labels left out
     x, sigma = model.start(range(2), seed=0), 2.0
-    found = model.denoiser("data", model.conditions(range(2), [3, 1]))(x, model.schedule.node(sigma))
+    found = model.bound("data", model.conditions(range(2), [3, 1]))(x, model.schedule.node(sigma))
     assert torch.allclose(found, network(x, torch.full((2,), sigma), torch.eye(4)[[3, 1]]), atol=1e-5)
-    assert edm.open_file(path).fingerprint == model.fingerprint
+    assert edm_file.open_file(path).fingerprint == model.fingerprint
     wide = dode.from_edm(path, dtype=torch.float64)
     assert wide.start(range(1), seed=0).dtype == torch.float64
     assert dode.sampler(wide, "ddim", nfe=2).sample(1, seed=0).dtype == torch.float64
@@ -72,7 +72,7 @@ def test_a_converted_file_is_the_network(converted):
 def test_the_ranges_of_noise_of_a_file(tmp_path):
     for kind, low, high in (("EDMPrecond", 0.002, 80.0), ("VPPrecond", 0.002, 80.0), ("VEPrecond", 0.02, 80.0)):
         path = edm_files.write(tmp_path / f"{kind}.pkl", *edm_files.tiny(kind), kind=kind)
-        edm.convert(path, tmp_path / "a.safetensors")
+        edm_file.convert(path, tmp_path / "a.safetensors")
         schedule = dode.from_edm(tmp_path / "a.safetensors").schedule
         assert (schedule.t_min, schedule.t_max) == (low, high)
 
@@ -90,17 +90,17 @@ def test_a_safetensors_file_of_others_is_refused(tmp_path):
 
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="was not written by dode convert edm"):
-        edm.open_file(tmp_path / "a.safetensors")
+        edm_file.open_file(tmp_path / "a.safetensors")
     said = '{"what": "dode edm network", "class_name": "EDMPrecond"}'
     save_file({"a": torch.ones(1)}, tmp_path / "b.safetensors", {"dode": said})
     with pytest.raises(ValueError, match="was not written by dode convert edm"):
-        edm.open_file(tmp_path / "b.safetensors")
+        edm_file.open_file(tmp_path / "b.safetensors")
     save_file({"a": torch.ones(1)}, tmp_path / "c.safetensors", {"dode": "{"})
     save_file({"a": torch.ones(1)}, tmp_path / "e.safetensors", {"dode": "[" * 100_000})
     for name in "ce":
         with pytest.raises(ValueError, match="is not a whole safetensors file"):
-            edm.open_file(tmp_path / f"{name}.safetensors")
+            edm_file.open_file(tmp_path / f"{name}.safetensors")
     said = '{"what": "dode edm network", "class_name": "EDMPrecond", "args": [], "kwargs": {"img_resolution": 8}}'
     save_file({"a": torch.ones(1)}, tmp_path / "d.safetensors", {"dode": said})
     with pytest.raises(ValueError, match="tensors are not those of the network"):
-        edm.open_file(tmp_path / "d.safetensors")
+        edm_file.open_file(tmp_path / "d.safetensors")

@@ -16,11 +16,10 @@ import edm_files
 import numpy as np
 import pytest
 import torch
+from dode_paper.checkpoints import edm_file, restricted_unpickler, stubs
 from safetensors import safe_open
 
 import dode
-from dode import edm
-from dode.pickles import machine, rebuilt
 
 CANARY = "canary"
 
@@ -41,7 +40,7 @@ def command(folder, *words):
 def test_the_published_form_is_read(tmp_path, protocol):
     network, kwargs = edm_files.tiny(label_dim=4)
     path = edm_files.write(tmp_path / "a.pkl", network, kwargs, protocol=protocol)
-    read = edm.read_pickle(path)
+    read = edm_file.read_pickle(path)
     assert (read.class_name, read.args, read.kwargs) == ("EDMPrecond", (), kwargs)
     expected = network.state_dict()
     assert read.tensors.keys() == expected.keys()
@@ -66,7 +65,7 @@ def test_storages_are_shared_views_and_keep_their_type(tmp_path):
     state = edm_files.state_of(module) | {"_non_persistent_buffers_set": {"hidden"}}
     with edm_files.published_modules():
         (tmp_path / "a.pkl").write_bytes(pickle.dumps(edm_files.Persistent("Some", state)))
-    read = edm.read_pickle(tmp_path / "a.pkl").tensors  # a network alone, without the dict
+    read = edm_file.read_pickle(tmp_path / "a.pkl").tensors  # a network alone, without the dict
     assert read.keys() == module.state_dict().keys()
     for name, value in module.state_dict().items():
         assert read[name].dtype == value.dtype
@@ -75,10 +74,10 @@ def test_storages_are_shared_views_and_keep_their_type(tmp_path):
 
 def test_numpy_values_are_read():
     values = [np.float64(0.5), np.int64(3), np.bool_(True), np.arange(6, dtype=np.float32).reshape(2, 3)]
-    one, two, three, array = machine.run(io.BytesIO(pickle.dumps(values)), rebuilt.tables())
+    one, two, three, array = restricted_unpickler.run(io.BytesIO(pickle.dumps(values)), stubs.tables())
     assert (one, two, three) == (0.5, 3, True)
     assert np.array_equal(array.value, values[3])
-    turned = machine.run(io.BytesIO(pickle.dumps(np.asfortranarray(values[3]))), rebuilt.tables())
+    turned = restricted_unpickler.run(io.BytesIO(pickle.dumps(np.asfortranarray(values[3]))), stubs.tables())
     assert np.array_equal(turned.value, values[3])
 
 
@@ -98,9 +97,9 @@ def test_convert_writes_tensors_and_arguments(good):
 
 def test_other_networks_of_the_file_by_key(good):
     with pytest.raises(ValueError, match="no network under the key 'teacher'"):
-        edm.read_pickle(good[0], "teacher")
+        edm_file.read_pickle(good[0], "teacher")
     with pytest.raises(ValueError, match="without constructor arguments or without tensors"):
-        edm.read_pickle(good[0], "loss_fn")
+        edm_file.read_pickle(good[0], "loss_fn")
 
 
 # --- hostile files ---------------------------------------------------------------------------------------------
@@ -141,7 +140,7 @@ def tensor_call(*arguments):
 
 def storage_bytes(count, written=None, data=b"\0" * 8, kind="FloatStorage", extra=b"", view=b"N"):
     """A storage in torch.save's format without zip, with any numbers in it."""
-    head = [pickle.dumps(v, 2) for v in (rebuilt.MAGIC, 1001, {"little_endian": True})]
+    head = [pickle.dumps(v, 2) for v in (stubs.MAGIC, 1001, {"little_endian": True})]
     number = pickle.dumps(count, 2)[2:-1]
     key = b"X\x01\0\0\0k"
     pid = b"(X\x07\0\0\0storagectorch\n" + kind.encode() + b"\n" + key + b"X\x03\0\0\0cpu" + number + view + b"t"
@@ -332,7 +331,7 @@ def test_hostile_files_are_refused(tmp_path, monkeypatch, name):
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="is refused: ") as refusal:
-            edm.convert(path, tmp_path / "out.safetensors")
+            edm_file.convert(path, tmp_path / "out.safetensors")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -357,7 +356,7 @@ def test_a_module_in_itself_is_refused(tmp_path):
     )
     (tmp_path / "bad.pkl").write_bytes(raw(b"}" + text("ema") + body + b"bs"))
     with pytest.raises(ValueError, match="too many, too deep"):
-        edm.read_pickle(tmp_path / "bad.pkl")
+        edm_file.read_pickle(tmp_path / "bad.pkl")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +404,7 @@ def test_every_cut_is_refused(good):
     for k in range(0, len(whole) - 1, len(whole) // 60):
         path.write_bytes(whole[:k])
         with pytest.raises(ValueError, match="is refused"):
-            edm.read_pickle(path)
+            edm_file.read_pickle(path)
 
 
 def test_mutations_are_read_or_refused(tmp_path):
@@ -423,14 +422,14 @@ def test_mutations_are_read_or_refused(tmp_path):
             changed[chance.randrange(len(changed))] = chance.randrange(256)
         path.write_bytes(changed)
         with contextlib.suppress(ValueError):
-            outcomes.append(edm.read_pickle(path))
-    assert all(isinstance(outcome, edm.PickledNetwork) for outcome in outcomes)
+            outcomes.append(edm_file.read_pickle(path))
+    assert all(isinstance(outcome, edm_file.PickledNetwork) for outcome in outcomes)
     assert 0 < len(outcomes) < 300
     assert time.monotonic() - start < 60
 
 
 def test_an_ordered_dict_is_a_dict():
-    read = machine.run(io.BytesIO(pickle.dumps(OrderedDict(a=1))), rebuilt.tables())
+    read = restricted_unpickler.run(io.BytesIO(pickle.dumps(OrderedDict(a=1))), stubs.tables())
     assert read == {"a": 1}
     assert type(read) is dict
 
@@ -438,7 +437,7 @@ def test_an_ordered_dict_is_a_dict():
 def test_changed_safetensors_are_refused(good):
     path, *_ = good
     out = path.with_name("out.safetensors")
-    edm.convert(path, out)
+    edm_file.convert(path, out)
     whole = out.read_bytes()
     out.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not a whole safetensors file"):

@@ -5,22 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from dode_paper.distilled_network import Trained
 from features import Projection
 from problems import mixture_model
 
 import dode
-from dode import paths
+from dode import trajectories
+from dode.bundled_models import classifier
 from dode.metrics import coverage, distance, extracted, frechet, kid, moments, splits, to_uint8
 from dode.metrics.comparison import Row, Settings, change, fd_change, measure, not_worse, ratio
 from dode.metrics.evaluation import judge_of
 from dode.metrics.figures import Judge
 from dode.metrics.kernel import kid_splits
-from dode.metrics.reporting import bundled_judge, exact
+from dode.metrics.reporting import bundled_judge, exact_ends
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, bundled, write
 from dode.schedule import EDM
-from dode.trained import Trained
-from dode.weights import classifier
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def student(seen=None):
     start = teacher.schedule.t_max
 
     def leap(x, t):
-        return teacher.exact(x) if float(t[0]) == start else teacher.denoiser("data", None)(x, EDM().node(float(t[0])))
+        return teacher.exact(x) if float(t[0]) == start else teacher.bound("data", None)(x, EDM().node(float(t[0])))
 
     trained = Trained(lambda: teacher, "ddim", {1: (start, 0.0)})
     return dode.from_callable(
@@ -75,7 +75,7 @@ def test_a_student_is_measured_against_its_teachers_path():
     assert dode.evaluate(sampler, ["rms"], paired=6).rms < 1e-3
     assert found.rms < 1e-3
     x_T = model.start(range(4), 0)
-    track, _ = paths.exact_track(model, x_T)
+    track, _ = trajectories.exact_track(model, x_T)
     torch.testing.assert_close(track.end, model.exact(x_T), rtol=1e-2, atol=1e-2)
 
 
@@ -112,7 +112,7 @@ def test_stops_are_where_the_states_stand():
     told = replace(base, plan=replace(plan, nodes=nodes, told=np.full(4, 0.1)))
     found = dode.evaluate(told, ["rms", "path"], paired=4)
     assert [stop.t for stop in found.nodes] == pytest.approx(own, abs=1e-6)
-    track = paths.track(told, model.start(range(4), 0), (0, 1))
+    track = trajectories.track(told, model.start(range(4), 0), (0, 1))
     assert track.times == pytest.approx(own, abs=1e-6)
 
 
@@ -256,7 +256,7 @@ def test_without_paired_samples_nothing_is_solved(fashion):
 
 def test_images_of_the_paired_noise_are_kept(fashion):
     settings = Settings(4, 20)
-    row = measure(fashion, exact(fashion.model, settings, lambda done, total: None), settings, bundled_judge())
+    row = measure(fashion, exact_ends(fashion.model, settings, lambda done, total: None), settings, bundled_judge())
     torch.testing.assert_close(row.images, fashion.sample(4), rtol=1e-4, atol=1e-4)
 
 

@@ -5,10 +5,10 @@ import torch
 from problems import SCHEDULES, gaussian, prediction_for
 
 import dode
-from dode import reference
+from dode import exact
 from dode.metrics import distance
 from dode.metrics.comparison import Settings
-from dode.metrics.reporting import exact, exact_path
+from dode.metrics.reporting import exact_ends, exact_path
 
 
 def rms(x):
@@ -22,11 +22,11 @@ def test_it_is_the_flow_of_a_gaussian_at_every_node(name):
     model = problem.model(schedule, prediction_for(name))
     x_T, first = model.start(range(12), 0), schedule.node(schedule.t_max)
     nodes = dode.sampler(model, "dpm-solver++2m", nfe=7).plan.nodes
-    found = reference.along(model, x_T, None, 1e-4, 5, nodes)
+    found = exact.along(model, x_T, None, 1e-4, 5, nodes)
     for y, node in zip(found, nodes, strict=False):
         exactly = problem.flow(x_T, first, node)
         assert distance(y, exactly).rms < (1e-5 if node is not nodes[-1] else 3e-4) * rms(exactly)
-    assert torch.equal(found[-1], reference.solve(model, x_T, None, 1e-4, 5))
+    assert torch.equal(found[-1], exact.solve(model, x_T, None, 1e-4, 5))
     assert torch.equal(found[-1], found[-2])  # the last node is the end
 
 
@@ -44,7 +44,7 @@ def test_it_makes_the_calls_of_the_solution_alone():
     totals = []
     for nodes in ((), dode.sampler(counted, "edm", nfe=9).plan.nodes):
         calls.clear()
-        reference.along(counted, x_T, None, 1e-2, 4, nodes)
+        exact.along(counted, x_T, None, 1e-2, 4, nodes)
         totals.append(len(calls))
     assert totals[0] == totals[1]
 
@@ -53,7 +53,7 @@ def test_noisier_than_its_start_there_is_no_path():
     model = gaussian().model(SCHEDULES["edm"], "data")
     churned = dode.sampler(model, "edm", nfe=9, churn=20.0)
     with pytest.raises(ValueError, match="the exact path begins at t = 80"):
-        reference.along(model, model.start(range(3), 0), None, 1e-2, 4, churned.plan.nodes)
+        exact.along(model, model.start(range(3), 0), None, 1e-2, 4, churned.plan.nodes)
 
 
 def test_the_path_of_several_samplers_has_all_their_nodes_and_the_end():
@@ -63,4 +63,4 @@ def test_the_path_of_several_samplers_has_all_their_nodes_and_the_end():
     settings = Settings(4, metrics=("rms", "path"))
     end, path = exact_path(model, [*chosen, stochastic], settings, lambda done, total: None)
     assert set(path) == {node for one in chosen for node in one.plan.nodes}
-    assert torch.equal(end, exact(model, settings, lambda done, total: None))
+    assert torch.equal(end, exact_ends(model, settings, lambda done, total: None))

@@ -9,7 +9,7 @@ from problems import mixture_model
 import dode
 from dode import calibration
 from dode.cli.inspect import inspect
-from dode.explanation import explain
+from dode.describe import explain
 from dode.samplers import content
 
 MODEL = mixture_model("discrete")

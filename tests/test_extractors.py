@@ -8,10 +8,10 @@ import torch
 from features import Projection, images
 from torch import nn
 
+from dode.bundled_models import classifier
 from dode.metrics import extracted
 from dode.metrics.evaluation import judge_of
 from dode.metrics.extractors import fidelity, named, wrapped
-from dode.weights import classifier
 
 OWN = """
 import torch

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dode.legend import HUES, MARKERS, looks
 from dode.metrics.comparison import Row
-from dode.report import finding, table
-from dode.solvers.names import plain_name
+from dode.plots.style import HUES, MARKERS, looks
+from dode.report import summary, table
+from dode.solvers.spec import plain_name
 
 SPREAD = np.array([0.9, 1.0, 1.1, 1.0, 0.95, 1.05])
 
@@ -23,52 +23,52 @@ def row(solver, nfe, size, spread=SPREAD, fd=None):
 
 def test_the_headline_is_of_the_middle_number_of_evaluations():
     rows = [row(name, nfe, size) for nfe in (5, 10, 20) for name, size in (("ddim", 2.3 * nfe), ("d-ddim", nfe))]
-    assert finding.headline(rows) == "At 10 evaluations d-ddim is 2.3 times nearer to the exact solution than ddim."
+    assert summary.headline(rows) == "At 10 evaluations d-ddim is 2.3 times nearer to the exact solution than ddim."
 
 
 def test_the_headline_does_not_flatter():
     worse = [row("unipc-3", 5, 1.0), row("d-unipc-3", 5, 1.5)]
     said = "At 5 evaluations d-unipc-3 is 1.5 times farther from the exact solution than unipc-3."
-    assert finding.headline(worse) == said
+    assert summary.headline(worse) == said
     noisy = row("d-ddim", 1, 0.98, SPREAD[::-1] ** 3)
-    assert "is as near to the exact solution as ddim" in finding.headline([row("ddim", 1, 1.0), noisy])
-    assert finding.headline([row("ddim", 1, 1.0), noisy]).startswith("At 1 evaluation d-ddim")
+    assert "is as near to the exact solution as ddim" in summary.headline([row("ddim", 1, 1.0), noisy])
+    assert summary.headline([row("ddim", 1, 1.0), noisy]).startswith("At 1 evaluation d-ddim")
 
 
 def test_the_headline_tells_a_plain_solver_that_is_nearer():
     rows = [row("ddim", 5, 2.0), row("d-ddim", 5, 1.0), row("unipc-2", 5, 0.8)]
     said = "At 5 evaluations d-ddim is 2.0 times nearer to the exact solution than ddim"
-    assert finding.headline(rows) == f"{said}; unipc-2 is nearer still, 0.80 times as far."
-    assert finding.headline(rows[:2]) == f"{said}."
+    assert summary.headline(rows) == f"{said}; unipc-2 is nearer still, 0.80 times as far."
+    assert summary.headline(rows[:2]) == f"{said}."
 
 
 def test_without_distilled_solvers_the_headline_is_of_the_nearest():
     rows = [row("ddim", 8, 3.0), row("deis-2", 8, 1.0), row("ipndm", 8, 2.0)]
     said = "At 8 evaluations deis-2 is nearest to the exact solution, 3.0 times nearer than ddim."
-    assert finding.headline(rows) == said
-    assert finding.headline(rows[:1]).startswith("At 8 evaluations ddim lies 3")
+    assert summary.headline(rows) == said
+    assert summary.headline(rows[:1]).startswith("At 8 evaluations ddim lies 3")
 
 
 def test_details_name_what_is_not_nearer():
     rows = [row("ddim", 5, 1.0), row("d-ddim", 5, 0.5), row("deis-2", 5, 0.4), row("d-deis-2", 5, 0.6)]
-    nearest, counted = finding.details(rows)
+    nearest, counted = summary.details(rows)
     assert nearest.startswith("Nearest at 5: deis-2 (0.4")
     assert counted == (
         "1 of 2 distilled rows are nearer to the exact solution than their plain solver; farther: d-deis-2 at 5."
     )
     noisy = replace(row("ddim:fresh=1", 5, 1.0), stochastic=True)
-    assert "Stochastic" in finding.details([noisy])[-1]
-    assert not any("Stochastic" in text for text in finding.details([row("heavy-ball:beta=0.4", 5, 1.0)]))
+    assert "Stochastic" in summary.details([noisy])[-1]
+    assert not any("Stochastic" in text for text in summary.details([row("heavy-ball:beta=0.4", 5, 1.0)]))
 
 
 def test_frechet_distances_are_counted_by_two_standard_errors():
     rows = [row("ddim", 5, 1.0, fd=4.0), row("d-ddim", 5, 0.5, fd=3.0)]
-    assert finding.verdict(rows[1], rows[0], "fd") == "better"
-    assert finding.verdict(rows[0], rows[1], "fd") == "worse"
-    assert finding.verdict(rows[0], rows[0], "fd") == "not worse"
-    assert finding.verdict(rows[0], row("ddim", 5, 1.0), "fd") == ""
+    assert summary.verdict(rows[1], rows[0], "fd") == "better"
+    assert summary.verdict(rows[0], rows[1], "fd") == "worse"
+    assert summary.verdict(rows[0], rows[0], "fd") == "not worse"
+    assert summary.verdict(rows[0], row("ddim", 5, 1.0), "fd") == ""
     said = "Fréchet distance: 1 of 1 are not worse than their plain solver, 1 of them better."
-    assert finding.details(rows)[-1] == said
+    assert summary.details(rows)[-1] == said
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,19 @@ import pytest
 import torch
 from problems import CATALOGUE, LAMBDAS, PAIRS, counts, mixture_model
 
-from dode.distillation import Batch, fit, search
-from dode.formulations import formulation
-from dode.least_squares import solve, solve_all
+from dode.distillation.fit import Batch, fit, search
+from dode.distillation.formulations import formulation
+from dode.distillation.least_squares import solve, solve_all
 from dode.plan import previous
 from dode.sampling import trajectory
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 
 def problem(method, schedule, nfe=7, samples=24):
     model = mixture_model(schedule)
     plan, _ = build(METHODS[method], *counts(method, nfe), model.schedule, model.prediction)
-    return plan, model.denoiser(plan.kind, None), model.start(range(samples), 3, "fit")
+    return plan, model.bound(plan.kind, None), model.start(range(samples), 3, "fit")
 
 
 def states(plan, denoise, x):
@@ -47,12 +47,12 @@ def test_lambda_is_exact_under_thresholding():
     """Clipping happens in the denoiser, so outputs are as linear in λ as ever."""
     model = mixture_model("vp").thresholded(0.4)
     plan, _ = build(METHODS["dpm-solver++2m"], 7, model.schedule, model.prediction)
-    denoise, x = model.denoiser(plan.kind, None), model.start(range(24), 3, "fit")
+    denoise, x = model.bound(plan.kind, None), model.start(range(24), 3, "fit")
     planted = plan.extrapolate(2, 0.4).extrapolate(5, -0.3)
     found = fit(plan, [Batch(x, denoise, states(planted, denoise, x))], rho=0).plan
     np.testing.assert_allclose(found.lambdas, planted.lambdas, atol=1e-12)
     assert float(states(plan, denoise, x)[-1].abs().max()) < 0.4 + 1e-12  # and it does clip
-    assert float(states(plan, mixture_model("vp").denoiser(plan.kind, None), x)[-1].abs().max()) > 0.5
+    assert float(states(plan, mixture_model("vp").bound(plan.kind, None), x)[-1].abs().max()) > 0.5
 
 
 @pytest.mark.parametrize("method", CATALOGUE)

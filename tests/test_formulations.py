@@ -8,13 +8,13 @@ import torch
 import transcriptions as literal
 from problems import LAMBDAS, gaussian_model, mixture_model, relative
 
-from dode.distillation import Batch, fit
-from dode.distilled import distill
-from dode.formulations import FORMULATIONS, formulation
+from dode.distillation.api import distill
+from dode.distillation.fit import Batch, fit
+from dode.distillation.formulations import FORMULATIONS, formulation
 from dode.samplers import sampler
 from dode.sampling import run, trajectory
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 FITTED = [name for name, form in FORMULATIONS.items() if form.directions]
 
@@ -22,7 +22,7 @@ FITTED = [name for name, form in FORMULATIONS.items() if form.directions]
 def problem(method, where, nfe, samples=4, kind=None):
     model = mixture_model(where)
     plan, made = build(METHODS[method], nfe, model.schedule, model.prediction, kind=kind)
-    return plan, made.nodes, model.denoiser(plan.kind, None), model.start(range(samples), 3, "fit")
+    return plan, made.nodes, model.bound(plan.kind, None), model.start(range(samples), 3, "fit")
 
 
 def states(plan, denoise, x):

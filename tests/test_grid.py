@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from problems import SCHEDULES
 
-from dode.grid import grid, merged, nested, refine, same
 from dode.schedule import Flow
+from dode.timesteps import grid, merged, nested, refine, same
 
 DISCRETE, EDM = SCHEDULES["discrete"], SCHEDULES["edm"]
 

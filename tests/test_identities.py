@@ -5,11 +5,11 @@ import pytest
 import torch
 from problems import CATALOGUE, SCHEDULES, counts, mixture, mixture_model, prediction_for, relative
 
-from dode.formulations import formulation
+from dode.distillation.formulations import formulation
 from dode.sampling import run
 from dode.solvers import METHODS
-from dode.solvers.budget import build
-from dode.solvers.names import read
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import build
 from dode.tracing import trace
 
 
@@ -19,7 +19,7 @@ def test_ddim_is_the_same_in_every_output(kind):
     nodes = build(METHODS["ddim"], 8, model.schedule, "noise")[1].nodes
     x = model.start(range(4), 0)
     of_noise, of_kind = (
-        run(trace(METHODS["ddim"], nodes, model.schedule, k), model.denoiser(k, None), x) for k in ("noise", kind)
+        run(trace(METHODS["ddim"], nodes, model.schedule, k), model.bound(k, None), x) for k in ("noise", kind)
     )
     torch.testing.assert_close(of_kind, of_noise, rtol=1e-11, atol=1e-12)
 
@@ -40,7 +40,7 @@ def test_vp_and_ve_plans_agree_at_equal_logsnr():
         for k, lam in enumerate([0.3, 0.5, -0.2, 0.4, 0.6, 0.1]):
             plan = plan.extrapolate(k, lam)
         model = mixture().model(schedule, "noise", torch.float64)
-        results.append(run(plan, model.denoiser("noise", None), start))
+        results.append(run(plan, model.bound("noise", None), start))
     torch.testing.assert_close(results[0], results[1], rtol=1e-11, atol=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_constant_lambda_is_permenter_and_yuan():
     for k in range(1, 7):
         plan = plan.extrapolate(k, gamma - 1)
     x = start = model.start(range(4), 0)
-    denoise, before = model.denoiser("noise", None), None
+    denoise, before = model.bound("noise", None), None
     for s, t in zip(made.nodes, made.nodes[1:], strict=False):
         d = denoise(x, s)
         average = d if before is None else gamma * d + (1 - gamma) * before
@@ -92,7 +92,7 @@ def test_singlestep_solvers_of_noise_and_data_are_not_the_same():
     ends = []
     for name in ("dpm-solver-2", "dpm-solver++2s"):
         plan, _ = build(METHODS[name], 6, model.schedule, "noise")
-        ends.append(run(plan, model.denoiser(plan.kind, None), x))
+        ends.append(run(plan, model.bound(plan.kind, None), x))
     assert relative(*ends) > 1e-3
 
 
@@ -102,7 +102,7 @@ def test_unrolled_is_incremental(name):
     (nfe,) = counts(name, 7)
     plan, _ = build(METHODS[name], nfe, model.schedule, "noise")
     plan = plan.extrapolate(2, 0.4).extrapolate(5, -0.3)
-    x, denoise, outputs = model.start(range(3), 0), model.denoiser(plan.kind, None), []
+    x, denoise, outputs = model.start(range(3), 0), model.bound(plan.kind, None), []
     final = run(plan, lambda y, node: outputs.append(denoise(y, node)) or outputs[-1], x)
     columns = [x, x / plan.nodes[0].sigma, *outputs]
     summed = sum(c * column for c, column in zip(plan.unroll()[-1], columns, strict=True))

@@ -10,15 +10,15 @@ from problems import mixture_model
 from test_cli import dode as command
 
 import dode
-from dode.grid import loose
 from dode.schedule import Flow
 from dode.search.auto import tuned
-from dode.search.families import Family, history, weighted
+from dode.search.budget import Budget
+from dode.search.initial_candidates import starts
 from dode.search.interpolation import between, resampled
-from dode.search.spending import Budget
-from dode.search.starts import starts
+from dode.search.parametrization import Family, history, weighted
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
+from dode.timesteps import loose
 
 CASES = {"vp": "noise", "edm": "data", "flow": "flow", "zero-snr": "data", "discrete": "noise"}
 

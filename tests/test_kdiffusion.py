@@ -10,11 +10,11 @@ import torch
 from problems import CATALOGUE, mixture, mixture_model, relative
 
 import dode
-from dode.kdiffusion import calibrate, from_kdiffusion, sample_dode
-from dode.levels import fitting, grid_of, known
-from dode.prediction import convert
-from dode.scaling import exploding, rescaled
+from dode.integrations.k_diffusion import calibrate, from_kdiffusion, sample_dode
+from dode.integrations.sigmas import fitting, grid_of, known
+from dode.parameterization import convert
 from dode.schedule import EDM, Flow, Node
+from dode.state_scaling import exploding, rescaled
 
 SIGMAS = torch.tensor([14.6, 6.5, 3.9, 2.7, 1.9, 1.4, 0.96, 0.65, 0.4, 0.15, 0.0], dtype=torch.float64)
 FLOW = torch.tensor([1.0, 0.93, 0.85, 0.76, 0.66, 0.5, 0.32, 0.0], dtype=torch.float64)
@@ -33,7 +33,7 @@ class Denoiser:
         level = float(sigma[0])
         node = Node(level, 1 - level if self.flow else 1.0, level)
         model = mixture().model(Flow() if self.flow else EDM(), "data", torch.float64)
-        return model.denoiser("data", None)(x, node)
+        return model.bound("data", None)(x, node)
 
 
 def start(n=3, sigma=14.6, seed=0):
@@ -97,7 +97,7 @@ def test_a_calibration_from_another_scale_agrees(schedule):
     def denoiser(z, sigma):
         node, scale = own[float(sigma[0])]
         x = z * scale
-        output = model.denoiser(model.prediction, None)(x, node)
+        output = model.bound(model.prediction, None)(x, node)
         return convert(x, output, model.prediction, "data", node)
 
     x = model.start(range(3), 1)
@@ -169,7 +169,7 @@ def test_the_state_keeps_its_dtype(dtype):
 
 
 def test_a_bar_is_shown_only_where_tqdm_is_and_it_is_wanted(monkeypatch, capsys):
-    import dode.kdiffusion as module
+    import dode.integrations.k_diffusion as module
 
     sample_dode(Denoiser(), start(), SIGMAS, disable=False)
     assert "10/10" in capsys.readouterr().err

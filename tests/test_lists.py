@@ -10,10 +10,10 @@ import pytest
 from problems import SCHEDULES, gaussian, gaussian_model
 
 import dode
-from dode import lists
+from dode import sigma_tables
 from dode.schedule import EDM, DiscreteVP
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 STABLE = DiscreteVP.from_betas(np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)  # scaled_linear, SD's
 
@@ -26,46 +26,48 @@ def call(*arguments, capsys=None):
     return code or 0, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", lists.NAMES)
+@pytest.mark.parametrize("name", sigma_tables.NAMES)
 def test_published_lists_fall_and_say_where_they_are_from(name):
-    listed = lists.read(name)
+    listed = sigma_tables.read(name)
     assert listed.about
     assert "http" in listed.source
     for nfe in listed.lists:
-        assert lists.sigmas(listed, nfe)[:-1] == listed.lists[nfe][:-1]
-        assert lists.sigmas(listed, nfe)[-1] == 0
+        assert sigma_tables.sigmas(listed, nfe)[:-1] == listed.lists[nfe][:-1]
+        assert sigma_tables.sigmas(listed, nfe)[-1] == 0
 
 
 def test_align_your_steps_is_as_in_diffusers():
     schedules = pytest.importorskip("diffusers.schedulers").AysSchedules
     times = schedules["StableDiffusionTimesteps"]
-    grid = lists.placed("ays-sd15", STABLE, 10)
+    grid = sigma_tables.placed("ays-sd15", STABLE, 10)
     assert [node.t for node in grid.nodes] == [*times, -1]
-    assert lists.sigmas(lists.read("ays-sdxl"), 10)[:10] == pytest.approx(
+    assert sigma_tables.sigmas(sigma_tables.read("ays-sdxl"), 10)[:10] == pytest.approx(
         schedules["StableDiffusionXLSigmas"][:10], 0.02
     )
-    assert [node.t for node in lists.placed("ays-sdxl", STABLE, 10).nodes][:-1] == schedules[
+    assert [node.t for node in sigma_tables.placed("ays-sdxl", STABLE, 10).nodes][:-1] == schedules[
         "StableDiffusionXLTimesteps"
     ]
-    assert lists.sigmas(lists.read("ays-svd"), 10)[:10] == tuple(schedules["StableDiffusionVideoSigmas"][:10])
+    assert sigma_tables.sigmas(sigma_tables.read("ays-svd"), 10)[:10] == tuple(
+        schedules["StableDiffusionVideoSigmas"][:10]
+    )
 
 
 @pytest.mark.parametrize("nfe", [1, 4, 7, 20, 40])
 def test_between_the_numbers_it_is_log_linear(nfe):
     """numpy's interpolation of log σ over the position, as the authors write it; the end becomes the data."""
-    (values,) = lists.read("ays-sdxl").lists.values()
+    (values,) = sigma_tables.read("ays-sdxl").lists.values()
     known = np.log(values[::-1])
     wanted = np.exp(np.interp(np.linspace(0, 1, nfe + 1), np.linspace(0, 1, 11), known))[::-1]
-    made = lists.sigmas(lists.read("ays-sdxl"), nfe)
+    made = sigma_tables.sigmas(sigma_tables.read("ays-sdxl"), nfe)
     assert made[:-1] == pytest.approx(wanted[:-1])
     assert made[-1] == 0
 
 
 def test_of_several_lists_the_nearest_is_interpolated():
-    listed = lists.read("gits-sd")
-    assert lists.nearest(listed, 5) == listed.lists[5]
-    assert lists.nearest(listed, 50) == listed.lists[20]
-    assert len(lists.sigmas(listed, 50)) == 51
+    listed = sigma_tables.read("gits-sd")
+    assert sigma_tables.nearest(listed, 5) == listed.lists[5]
+    assert sigma_tables.nearest(listed, 50) == listed.lists[20]
+    assert len(sigma_tables.sigmas(listed, 50)) == 51
 
 
 @pytest.mark.parametrize("schedule", ["discrete", "vp", "functions", EDM(14.6146412293, 0.03)])
@@ -80,7 +82,7 @@ def test_every_solver_runs_on_a_list(schedule, method):
 
 
 def test_end_t_min_stops_at_the_lists_own_end():
-    grid = lists.placed("ays-sd15", SCHEDULES["edm"], 10, "t_min")
+    grid = sigma_tables.placed("ays-sd15", SCHEDULES["edm"], 10, "t_min")
     assert grid.nodes[-1].sigma == pytest.approx(0.0291671582)
 
 
@@ -93,11 +95,11 @@ def test_a_list_is_distilled_on_and_named_in_the_file():
 
 def test_a_list_for_another_model_is_refused():
     with pytest.raises(ValueError, match=r"ays-svd begins at sigma = 700, and this model's schedule at 14.6"):
-        lists.placed("ays-svd", STABLE, 10)
+        sigma_tables.placed("ays-svd", STABLE, 10)
     with pytest.raises(ValueError, match=r"grid starts at t = 14.6.*start it nearer"):
         dode.sampler(gaussian_model("edm"), "ddim", nfe=5, grid="gits-sd")
     with pytest.raises(ValueError, match=r"gits-sd: 900 evaluations do not move on"):
-        lists.placed("gits-sd", STABLE, 900)
+        sigma_tables.placed("gits-sd", STABLE, 900)
 
 
 @pytest.mark.parametrize(
@@ -113,23 +115,23 @@ def test_a_list_for_another_model_is_refused():
 )
 def test_what_is_no_list_is_refused(text, unit, says):
     with pytest.raises(ValueError, match=says):
-        lists.parsed(text, unit, "mine")
+        sigma_tables.parsed(text, unit, "mine")
 
 
 def test_numbers_are_read_as_people_write_them():
     for text in ("14.6, 3.0,0", "[14.6, 3.0, 0]", "14.6\n3\n0\n", "tensor([14.6000,  3.0000,  0.0000])"[6:]):
-        assert lists.parsed(text, "sigmas", "mine").lists == {2: (14.6, 3.0, 0.0)}
+        assert sigma_tables.parsed(text, "sigmas", "mine").lists == {2: (14.6, 3.0, 0.0)}
 
 
 def test_a_list_that_ends_at_0_is_interpolated_before_it():
-    listed = lists.parsed("16, 4, 1, 0", "sigmas", "mine")
-    assert lists.sigmas(listed, 5) == pytest.approx((16, 8, 4, 2, 1, 0))
-    assert lists.sigmas(listed, 1) == pytest.approx((16, 0))
-    listed = lists.parsed("999, 500, 100, -1", "times", "mine")
+    listed = sigma_tables.parsed("16, 4, 1, 0", "sigmas", "mine")
+    assert sigma_tables.sigmas(listed, 5) == pytest.approx((16, 8, 4, 2, 1, 0))
+    assert sigma_tables.sigmas(listed, 1) == pytest.approx((16, 0))
+    listed = sigma_tables.parsed("999, 500, 100, -1", "times", "mine")
     with pytest.raises(ValueError, match="mine holds times"):
-        lists.sigmas(listed, 3)
+        sigma_tables.sigmas(listed, 3)
     with pytest.raises(ValueError, match="mine has times for NFE 3; between, a model is needed"):
-        lists.times(listed, 4)
+        sigma_tables.times(listed, 4)
 
 
 def test_import_and_export_there_and_back(tmp_path, capsys, monkeypatch):
@@ -140,7 +142,7 @@ def test_import_and_export_there_and_back(tmp_path, capsys, monkeypatch):
     call("import", "t.txt", "--times", "-o", "times.json", "--about", "a net", capsys=capsys)
     assert json.loads(call("export", "times.json", "--timesteps", capsys=capsys)[1]) == [999, 600, 200]
     call("import", "gits-sd", "-o", "gits.json", capsys=capsys)
-    assert lists.read("gits.json").lists == lists.read("gits-sd").lists
+    assert sigma_tables.read("gits.json").lists == sigma_tables.read("gits-sd").lists
     assert "ays-sdxl: Stable Diffusion XL. NFE 10." in call("import", capsys=capsys)[1]
     model = gaussian_model("discrete")
     made = dode.sampler(model, "ddim", nfe=3, grid="times.json")
@@ -158,7 +160,7 @@ def test_import_and_export_there_and_back(tmp_path, capsys, monkeypatch):
 def test_a_list_longer_than_a_files_name_may_be(tmp_path, capsys):
     levels = [80 * 0.8**i for i in range(40)]
     call("import", ", ".join(f"{level:.9g}" for level in levels) + ", 0", "-o", tmp_path / "l.json", capsys=capsys)
-    np.testing.assert_allclose(lists.read(str(tmp_path / "l.json")).lists[40][:-1], levels, rtol=1e-8)
+    np.testing.assert_allclose(sigma_tables.read(str(tmp_path / "l.json")).lists[40][:-1], levels, rtol=1e-8)
 
 
 def test_a_plan_that_tells_other_times_is_no_list(tmp_path, capsys):

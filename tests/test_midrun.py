@@ -5,12 +5,12 @@ import pytest
 import torch
 from problems import CATALOGUE, PAIRS, SCHEDULES, counts, distilled, gaussian_model, prediction_for, relative
 
-from dode.methods import Method
-from dode.midrun import tail
-from dode.prediction import parts
+from dode.integrations.resume import tail
+from dode.method import Method
+from dode.parameterization import parts
 from dode.sampling import run, trajectory
 from dode.solvers import METHODS, method
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 NAMES = [name for name in CATALOGUE if name != "pndm"]
 
@@ -129,8 +129,8 @@ def test_a_multistep_method_warms_up_again(name):
     rest = tail(plan, 8, chosen, SCHEDULES["vp"])
     np.testing.assert_array_equal(rest.blend[0], np.eye(1, 12)[0])
     x = model.start(range(2), 0)
-    states = [state.y for state in trajectory(plan, model.denoiser(plan.kind, None), x.double())]
-    assert relative(run(rest, model.denoiser(plan.kind, None), states[8]), states[-1]) < 0.05
+    states = [state.y for state in trajectory(plan, model.bound(plan.kind, None), x.double())]
+    assert relative(run(rest, model.bound(plan.kind, None), states[8]), states[-1]) < 0.05
 
 
 def test_ancestral_noise_goes_on():

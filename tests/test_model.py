@@ -8,8 +8,8 @@ import torch
 from problems import SCHEDULES, gaussian, mixture
 
 import dode
-from dode import reference, schedule
-from dode.fingerprints import alike, weights_hash
+from dode import exact, schedule
+from dode.fingerprint import alike, weights_hash
 from dode.metrics import distance
 
 OPTIONS = {"prediction": "noise", "shape": (3,), "dtype": torch.float64}
@@ -99,7 +99,7 @@ def test_a_labelled_model_is_of_one_class():
 
 
 def test_conditions_may_be_dicts_and_tuples():
-    from dode.conditions import joined, rows
+    from dode.conditioning import joined, rows
 
     cond = {"text": torch.arange(6).reshape(3, 2), "size": (torch.arange(3), None)}
     part = rows(cond, slice(1, 3))
@@ -223,7 +223,7 @@ def test_an_interpolant_of_cosine_and_sine_starts_at_alpha_zero():
 def test_short_schedules_have_a_reference_too(count):
     short = schedule.DiscreteVP.from_betas(np.linspace(0.01, 0.3, count))
     model = gaussian().model(short, "noise")
-    found = reference.solve(model, model.start(range(4), 0), None, 0.5, 4)
+    found = exact.solve(model, model.start(range(4), 0), None, 0.5, 4)
     assert distance(found, model.exact(model.start(range(4), 0))).rms < 0.5
 
 
@@ -278,7 +278,7 @@ def test_the_reference_solution_converges_to_the_exact_flow(name):
     model = gaussian().model(SCHEDULES[name], "data")
     x = model.start(range(12), 0)
     exact = model.exact(x)
-    found = reference.solve(model, x, None, 3e-4, 5)
+    found = exact.solve(model, x, None, 3e-4, 5)
     assert distance(found, exact).rms < (2e-3 if name == "discrete" else 5e-4) * float(exact.square().mean().sqrt())
 
 

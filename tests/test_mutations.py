@@ -19,11 +19,11 @@ import transcriptions as literal
 from problems import CATALOGUE, LAMBDAS, SCHEDULES, counts, distilled, mixture_model, relative
 
 from dode.sampling import run
-from dode.solvers import METHODS, ddim, deis, dpm_solver, edm, gradient_estimation, ipndm, multistep, unipc
-from dode.solvers.budget import build
-from dode.solvers.names import read
+from dode.solvers import METHODS, ddim, deis, dpm_solver, dpm_solver_pp, gradient_estimation, heun, ipndm, unipc
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import build
 
-MODULES = (ddim, deis, dpm_solver, edm, gradient_estimation, ipndm, multistep, unipc, spec)
+MODULES = (ddim, deis, dpm_solver, heun, gradient_estimation, ipndm, dpm_solver_pp, unipc, spec)
 SWAPS = [(r"\bs\.(alpha|sigma|logsnr)", r"t.\1"), (r"\bt\.(alpha|sigma|logsnr)", r"s.\1")]
 SWAPS += [(r" \+ ", " - "), (r" - ", " + "), (r" \* ", " / "), (r" / ", " * ")]
 SWAPS += [(r"\.alpha\b", ".sigma"), (r"\.sigma\b", ".alpha"), (r"(?<=[(,=] )-(?=\w)", ""), (r"(?<=[(])-(?=\w)", "")]
@@ -80,7 +80,7 @@ def like(text, where, nfe, end="data", equation=None):
         model = mixture_model(where)
         plan, _ = build(read(text).method, nfe, model.schedule, model.prediction, end=end)
         plan = plan if "unipc" in text else distilled(plan)
-        ends = run(plan, model.denoiser(plan.kind, None), model.start(range(3), 0))
+        ends = run(plan, model.bound(plan.kind, None), model.start(range(3), 0))
         return relative(ends, wanted(equation, text, where, nfe, end))
 
     return gap
@@ -116,7 +116,7 @@ CASES = {
         holds(stochastic.test_eta_is_equations_12_and_16_of_ddim, 0.4),
         holds(stochastic.test_fresh_1_is_the_sampling_of_consistency_models, "vp"),
     ],
-    edm.heun: [
+    heun.heun: [
         like("edm", "edm", 5, equation=spec.on_nodes(equations.d_edm)),
         holds(solvers.test_edm_on_vp_is_the_same_solver_on_x_over_alpha),
         holds(stochastic.test_churn_is_algorithm_2, 1, 0.05, inf),
@@ -125,8 +125,8 @@ CASES = {
     dpm_solver.dpm_solver_2: [like("dpm-solver-2", "vp", 5), like("dpm-solver-2:inner=time", "discrete", 4, "t_min")],
     dpm_solver.dpm_solver_3: [like("dpm-solver-3", "vp", 7), like("dpm-solver++3s:inner=time", "discrete", 6)],
     dpm_solver.share: [like("dpm-solver-3", "vp", 4), like("dpm-solver++3s", "vp", 4)],
-    multistep.second: [like("dpm-solver++2m", "vp", 5)],
-    multistep.third: [like("dpm-solver++3m", "vp", 6)],
+    dpm_solver_pp.second: [like("dpm-solver++2m", "vp", 5)],
+    dpm_solver_pp.third: [like("dpm-solver++3m", "vp", 6)],
     deis._deis: DEIS,
     deis.weights: DEIS,
     deis._lagrange: DEIS,
@@ -169,7 +169,7 @@ def test_one_changed_coefficient_of_a_distilled_plan_is_seen(name):
     model = mixture_model("vp")
     plan, _ = build(METHODS[name], *counts(name, 5), model.schedule, "noise")
     good = plan.extrapolate(2, 0.4)
-    x, denoise = model.start(range(3), 0), model.denoiser(plan.kind, None)
+    x, denoise = model.start(range(3), 0), model.bound(plan.kind, None)
     for bad in (plan.extrapolate(2, -0.4), plan.extrapolate(2, 0.4 + 1e-6), plan.extrapolate(1, 0.4)):
         assert relative(run(bad, denoise, x), run(good, denoise, x)) > 1e-9
     assert np.isclose(good.mix[2].sum(), 1)

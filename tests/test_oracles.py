@@ -64,8 +64,8 @@ def check(name, kind, schedule, scheduler, nodes, tolerance, theirs=walk, given=
     model = mixture().model(schedule, given or kind, torch.float64)
     x = model.start(range(4), 0)
     plan = trace(METHODS[name], nodes, schedule, kind)
-    ours = [state.y for state in trajectory(plan, model.denoiser(kind, None), x)][1:]
-    wanted = theirs(scheduler, nodes, model.denoiser(given or kind, None), x)
+    ours = [state.y for state in trajectory(plan, model.bound(kind, None), x)][1:]
+    wanted = theirs(scheduler, nodes, model.bound(given or kind, None), x)
     for k, (a, b) in enumerate(zip(ours, wanted, strict=True)):
         error = float((a - b).abs().max() / b.abs().max())
         assert error < tolerance, f"state {k + 1} of {plan.nfe}"

@@ -6,11 +6,11 @@ import pytest
 import torch
 from problems import CATALOGUE, SCHEDULES, gaussian, gaussian_model
 
-from dode.grid import grid
 from dode.sampling import run
 from dode.schedule import VP
 from dode.solvers import METHODS
-from dode.solvers.names import read
+from dode.solvers.spec import read
+from dode.timesteps import grid
 from dode.tracing import trace
 
 # what the literature or a proof says; ipndm's and 3M's fixed weights reach 2 only
@@ -33,7 +33,7 @@ def error(name, schedule, first, last, steps):
     plan = trace(chosen, nodes, schedule, chosen.kind("noise" if name == "ddim" else "data", schedule))
     x = nodes[0].sigma / schedule.node(schedule.t_max).sigma * model.start(range(8), 0)
     exact = gaussian().flow(x, nodes[0], nodes[-1])
-    return float((run(plan, model.denoiser(plan.kind, None), x) - exact).square().mean().sqrt())
+    return float((run(plan, model.bound(plan.kind, None), x) - exact).square().mean().sqrt())
 
 
 def observed(name, *where):
@@ -81,5 +81,5 @@ def test_the_exact_flow_solves_the_ode():
     flow = gaussian().flow
     za, zb = flow(x, s, a) / a.alpha, flow(x, s, b) / b.alpha
     slope = (za - zb) / (a.sigma / a.alpha - b.sigma / b.alpha)
-    noise = model.denoiser("noise", None)(flow(x, s, m), m)
+    noise = model.bound("noise", None)(flow(x, s, m), m)
     torch.testing.assert_close(slope, noise, rtol=1e-6, atol=1e-8)

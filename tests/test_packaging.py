@@ -92,7 +92,7 @@ def test_the_wheel_and_its_source_are_whole(wheel):
     assert wheel.stat().st_size < LARGEST
     ours = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*") if path.is_file()}
     assert {name for name in ours if "__pycache__" not in name} <= names
-    assert {"dode/py.typed", "dode/weights/fashion.safetensors", "dode/sources.bib"} <= names
+    assert {"dode/py.typed", "dode/bundled_models/fashion.safetensors", "dode/sources.bib"} <= names
     assert not [name for name in names if name.split("/")[0] not in ("dode", f"dode-{dode.__version__}.dist-info")]
     assert f"\nVersion: {dode.__version__}\n" in metadata
     with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as packed:

@@ -27,8 +27,8 @@ import torch
 
 import dode
 from dode.diffusers import DODEScheduler, attach, calibrate, distances, fashion_pipeline
+from dode.integrations.diffusers.recording import evaluating
 from dode.metrics.paired import distance
-from dode.pipeline.watching import evaluating
 from dode.sampling import run
 from dode.solvers import METHODS
 
@@ -499,7 +499,7 @@ def test_the_core_runs_what_a_pipeline_calibrated(fashion, tmp_path):
     dode.save(tmp_path / "c.json", *made.values())
     model = dode.from_diffusers(pipe)
     loaded = dode.load(tmp_path / "c.json", model, 5)
-    wanted = run(made[5].plan, model.denoiser("noise", None), noise[:2])
+    wanted = run(made[5].plan, model.bound("noise", None), noise[:2])
     torch.testing.assert_close(loaded.sample(noise=noise[:2]), wanted, rtol=1e-6, atol=1e-6)
     with pytest.raises(ValueError, match="attach it to the pipeline and sample there"):
         made[5].sample(1)

@@ -9,7 +9,7 @@ from problems import SCHEDULES, prediction_for
 from dode.calibration import plan_from_json, plan_to_json
 from dode.plan import from_state_lambdas, state_lambdas
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 
 def plan_of(method="ddim", schedule="discrete", nfe=5):

@@ -9,9 +9,9 @@ import torch
 from problems import SCHEDULES, gaussian, gaussian_model
 
 import dode
-from dode import paths, plots
-from dode.grid import grid
+from dode import plots, trajectories
 from dode.metrics.comparison import Row
+from dode.timesteps import grid
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -28,7 +28,7 @@ def x_T(model):
 
 @pytest.fixture(scope="module")
 def exact(model, x_T):
-    return paths.exact_track(model, x_T)
+    return trajectories.exact_track(model, x_T)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def rows(fd):
 def test_a_track_is_the_run_itself(model, x_T):
     one = dode.sampler(model, "dpm-solver-2", nfe=5)
     seen = []
-    track = paths.track(one, x_T, (3, 70), tick=seen.append)
-    assert sum(seen) == 5 == paths.calls([one])
+    track = trajectories.track(one, x_T, (3, 70), tick=seen.append)
+    assert sum(seen) == 5 == trajectories.calls([one])
     assert torch.equal(track.end, one.sample(noise=x_T))
     assert track.times.tolist() == [node.t for node in one.plan.nodes]
     size = np.hypot(one.plan.nodes[0].alpha, one.plan.nodes[0].sigma)
@@ -66,28 +66,28 @@ def test_the_exact_track_is_the_exact_path(name):
     """A Gaussian's path is known at every time."""
     model = gaussian_model(name)
     x_T = model.start(range(3), 0)
-    track, pixels = paths.exact_track(model, x_T)
+    track, pixels = trajectories.exact_track(model, x_T)
     assert track.times[0] == model.schedule.t_max
     assert track.times[-1] == model.schedule.t_end
-    assert len(track.times) == paths.SHOWN + 1
+    assert len(track.times) == trajectories.SHOWN + 1
     assert len(set(pixels)) == 2
     for t, norm, seen in zip(*track[:3], strict=True):
         node = model.schedule.node(t)
         there = gaussian().flow(x_T, model.schedule.node(model.schedule.t_max), node) / np.hypot(node.alpha, node.sigma)
-        assert norm == pytest.approx(float(there.square().mean().sqrt()), rel=2 * paths.RTOL)
-        assert seen == pytest.approx(there.flatten(1)[:, pixels].numpy(), abs=4 * paths.RTOL)
-    assert (track.end - model.flow(x_T, None)).abs().max() < 4 * paths.RTOL
+        assert norm == pytest.approx(float(there.square().mean().sqrt()), rel=2 * trajectories.RTOL)
+        assert seen == pytest.approx(there.flatten(1)[:, pixels].numpy(), abs=4 * trajectories.RTOL)
+    assert (track.end - model.flow(x_T, None)).abs().max() < 4 * trajectories.RTOL
 
 
 def test_watched_pixels_differ_between_samples_and_from_each_other():
     drawn = torch.randn(200, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     drawn[:, 0, 0, 1] *= 3
     drawn[:, 0, 1, 0] = 2 * drawn[:, 0, 0, 1] / 3 + 0.01 * drawn[:, 0, 1, 0]  # large, and a copy
-    first, second = paths.watched(drawn)
+    first, second = trajectories.watched(drawn)
     assert first == 1
     assert second in (0, 3)
     with pytest.raises(ValueError, match="has one"):
-        paths.watched(torch.zeros(3, 1))
+        trajectories.watched(torch.zeros(3, 1))
 
 
 def test_curves_have_a_line_for_each_solver(tmp_path):
@@ -125,9 +125,9 @@ def test_grids_have_their_names_and_the_clean_end_apart(model, tmp_path):
 
 def test_runs_and_lambdas_are_drawn_and_drawn_alike(model, x_T, exact, fitted, tmp_path):
     whole, pixels = exact
-    tracks = {one.name: paths.track(one, x_T, pixels) for one in (fitted, dode.sampler(model, "edm", nfe=5))}
+    tracks = {one.name: trajectories.track(one, x_T, pixels) for one in (fitted, dode.sampler(model, "edm", nfe=5))}
     for draw in (
-        lambda path: plots.norm(tracks, whole, path, paths.axis(model)),
+        lambda path: plots.norm(tracks, whole, path, trajectories.axis(model)),
         lambda path: plots.pixels(tracks, whole, path, sample=2),
         lambda path: plots.lambdas([fitted], path),
     ):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dode.prediction import KINDS, convert, express, parts
+from dode.parameterization import KINDS, convert, express, parts
 from dode.schedule import EDM, Flow, Node
 
 

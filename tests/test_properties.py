@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import CATALOGUE, SCHEDULES, counts
 
-from dode import forms
+from dode import json_schema
 from dode.calibration import plan_from_json, plan_to_json
-from dode.grid import GRIDS, grid, refine, same
 from dode.sampling import run
 from dode.schedule import EDM, VP, DiscreteVP, Flow
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
+from dode.timesteps import GRIDS, grid, refine, same
 
 LEVELS = st.floats(1e-3, 1e3)
 
@@ -131,7 +131,7 @@ FORM = {"a": int, "b?": [float], "c": (None, "word", {str: [[float]]})}
 @given(VALUES)
 def test_any_value_has_its_form_or_is_refused_with_the_place(value):
     for given_value in (value, {"a": 1, "c": value}, {"a": 1, "b": [1.0, value], "c": None}):
-        said = refusal(lambda given_value=given_value: forms.check(given_value, FORM, "it"))
+        said = refusal(lambda given_value=given_value: json_schema.check(given_value, FORM, "it"))
         assert said is None or (said.startswith("it: ") and "\n" not in said)
         assert said is not None or type(given_value["a"]) is int
 
@@ -139,7 +139,7 @@ def test_any_value_has_its_form_or_is_refused_with_the_place(value):
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "[" * 100_000, '{"a":' * 50_000, "1" * 10_000, "{", b"\xff\xfe"])
 def test_json_that_no_program_writes_is_refused(text):
     with pytest.raises(ValueError, match=r"twice|deeply|limit|Expecting|decode|end of data"):
-        forms.parsed(text)
+        json_schema.parsed(text)
 
 
 @settings(max_examples=40)
@@ -152,7 +152,7 @@ def test_an_edm_schedule_of_any_levels_is_one_or_is_refused(high, low):
 
 @given(st.text(max_size=500))
 def test_what_messages_quote_is_one_line_of_bounded_length(text):
-    line = forms.line(text)
+    line = json_schema.line(text)
     assert len(line) <= 200
     assert all(letter.isprintable() for letter in line)
     whole = " ".join(text.split())
@@ -160,5 +160,7 @@ def test_what_messages_quote_is_one_line_of_bounded_length(text):
 
 
 def test_what_messages_quote_is_cut_between_words_but_not_without_a_long_path():
-    assert forms.line("seven words of this length " * 20).endswith(("seven …", "words …", "of …", "this …", "length …"))
-    assert forms.line("weights at " + "/a" * 150 + " are torn") == "weights at " + ("/a" * 150)[:187] + " …"
+    assert json_schema.line("seven words of this length " * 20).endswith(
+        ("seven …", "words …", "of …", "this …", "length …")
+    )
+    assert json_schema.line("weights at " + "/a" * 150 + " are torn") == "weights at " + ("/a" * 150)[:187] + " …"

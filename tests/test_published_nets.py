@@ -6,15 +6,15 @@ import edm_files
 import pytest
 import reference_nets
 import torch
+from dode_paper.checkpoints import ddpm, edm_config, preconditioning, registry
+from dode_paper.checkpoints.adm import ADM, Settings
+from dode_paper.checkpoints.adm_classifier import NoisyClassifier
+from dode_paper.checkpoints.attention import attend, by_head, by_part, interleaved
+from dode_paper.checkpoints.loading import load, state_dict
+from dode_paper.checkpoints.registry import settings
 from layouts import layout
 
 import dode
-from dode.nets import ddpm, edm_arguments, preconditioning
-from dode.nets.adm import ADM, Settings
-from dode.nets.adm_classifier import NoisyClassifier
-from dode.nets.attention import attend, by_head, by_part, interleaved
-from dode.nets.loading import load, state_dict
-from dode.recipes import settings
 from dode.schedule import DiscreteVP, linear_betas
 
 NCSNPP = {
@@ -56,32 +56,30 @@ def noise_of(*shape, seed=1):
 # --- names, shapes, sizes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in dode.recipes.names() if not name.startswith("ddpm")])
+@pytest.mark.parametrize("name", [name for name in registry.names() if not name.startswith("ddpm")])
 def test_names_and_shapes_are_the_published_ones(name):
-    assert shapes(dode.recipes.read(name).build()) == layout(name)
+    assert shapes(registry.read(name).build()) == layout(name)
 
 
 @pytest.mark.parametrize("name", ["ddpm-cifar10", "ddpm-celeba64"])
 def test_the_ddpm_layout_becomes_diffusers(name):
-    recipe = dode.recipes.read(name)
+    recipe = registry.read(name)
     published = {key: torch.empty(shape, device="meta") for key, shape in layout(name).items()}
     renamed = ddpm.renamed({f"module.{key}": value for key, value in published.items()}, len(recipe.network["widths"]))
     assert {key: tuple(value.shape) for key, value in renamed.items()} == shapes(recipe.build().unet)
 
 
 def test_the_classifier_has_the_published_names():
-    recipe = dode.recipes.read("adm-imagenet128")
+    recipe = registry.read("adm-imagenet128")
     with torch.device("meta"):
         made = NoisyClassifier(settings(recipe.classifier["network"]))
     assert shapes(made) == layout("adm-imagenet128-classifier")
 
 
 def test_ncsnpp_has_the_published_names():
-    recipe = dode.recipes.read("edm-cifar10")
+    recipe = registry.read("edm-cifar10")
     arguments = dict(recipe.network) | NCSNPP | {"label_dim": 0}
-    assert shapes(edm_arguments.build(arguments.pop("class_name"), (), arguments).network) == layout(
-        "edm-cifar10-ncsnpp"
-    )
+    assert shapes(edm_config.build(arguments.pop("class_name"), (), arguments).network) == layout("edm-cifar10-ncsnpp")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_ncsnpp_has_the_published_names():
 )
 def test_sizes_are_those_of_the_papers(name, millions):
     digits = 0 if isinstance(millions, int) else 1
-    assert round(count(dode.recipes.read(name).build()) / 1e6, digits) == millions
+    assert round(count(registry.read(name).build()) / 1e6, digits) == millions
 
 
 def test_adm_of_imagenet64_has_296_million():
@@ -218,8 +216,8 @@ def test_adm_under_its_classifier():
     )
     node = model.schedule.node(500.0)
     x, label = noise_of(2, 3, 8, 8), torch.tensor([1, 2])
-    plain = model.denoiser("noise", label)(x, node)
-    moved = model.classifier_guided(classifier.log_probability, 2.0).denoiser("noise", label)(x, node)
+    plain = model.bound("noise", label)(x, node)
+    moved = model.classifier_guided(classifier.log_probability, 2.0).bound("noise", label)(x, node)
     gradient = (plain - moved) / (2 * node.sigma)
     direction, step = noise_of(2, 3, 8, 8, seed=5), 1e-2
     t = torch.full((2,), 500.0)
@@ -254,7 +252,7 @@ def test_adm_of_edm_computes_what_its_names_say():
     changes = {"model_type": "DhariwalUNet", "model_channels": 64, "label_dim": 4}
     song = ("embedding_type", "encoder_type", "decoder_type", "channel_mult_noise", "resample_filter")
     kwargs = {key: value for key, value in (edm_files.TINY | changes).items() if key not in song}
-    rebuilt = edm_arguments.build("EDMPrecond", (), kwargs)
+    rebuilt = edm_config.build("EDMPrecond", (), kwargs)
     made = edm_files.filled(rebuilt.network)
     x, noise, labels = noise_of(2, 3, 8, 8), torch.tensor([-1.1, 0.7]), torch.eye(4)[[1, 3]]
     order = order_of(made.model)
@@ -337,23 +335,23 @@ def test_a_preconditioned_network_is_its_equation(kind):
 )
 def test_arguments_that_make_no_network_are_refused(changes, says):
     with pytest.raises(ValueError, match=says):
-        edm_arguments.build("EDMPrecond", (), edm_files.TINY | changes)
+        edm_config.build("EDMPrecond", (), edm_files.TINY | changes)
 
 
 def test_heads_that_do_not_divide_are_refused():
     kwargs = {"img_resolution": 8, "model_channels": 200, "channel_mult": [1], "attn_resolutions": [8]}
     with pytest.raises(ValueError, match="200 channels cannot be divided among 3 heads"):
-        edm_arguments.build("EDMPrecond", (), kwargs)
+        edm_config.build("EDMPrecond", (), kwargs)
 
 
 def test_classes_that_are_not_known_are_refused():
     with pytest.raises(ValueError, match="class must be one of EDMPrecond, VPPrecond, VEPrecond; got 'iDDPMPrecond'"):
-        edm_arguments.build("iDDPMPrecond", (), edm_files.TINY)
+        edm_config.build("iDDPMPrecond", (), edm_files.TINY)
     with pytest.raises(ValueError, match="named arguments; the file has 1 without names"):
-        edm_arguments.build("EDMPrecond", (32,), edm_files.TINY)
+        edm_config.build("EDMPrecond", (32,), edm_files.TINY)
     missing = {key: value for key, value in edm_files.TINY.items() if key != "img_resolution"}
     with pytest.raises(ValueError, match="img_resolution is missing"):
-        edm_arguments.build("EDMPrecond", (), missing)
+        edm_config.build("EDMPrecond", (), missing)
 
 
 def test_state_dicts_are_data_only(tmp_path):

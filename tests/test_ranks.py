@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dode.cli import main
-from dode.ranks import ALONE, Team, here
+from dode.process_group import ALONE, Team, here
 
 TESTS = Path(__file__).parent
 
@@ -92,7 +92,7 @@ from dode import cli
 from dode.cli import main
 
 def distill(name: str) -> None:
-    from dode.ranks import here
+    from dode.process_group import here
     team = here()
     if team.rank == 1 and name == "raises":
         raise ValueError("this one has had enough")

@@ -6,21 +6,20 @@ from urllib.parse import urlparse
 import edm_files
 import pytest
 import torch
+from dode_paper.checkpoints import ddpm, edm_file, registry
+from dode_paper.checkpoints.adm_classifier import NoisyClassifier
+from dode_paper.checkpoints.registry import settings
 from test_published_nets import ddpm_names, filled
 
 import dode
-from dode import edm
-from dode.grid import GRIDS
-from dode.nets import ddpm
-from dode.nets.adm_classifier import NoisyClassifier
-from dode.recipes import settings
+from dode.timesteps import GRIDS
 
 TINY = {
     "ddpm": {"resolution": 8, "channels": 32, "widths": [1, 2], "blocks": 1, "attention": [4]},
     "adm": {"resolution": 8, "channels": 16, "widths": [1, 2], "blocks": 1, "attention": [4], "groups": 8},
     "edm": {"img_resolution": 8, "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]},
 }
-ALL = dode.recipes.names()
+ALL = registry.names()
 
 
 def tiny(recipe):
@@ -58,7 +57,7 @@ def write(recipe, folder):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_recipe_says_all_that_the_paper_says(name):
-    recipe = dode.recipes.read(name)
+    recipe = registry.read(name)
     for part in [recipe.checkpoint, *([recipe.classifier] if recipe.classifier else [])]:
         assert urlparse(part["address"]).scheme == "https"
         assert part["licence"]
@@ -74,7 +73,7 @@ def test_a_recipe_says_all_that_the_paper_says(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_recipe_opens_its_checkpoint(name, tmp_path):
-    recipe = tiny(dode.recipes.read(name))
+    recipe = tiny(registry.read(name))
     model = recipe.open(write(recipe, tmp_path))
     assert model.shape == (3, 8, 8)
     assert model.prediction == recipe.paper["prediction"]
@@ -89,16 +88,16 @@ def test_every_recipe_opens_its_checkpoint(name, tmp_path):
 
 
 def test_an_edm_recipe_opens_a_converted_file_too(tmp_path):
-    recipe = tiny(dode.recipes.read("edm-cifar10"))
+    recipe = tiny(registry.read("edm-cifar10"))
     path = write(recipe, tmp_path)
-    edm.convert(path, tmp_path / "a.safetensors")
+    edm_file.convert(path, tmp_path / "a.safetensors")
     assert recipe.open(tmp_path / "a.safetensors").fingerprint == recipe.open(path).fingerprint
     with pytest.raises(ValueError, match=r"makes samples of shape \(3, 8, 8\); edm-cifar10 needs \(3, 32, 32\)"):
-        dode.recipes.read("edm-cifar10").open(tmp_path / "a.safetensors")
+        registry.read("edm-cifar10").open(tmp_path / "a.safetensors")
 
 
 def test_the_classifier_of_a_recipe_guides(tmp_path):
-    recipe = tiny(dode.recipes.read("adm-imagenet128"))
+    recipe = tiny(registry.read("adm-imagenet128"))
     small = TINY["adm"] | {"head_channels": 8, "out_channels": 4}
     recipe = replace(recipe, classifier=dict(recipe.classifier) | {"network": small})
     path = write(recipe, tmp_path)
@@ -118,14 +117,14 @@ def test_the_classifier_of_a_recipe_guides(tmp_path):
 
 
 def test_another_file_is_refused(tmp_path):
-    recipe = tiny(dode.recipes.read("ddpm-cifar10"))
+    recipe = tiny(registry.read("ddpm-cifar10"))
     path = write(recipe, tmp_path)
     with pytest.raises(ValueError, match=r"has md5 .*; the checkpoint of ddpm-cifar10 has 1fa350b9"):
-        dode.recipes.read("ddpm-cifar10").open(path)
+        registry.read("ddpm-cifar10").open(path)
     known = replace(recipe, checkpoint=recipe.checkpoint | {"sha256": "0" * 64})
     with pytest.raises(ValueError, match="has sha256"):
         known.open(path)
     with pytest.raises(ValueError, match="tensors are not those of the network"):
         replace(recipe, network=recipe.network | {"channels": 64}).open(path)
     with pytest.raises(ValueError, match="unknown recipe 'ddpm-cifar'; did you mean ddpm-cifar10"):
-        dode.recipes.read("ddpm-cifar")
+        registry.read("ddpm-cifar")

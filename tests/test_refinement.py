@@ -10,9 +10,9 @@ from problems import SCHEDULES, gaussian_model, mixture, relative
 import dode
 from dode.sampling import run
 from dode.schedule import DiscreteVP, linear_betas, zero_terminal_snr
-from dode.search import refinement
-from dode.search.families import Family, history, weighted
-from dode.search.refinement import (
+from dode.search import levenberg_marquardt
+from dode.search.initial_candidates import starts, task
+from dode.search.levenberg_marquardt import (
     Pupil,
     Round,
     _moved,
@@ -26,9 +26,9 @@ from dode.search.refinement import (
     system,
     trust,
 )
-from dode.search.starts import starts, task
+from dode.search.parametrization import Family, history, weighted
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
 
 CASES = {"vp": "noise", "edm": "data", "flow": "flow", "zero-snr": "data"}
 
@@ -46,7 +46,7 @@ def family(schedule, nfe=4, method="ipndm-2", told=True, where="trailing"):
 def pupil(some, count=6, end=None):
     model = mixture().model(some.schedule, some.base.kind if some.base.kind != "flow" else "flow", torch.float64)
     x_T = model.start(range(count), 0)
-    denoise = model.denoiser(some.base.kind, None)
+    denoise = model.bound(some.base.kind, None)
     return Pupil(x_T, x_T if end is None else run(end, denoise, x_T), denoise)
 
 
@@ -61,7 +61,7 @@ def test_weights_are_the_solver(schedule, method):
     plan, _ = build(METHODS[method], 5, SCHEDULES[schedule], kind, "uniform", kind=kind)
     model = mixture().model(SCHEDULES[schedule], kind, torch.float64)
     x_T = model.start(range(3), 0)
-    denoise = model.denoiser(kind, None)
+    denoise = model.bound(kind, None)
     assert relative(run(weighted(plan), denoise, x_T), run(plan, denoise, x_T)) < 1e-13
 
 
@@ -105,7 +105,7 @@ def test_a_jacobian_costs_what_it_says_and_is_the_derivative(monkeypatch):
     spent = []
     one = pupil(some)
     at = numbers(some, 0.02)
-    monkeypatch.setattr(refinement, "STEP", 1e-6)
+    monkeypatch.setattr(levenberg_marquardt, "STEP", 1e-6)
     gram = system(some, at, [one], spent.append)
     assert sum(spent) == cost(some) * len(one.x_T)
     residual = one.end - run(some.plan(at), one.denoise, one.x_T)
@@ -138,7 +138,7 @@ def test_every_round_brings_the_samples_nearer():
     some = family("vp")
     model = gaussian_model("vp").to(dtype=torch.float64)
     x_T = model.start(range(16), 0)
-    parts = [Pupil(x_T[i : i + 8], model.exact(x_T)[i : i + 8], model.denoiser("noise", None)) for i in (0, 8)]
+    parts = [Pupil(x_T[i : i + 8], model.exact(x_T)[i : i + 8], model.bound("noise", None)) for i in (0, 8)]
     now = begun(some, parts, lambda count: None)
     path = [now, *islice(rounds(some, now, parts, [[part] for part in parts], lambda count: None), 6)]
     assert all(b.rms <= a.rms * (1 + 1e-4) for a, b in pairwise(path))
@@ -162,7 +162,7 @@ def test_the_slope_of_the_loss_is_the_trust():
         moved = squares.copy()
         moved[i] += 1e-6
         assert (loss(moved, 1.0) - loss(squares, 1.0)) * 5e6 == pytest.approx(weight, rel=1e-4)
-    assert loss(np.array([0.0, 1e9]), 1.0) < 10 * refinement.TOLERANCE
+    assert loss(np.array([0.0, 1e9]), 1.0) < 10 * levenberg_marquardt.TOLERANCE
     assert loss(np.full(3, 1e-3), 1.0) == pytest.approx(1e-3, rel=1e-4)
     assert loss(np.array([0.0, np.inf]), 1.0) == np.inf
     assert trust(np.zeros(3), 0.0) == pytest.approx(np.ones(3))
@@ -175,7 +175,7 @@ def test_errors_are_the_spread_of_fits_on_other_samples(monkeypatch):
     noise = random.normal(size=400)
     wide = np.stack([x, 0.3 * noise], axis=1)  # Jacobian and residual at the true slope
     grams = np.einsum("ni,nj->nij", wide, wide)
-    monkeypatch.setattr(refinement, "TOLERANCE", 1e6)  # all samples are trusted
+    monkeypatch.setattr(levenberg_marquardt, "TOLERANCE", 1e6)  # all samples are trusted
     now = Round(np.zeros(1), wide[:, 1] ** 2, (grams[:250], grams[250:]))
     assert errors(now, 2000)[0] == pytest.approx(0.3 / np.sqrt((x**2).sum()), rel=0.1)
 

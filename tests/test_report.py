@@ -38,7 +38,7 @@ def compared():
         fitted[name][nfe] if name in fitted else dode.sampler(model, name, nfe=nfe) for name in NAMES for nfe in COUNTS
     ]
     settings = Settings(12, fd=40, seed=SEED, metrics=("rms", *OF_FEATURES))
-    exact = reporting.exact(model, settings, silent)
+    exact = reporting.exact_ends(model, settings, silent)
     return reporting.measured(samplers, exact, settings, silent), samplers, exact
 
 
@@ -300,7 +300,7 @@ def test_samples_that_are_no_pictures_have_no_wall(driver, tmp_path):
     )
     samplers = [dode.sampler(model, "ddim", nfe=nfe) for nfe in (3, 6)]
     settings = Settings(4)
-    exact = reporting.exact(model, settings, silent)
+    exact = reporting.exact_ends(model, settings, silent)
     report.write(tmp_path / "points.html", reporting.measured(samplers, exact, settings, silent), samplers)
     browser.complaints(driver)
     browser.show(driver, tmp_path / "points.html")

@@ -10,32 +10,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dode_paper.reproduce import (
+    ABOUT,
+    NAMES,
+    averages,
+    context,
+    fig2a,
+    fig2b_fig2c,
+    fig6_to_9,
+    network_students,
+    reference_images,
+    registry,
+    run,
+    table1,
+    table2,
+    table3,
+)
+from dode_paper.reproduce.averages import Figure
+from dode_paper.reproduce.context import Fitting, Lab
+from dode_paper.reproduce.presets import FULL, QUICK, SMALLEST
+from dode_paper.reproduce.result_store import Records, table
+from dode_paper.reproduce.trilemma import recall
 from test_cli import dode as command
 
 import dode
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings, fd_change, measure, ratio
-from dode.reproduce import (
-    ABOUT,
-    NAMES,
-    averages,
-    fig2a,
-    images,
-    lab,
-    pictures,
-    registry,
-    run,
-    searches,
-    table1,
-    table2,
-    table3,
-    taught,
-)
-from dode.reproduce.averages import Figure
-from dode.reproduce.lab import Fitting, Lab
-from dode.reproduce.records import Records, table
-from dode.reproduce.sizes import FULL, QUICK, SMALLEST
-from dode.reproduce.trilemma import recall
 
 TIMED = ("trilemma", "fig2a")  # items whose tables say what a clock said
 STUDENTS = Path(__file__).parent.parent / "students"
@@ -63,26 +63,26 @@ def test_a_formulation_is_fitted_once_and_is_what_it_is_alone():
     """To the last digit, whatever was fitted beside it; solvers with other nodes are not mixed up."""
     one, how = fresh(), Fitting(0, 4, 3)
     names = [table1.named(form) for form in table1.FORMS]
-    family = lab.fitted(one, names, 4, how)
+    family = context.fitted(one, names, 4, how)
     for name, member in zip(names, family, strict=True):
-        assert lab.fitted(one, [name], 4, how)[0] is member
-        alone = lab.fitted(fresh(), [name], 4, how)[0]
+        assert context.fitted(one, [name], 4, how)[0] is member
+        alone = context.fitted(fresh(), [name], 4, how)[0]
         assert np.array_equal(alone.plan.mix, member.plan.mix)
         assert alone.provenance == member.provenance
-    both = lab.fitted(one, ["d-ddim", "d-dpm-solver-2"], 4, how)
+    both = context.fitted(one, ["d-ddim", "d-dpm-solver-2"], 4, how)
     assert both[0] is not family[0]
-    assert lab.fitted(one, ["d-dpm-solver-2"], 4, how)[0] is not both[1]
+    assert context.fitted(one, ["d-dpm-solver-2"], 4, how)[0] is not both[1]
 
 
 def test_exact_solutions_are_kept_for_another_run(tmp_path, monkeypatch):
     """Not those of another seed, of finer settings or of other labels; a torn file is made anew."""
     made = []
-    solved = reporting.exact
+    solved = reporting.exact_ends
     monkeypatch.setattr(reporting, "exact", lambda *given: made.append(1) or solved(*given))
 
     def found(seed=0, **changes):
         made.clear()
-        return lab.exact(replace(fresh(), folder=tmp_path, **changes), seed), len(made)
+        return context.exact(replace(fresh(), folder=tmp_path, **changes), seed), len(made)
 
     first, _ = found()
     (path,) = tmp_path.iterdir()
@@ -97,7 +97,7 @@ def test_exact_solutions_are_kept_for_another_run(tmp_path, monkeypatch):
         assert torch.equal(again, first)
         assert found()[1] == 0
     model = fresh().model
-    scenes = [pictures.model_of(model, pictures.Scene((), label)) for label in ("none", "one")]
+    scenes = [fig6_to_9.model_of(model, fig6_to_9.Scene((), label)) for label in ("none", "one")]
     others = [{"size": replace(SMALLEST, rtol=0.02)}, *({"model": one} for one in (*scenes, model.guided(3)))]
     for other in others:
         assert found(**other)[1] == 1
@@ -215,7 +215,7 @@ def test_a_model_without_features_is_measured_by_distances(tmp_path):
 def test_students_stand_beside_the_solvers(tmp_path):
     item = registry.ITEMS["fig2a"]
     one = run.lab_for(dode.bundled("fashion-edm"), replace(SMALLEST, few=(1,)), STUDENTS)
-    found = taught.taught(one)
+    found = network_students.taught(one)
     assert {(student.method, student.nfe) for student in found.values()} >= {("pd", 1), ("pd", 4), ("cd", 2)}
     records = run.opened(item, one, tmp_path, "x")
     for task in item.tasks(one):
@@ -232,15 +232,15 @@ def test_students_stand_beside_the_solvers(tmp_path):
 
 
 def test_students_of_another_model_are_left_out():
-    assert taught.taught(run.lab_for(dode.bundled("fashion"), SMALLEST, STUDENTS)) == {}
+    assert network_students.taught(run.lab_for(dode.bundled("fashion"), SMALLEST, STUDENTS)) == {}
 
 
 def test_what_a_solver_took_to_make_is_counted():
     one = fresh()
     counted, seen = counting(one.model)
-    made = lab.fitted(replace(one, model=counted, kept={}), ["d-ddim"], 3, Fitting(0, 4))[0]
+    made = context.fitted(replace(one, model=counted, kept={}), ["d-ddim"], 3, Fitting(0, 4))[0]
     assert fig2a.calls(made) == seen[0] > 0
-    assert fig2a.calls(lab.plain(one, "ddim", 3)) == 0
+    assert fig2a.calls(context.plain(one, "ddim", 3)) == 0
 
 
 def counting(model):
@@ -259,10 +259,10 @@ def counting(model):
 
 def test_measured_is_what_evaluate_says():
     one = fresh()
-    base, fitted = lab.plain(one, "ddim", 4), lab.fitted(one, ["d-ddim"], 4, Fitting(0, 4))[0]
-    settings = Settings(SMALLEST.report, 20, 0, lab.BATCH, SMALLEST.rtol)
-    rows = [measure(each, lab.exact(one, 0), settings, one.judge) for each in (base, fitted)]
-    entries = [lab.measured(one, each, 0, 20) for each in (base, fitted)]
+    base, fitted = context.plain(one, "ddim", 4), context.fitted(one, ["d-ddim"], 4, Fitting(0, 4))[0]
+    settings = Settings(SMALLEST.report, 20, 0, context.BATCH, SMALLEST.rtol)
+    rows = [measure(each, context.exact(one, 0), settings, one.judge) for each in (base, fitted)]
+    entries = [context.measured(one, each, 0, 20) for each in (base, fitted)]
     assert [entry["rms"] for entry in entries] == [row.rms for row in rows]
     assert averages.change([entries[1]], [entries[0]]) == pytest.approx(fd_change(rows[1], rows[0]), rel=1e-12)
     # four samples are four parts, so that the ratio's error is the samples' own
@@ -273,7 +273,7 @@ def test_measured_is_what_evaluate_says():
 def test_a_constant_is_what_distill_makes_of_it(form, lam):
     one = fresh()
     plan = dode.distill(one.model, f"d-ddim:formulation={form}:lam={lam}", nfe=5, samples=2, scale=2).plan
-    mine = lab.constant(one, form, lam, 5)
+    mine = context.constant(one, form, lam, 5)
     assert mine.plan.kind == plan.kind
     assert np.array_equal(mine.plan.table, plan.table)
     assert mine.name == f"d-ddim:formulation={form}:lam={lam}"
@@ -281,19 +281,19 @@ def test_a_constant_is_what_distill_makes_of_it(form, lam):
 
 def test_the_search_sees_select_noise_alone_and_takes_the_least():
     one = fresh()
-    found = searches.searched(one, "fixed")
-    known = {lam: searches.tried(one, "fixed", lam)["fd"] for lam in searches.trials(one, "fixed")}
+    found = fig2b_fig2c.searched(one, "fixed")
+    known = {lam: fig2b_fig2c.tried(one, "fixed", lam)["fd"] for lam in fig2b_fig2c.trials(one, "fixed")}
     assert found["minimises"] == "fd"
     assert known[found["lambda"]] == min(known.values())
     assert {key[2] for key in one.kept if key[0] == "exact"} == {"select"}
     assert 0.5 in known
-    assert 0.1 in searches.trials(one, "la")
+    assert 0.1 in fig2b_fig2c.trials(one, "la")
 
 
 def test_fits_are_kept_by_all_that_decides_them():
     one = fresh()
-    first = lab.fitted(one, ["d-ddim"], 4, Fitting(0, 4))
-    assert lab.fitted(one, ["d-ddim"], 4, Fitting(0, 4))[0] is first[0]
+    first = context.fitted(one, ["d-ddim"], 4, Fitting(0, 4))
+    assert context.fitted(one, ["d-ddim"], 4, Fitting(0, 4))[0] is first[0]
     others = [
         Fitting(1, 4),
         Fitting(0, 5),
@@ -301,7 +301,7 @@ def test_fits_are_kept_by_all_that_decides_them():
         Fitting(0, 4, align="count"),
         Fitting(0, 4, rho=1.0),
     ]
-    plans = [lab.fitted(one, ["d-ddim"], 4, how)[0].plan.mix for how in others]
+    plans = [context.fitted(one, ["d-ddim"], 4, how)[0].plan.mix for how in others]
     assert all(not np.array_equal(mix, first[0].plan.mix) for mix in plans)
 
 
@@ -444,8 +444,11 @@ def test_a_larger_batch_spreads_less(network):
 
 def test_d_ddim_beats_lookahead_at_10(network):
     mine, other = (
-        lab.measured(network, one, 0, 0)
-        for one in (lab.fitted(network, ["d-ddim"], 10, Fitting(0, 24))[0], lab.constant(network, "la", 0.1, 10))
+        context.measured(network, one, 0, 0)
+        for one in (
+            context.fitted(network, ["d-ddim"], 10, Fitting(0, 24))[0],
+            context.constant(network, "la", 0.1, 10),
+        )
     )
     assert averages.side(averages.ratio([mine], [other]), 1) < 0
 
@@ -463,19 +466,19 @@ def test_free_coefficients_need_the_published_pairing_to_be_worse(network):
 
 
 def test_test_images_are_read_from_the_debian_package(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "FOLDER", tmp_path)
+    monkeypatch.setattr(reference_images, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="install the Debian package dataset-fashion-mnist"):
-        images.shown(Lab(fresh().model, replace(SMALLEST, quick=False), fresh().judge), 2)
+        reference_images.shown(Lab(fresh().model, replace(SMALLEST, quick=False), fresh().judge), 2)
     pictures = np.arange(2 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(2, 28, 28)
     for name, array in (("images-idx3", pictures), ("labels-idx1", np.array([3, 9], np.uint8))):
         head = struct.pack(f">HBB{array.ndim}i", 0, 8, array.ndim, *array.shape)
         (tmp_path / f"t10k-{name}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
-    found, labels = images.fashion("t10k", images.FOLDER)
+    found, labels = reference_images.fashion("t10k", reference_images.FOLDER)
     assert found.shape == (2, 1, 32, 32)
     assert labels.tolist() == [3, 9]
     assert torch.equal(found[:, 0, 2:-2, 2:-2], torch.from_numpy(pictures).float() / 127.5 - 1)
     assert (found[:, 0, 0] == -1).all()
-    assert images.shown(fresh(), 3)[2].startswith("3 samples of the model's own")
+    assert reference_images.shown(fresh(), 3)[2].startswith("3 samples of the model's own")
 
 
 def test_a_table_is_markdown():

@@ -49,7 +49,7 @@ def test_noise_is_standard_normal():
 
 def test_stepping_is_sampling(sampler, model):
     x = model.start(range(4), 0)
-    state, denoise = begin(sampler.plan, x), model.denoiser("noise", None)
+    state, denoise = begin(sampler.plan, x), model.bound("noise", None)
     for k in range(sampler.nfe):
         state = advance(sampler.plan, state, denoise(state.y, sampler.plan.nodes[k]))
     assert torch.equal(state.y, sampler.sample(noise=x))

@@ -13,9 +13,9 @@ import torch
 from problems import SCHEDULES, gaussian_model
 
 import dode
-from dode import shelf
 from dode.analytic import Gaussian
-from dode.shelf import Memory, Scratch
+from dode.distillation import storage
+from dode.distillation.storage import Memory, Scratch
 
 PLACES = {"here": Memory, "cpu": lambda: Memory("cpu"), "disk": Scratch}
 
@@ -121,14 +121,14 @@ def test_unknown_places_are_refused():
     with pytest.raises(ValueError, match="offload must be one of cpu, disk"):
         dode.distill(gaussian_model("discrete"), "ddim", nfe=3, samples=2, offload="gpu")
     with pytest.raises(OSError, match="cannot keep resting states in /no/such/folder"):
-        shelf.shelf("disk", "/no/such/folder")
+        storage.shelf("disk", "/no/such/folder")
 
 
 def test_a_full_disk_is_one_sentence():
     """The system refuses to write more than a limit into a file, as a full disk does."""
     code = """
 import resource, torch
-from dode.shelf import Scratch
+from dode.distillation.storage import Scratch
 kept = Scratch()
 resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
 try:

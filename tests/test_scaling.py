@@ -7,12 +7,12 @@ import pytest
 import torch
 from problems import CATALOGUE, SCHEDULES, counts, distilled, mixture_model, relative
 
-from dode.prediction import KINDS, convert
+from dode.parameterization import KINDS, convert
 from dode.sampling import run
-from dode.scaling import exploding, rescaled, straight
 from dode.schedule import Node
 from dode.solvers import METHODS, method
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
+from dode.state_scaling import exploding, rescaled, straight
 
 VP = ("discrete", "vp", "cosine", "functions")
 
@@ -21,7 +21,7 @@ def agree(model, plan, scale, draw=None):
     """Samples before and after the change of scale, from equal noise; the network is asked through its own states."""
     made = rescaled(plan, scale)
     x = model.start(range(3), 0)
-    denoise = model.denoiser(plan.kind, None)
+    denoise = model.bound(plan.kind, None)
     old = {new: node for node, new in zip(plan.nodes, made.nodes, strict=True)}
 
     def other(z, node):

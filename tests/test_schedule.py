@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import BETAS, SCHEDULES
 
-from dode.fingerprints import schedule_hash
+from dode.fingerprint import schedule_hash
 from dode.schedule import EDM, VP, DiscreteVP, Flow, from_functions, zero_terminal_snr
 
 

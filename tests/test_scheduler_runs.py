@@ -7,12 +7,12 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from dode_paper.checkpoints import preconditioning
 from perfect import NUMPY_2
 from problems import BETAS, CATALOGUE, MISSING, counts
 
 import dode
 from dode.diffusers import DODEScheduler
-from dode.nets import preconditioning
 from dode.samplers import content
 
 pytestmark = NUMPY_2

@@ -21,14 +21,14 @@ from problems import (
 
 import dode
 from dode.analytic import Gaussian
-from dode.methods import Method
+from dode.method import Method
+from dode.parameterization import express
 from dode.plan import from_state_lambdas
-from dode.prediction import express
 from dode.sampling import run
 from dode.solvers import METHODS
-from dode.solvers.budget import build, steps
 from dode.solvers.ddim import ddim
-from dode.solvers.names import read
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import build, steps
 from dode.tracing import Tracer
 
 
@@ -38,7 +38,7 @@ from dode.tracing import Tracer
 def test_ddim_on_vp_is_equations_3_to_5(schedule, nfe, factor):
     model = mixture_model(schedule)
     plan, made = build(METHODS["ddim"], nfe, model.schedule, "noise")
-    x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
+    x, denoise = model.start(range(4), 0), model.bound("noise", None)
     ours = run(distilled(plan, factor * LAMBDAS), denoise, x)
     theirs = equations.d_ddim_noise(denoise, made.nodes, x, factor * LAMBDAS)
     assert relative(ours, theirs) < 1e-12
@@ -49,7 +49,7 @@ def test_ddim_on_vp_is_equations_3_to_5(schedule, nfe, factor):
 def test_ddim_on_edm_is_equations_23_to_27(nfe, factor):
     model = mixture_model("edm")
     plan, made = build(METHODS["ddim"], nfe, model.schedule, "data")
-    x, denoise = model.start(range(4), 0), model.denoiser("data", None)
+    x, denoise = model.start(range(4), 0), model.bound("data", None)
     ours = run(distilled(plan, factor * LAMBDAS), denoise, x)
     assert relative(ours, equations.d_ddim_data(denoise, made.nodes, x, factor * LAMBDAS)) < 1e-12
 
@@ -60,7 +60,7 @@ def test_edm_is_equations_28_to_37(nfe, times, factor):
     """With 3 on its own grid, 80 → 0.002 → 0, (36) as printed loses 4 digits to cancellation; hence other times."""
     model = mixture_model("edm")
     plan, made = build(METHODS["edm"], nfe, model.schedule, "data", times)
-    x, denoise = model.start(range(4), 0), model.denoiser("data", None)
+    x, denoise = model.start(range(4), 0), model.bound("data", None)
     ours = run(distilled(plan, factor * LAMBDAS), denoise, x)
     assert relative(ours, equations.d_edm(denoise, made.nodes, x, factor * LAMBDAS)) < 1e-12
 
@@ -70,16 +70,16 @@ def test_edm_on_vp_is_the_same_solver_on_x_over_alpha():
     vp, edm = SCHEDULES["vp"], SCHEDULES["edm"]
     plan, made = build(METHODS["edm"], 9, vp, "data")
     x = mixture_model("vp").start(range(4), 0)
-    ours = run(distilled(plan, LAMBDAS), mixture_model("vp").denoiser("data", None), x)
+    ours = run(distilled(plan, LAMBDAS), mixture_model("vp").bound("data", None), x)
     ve_nodes = [edm.node(node.sigma / node.alpha) for node in made.nodes]
-    denoise = mixture_model("edm").denoiser("data", None)
+    denoise = mixture_model("edm").bound("data", None)
     assert relative(ours, equations.d_edm(denoise, ve_nodes, x / made.nodes[0].alpha, LAMBDAS)) < 1e-12
 
 
 def test_equation_33_verbatim_is_one_lambda_for_both_stages():
     model = mixture_model("edm")
     plan, made = build(METHODS["edm"], 9, model.schedule, "data")
-    x, denoise = model.start(range(4), 0), model.denoiser("data", None)
+    x, denoise = model.start(range(4), 0), model.bound("data", None)
     per_step = LAMBDAS[:5]
     ours = run(distilled(plan, np.repeat(per_step, 2)), denoise, x)
     assert relative(ours, equations.d_edm_verbatim(denoise, made.nodes, x, per_step)) < 1e-12
@@ -93,7 +93,7 @@ def test_equation_21_verbatim_is_reached_with_rescaled_history():
     for k in range(1, 6):
         mix[k, k + 1] += LAMBDAS[k]
         mix[k, k] -= LAMBDAS[k] * weights[k - 1] / weights[k]
-    x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
+    x, denoise = model.start(range(4), 0), model.bound("noise", None)
     ours = run(replace(plan, mix=mix, free=True), denoise, x)
     assert relative(ours, equations.d_deis_0_verbatim(denoise, made.nodes, x, LAMBDAS)) < 1e-12
     normalised = run(distilled(plan, np.where(np.arange(6) > 0, LAMBDAS[:6], 0)), denoise, x)
@@ -103,7 +103,7 @@ def test_equation_21_verbatim_is_reached_with_rescaled_history():
 def test_published_convention_is_the_published_update():
     model = mixture_model("discrete")
     plan, made = build(METHODS["ddim"], 5, model.schedule, "noise")
-    x, denoise = model.start(range(4), 0), model.denoiser("noise", None)
+    x, denoise = model.start(range(4), 0), model.bound("noise", None)
     ours = run(from_state_lambdas(plan, LAMBDAS[:5]), denoise, x)
     assert relative(ours, equations.d_ddim_published(denoise, made.nodes, x, LAMBDAS)) < 1e-12
 
@@ -144,7 +144,7 @@ class Eager:
 def test_the_plan_is_the_step_function(text, schedule):
     model, method = mixture_model(schedule), read(text).method
     kind = method.kind(model.prediction, model.schedule)
-    denoise, start = model.denoiser(kind, None), model.start(range(3), 1)
+    denoise, start = model.bound(kind, None), model.start(range(3), 1)
     for nfe in counts(method.name, 1, 2, 3, 14):
         plan, made = build(method, nfe, model.schedule, model.prediction)
         chosen = steps(method, nfe, made.nodes[0], made.nodes[-1])
@@ -165,7 +165,7 @@ def test_a_point_mass_is_solved_exactly(name, schedule):
         plan, _ = build(METHODS[name], nfe, model.schedule, model.prediction)
         end, first = plan.nodes[-1], plan.nodes[0]
         noise = (x - first.alpha * point) / first.sigma
-        got = run(distilled(plan, np.concatenate([[0], LAMBDAS[1:]])), model.denoiser(plan.kind, None), x)
+        got = run(distilled(plan, np.concatenate([[0], LAMBDAS[1:]])), model.bound(plan.kind, None), x)
         torch.testing.assert_close(got, end.alpha * point + end.sigma * noise, rtol=0, atol=2e-10)
 
 
@@ -176,7 +176,7 @@ def test_asked_is_used(name):
     (nfe,) = counts(name, 7)
     calls = []
     plan, _ = build(METHODS[name], nfe, model.schedule, model.prediction)
-    denoise = model.denoiser(plan.kind, None)
+    denoise = model.bound(plan.kind, None)
     run(plan, lambda x, node: calls.append(node) or denoise(x, node), model.start(range(2), 0))
     assert len(calls) == nfe
     assert calls == list(plan.nodes[:-1])

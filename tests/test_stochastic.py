@@ -13,8 +13,8 @@ import dode
 from dode import noise
 from dode.calibration import plan_from_json, plan_to_json
 from dode.sampling import begin, run
-from dode.solvers.budget import build
-from dode.solvers.names import read
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import build
 
 CHURNS = ["edm:churn=1", "edm:churn=40:churn_min=0.05:churn_max=50", "edm:churn=400"]
 TEXTS = [("ddim:eta=1", where) for where in ("discrete", "vp", "cosine", "edm", "flow", "zero-snr")]
@@ -25,7 +25,7 @@ TEXTS += [("ddim:fresh=1", where) for where in ("discrete", "edm", "flow", "zero
 def problem(text, where, nfe):
     model = mixture_model(where)
     plan, made = build(read(text).method, nfe, model.schedule, model.prediction)
-    return plan, made.nodes, model, model.denoiser(plan.kind, None), model.start(range(4), 0)
+    return plan, made.nodes, model, model.bound(plan.kind, None), model.start(range(4), 0)
 
 
 def draws(model, count=4, seed=7):
@@ -47,8 +47,8 @@ def ancestral(denoise, nodes, x, draw):
 def test_eta_1_is_ddpm(where):
     for nfe in (1, 2, 10):
         plan, nodes, model, _, x = problem("ddim:eta=1", where, nfe)
-        theirs = ancestral(model.denoiser("noise", None), nodes, x, draws(model))
-        assert relative(run(plan, model.denoiser(plan.kind, None), x, draws(model)), theirs) < 1e-12
+        theirs = ancestral(model.bound("noise", None), nodes, x, draws(model))
+        assert relative(run(plan, model.bound(plan.kind, None), x, draws(model)), theirs) < 1e-12
         assert (nfe == 1) == (not any(plan.added))  # the step to σ = 0 adds none
 
 
@@ -70,9 +70,9 @@ def test_fresh_1_is_the_sampling_of_consistency_models(where):
         plan, nodes, model, _, x = problem("ddim:fresh=1", where, nfe)
         y = x
         for k, (s, t) in enumerate(pairwise(nodes)):
-            y = t.alpha * model.denoiser("data", None)(y, s)
+            y = t.alpha * model.bound("data", None)(y, s)
             y = y + t.sigma * draws(model)(k + 1) if t.sigma else y
-        assert relative(run(plan, model.denoiser(plan.kind, None), x, draws(model)), y) < 1e-12
+        assert relative(run(plan, model.bound(plan.kind, None), x, draws(model)), y) < 1e-12
 
 
 def test_fresh_and_eta_add_no_less_than_the_larger():
@@ -117,9 +117,7 @@ def test_old_and_fresh_noise_make_the_noise_of_each_node(text, where):
     """Data that are the point 0: each state is normal, and its variance must be σ², whatever was added where."""
     plan, *_ = problem(text, where, 8)
     schedule = SCHEDULES[where]
-    denoise = (
-        dode.analytic.Gaussian(torch.zeros(1), torch.zeros(1)).model(schedule, plan.kind).denoiser(plan.kind, None)
-    )
+    denoise = dode.analytic.Gaussian(torch.zeros(1), torch.zeros(1)).model(schedule, plan.kind).bound(plan.kind, None)
     zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     sources = [(schedule.node(schedule.t_max).sigma * one, -1), *((zero, k) for k in range(9))]
     variance = 0.0

@@ -8,12 +8,12 @@ import pytest
 from problems import CATALOGUE, MISSING, SCHEDULES, counts, gaussian, gaussian_model
 
 import dode
-from dode.fitting.course import Course, students
-from dode.fitting.lockstep import calls, lessons_of
-from dode.fitting.teacher import by_count, by_time
-from dode.grid import grid, refine, same
+from dode.distillation.config import Course, students
+from dode.distillation.runner import calls, lessons_of
+from dode.distillation.teacher import by_count, by_time
 from dode.solvers import METHODS
-from dode.solvers.budget import build
+from dode.solvers.step_allocation import build
+from dode.timesteps import grid, refine, same
 
 
 def classes(where, **options):

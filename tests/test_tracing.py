@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from problems import SCHEDULES, mixture_model, relative
 
-from dode.grid import grid
-from dode.methods import Method, Option
+from dode.method import Method, Option
 from dode.sampling import run
 from dode.solvers import METHODS
+from dode.timesteps import grid
 from dode.tracing import Form, Tracer, trace
 
 VP = SCHEDULES["vp"]
@@ -31,7 +31,7 @@ def midpoint(x, s, t, net):
 def test_a_solver_of_ones_own_is_one_function():
     own, ours = traced(midpoint), trace(METHODS["dpm-solver-2"], grid(VP, 3).nodes, VP, "noise")
     model = mixture_model("vp")
-    x, denoise = model.start(range(3), 0), model.denoiser("noise", None)
+    x, denoise = model.start(range(3), 0), model.bound("noise", None)
     assert relative(run(own, denoise, x), run(ours, denoise, x)) < 1e-12
     np.testing.assert_allclose(own.table, ours.table, rtol=1e-10, atol=1e-12)
 

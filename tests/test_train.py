@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from dode_paper.baselines import direct, model_card, student_file, trainer, training
+from dode_paper.baselines.data import fashion
+from dode_paper.baselines.train_state import Budget, Stage, begin, part
+from dode_paper.baselines.trainer import Watch, train
+from dode_paper.baselines.training import Reports, Request
 from taught import Affine, Gaussian, write_images
 
 import dode
-from dode.baselines import cards, direct, loop, students, training
-from dode.baselines.data import fashion
-from dode.baselines.loop import Watch, train
-from dode.baselines.stages import Budget, Stage, begin, part
-from dode.baselines.training import Reports, Request
-from dode.weights import bundled
+from dode.bundled_models import bundled
 
 ABOUT = {"what": "test"}
 
@@ -103,11 +103,11 @@ def test_the_teacher_never_moves_and_the_averages_follow():
     second = begin(STAGES, 1, Affine([1, 2]))
     second.teacher.a.data.fill_(0.3)  # that there is something to learn
     before, start = second.teacher.a.clone(), second.student.a.clone()
-    loop.advance(STAGES[1], second, 0.0, 0, False)
+    trainer.advance(STAGES[1], second, 0.0, 0, False)
     assert torch.equal(second.teacher.a, before)
     assert not torch.equal(second.student.a, start)
     one = begin(STAGES, 0, Gaussian())
-    loop.advance(STAGES[0], one, 0.0, 0, False)
+    trainer.advance(STAGES[0], one, 0.0, 0, False)
     decay = 1 / 11
     torch.testing.assert_close(one.average.a, (1 - decay) * one.student.a)
     torch.testing.assert_close(one.slow.a, 0.05 * one.student.a)
@@ -201,10 +201,10 @@ def folder(tmp_path_factory):
 def test_students_open_and_sample(folder, name, solver, counts):
     path = folder / f"{name}.safetensors"
     assert path.stat().st_size <= 6e6
-    model = students.open_file(path)
+    model = student_file.open_file(path)
     assert (model.name, model.trained.solver) == (path.stem, solver)
     assert sorted(model.trained.times) == counts
-    made = students.samplers(path)
+    made = student_file.samplers(path)
     assert list(made) == counts
     for nfe, sampler in made.items():
         assert sampler.nfe == nfe
@@ -212,22 +212,22 @@ def test_students_open_and_sample(folder, name, solver, counts):
         images = sampler.sample(2)
         assert images.shape == (2, 1, 32, 32)
         assert float(images.std()) > 0.1
-    card = students.card_of(path)
+    card = student_file.card_of(path)
     assert card["teacher"] == "fashion-edm"
     assert card["evaluations"] == counts
     assert card["network calls"] > 0
-    assert f"A student of fashion-edm by {cards.NAMES[card['method']]}" in path.with_suffix(".md").read_text()
+    assert f"A student of fashion-edm by {model_card.NAMES[card['method']]}" in path.with_suffix(".md").read_text()
 
 
 def test_a_file_is_the_averaged_student_in_half_precision(folder):
     saved = torch.load(folder / "cd/checkpoint.pt", weights_only=True)["average"]
-    net = students.open_file(folder / "cd/cd.safetensors").network.fn
+    net = student_file.open_file(folder / "cd/cd.safetensors").network.fn
     for key, value in net.state_dict().items():
         assert torch.equal(value, saved[key].half().float())
 
 
 def test_the_exact_solution_of_a_student_is_its_teachers(folder):
-    student = students.open_file(folder / "pd/pd-1.safetensors")
+    student = student_file.open_file(folder / "pd/pd-1.safetensors")
     assert student.trained.teacher().fingerprint == bundled("fashion-edm").fingerprint
     teacher = dode.analytic.Gaussian(torch.zeros(1, 32, 32), torch.ones(1, 32, 32)).model(student.schedule, "data")
     known = replace(student, trained=replace(student.trained, teacher=lambda: teacher))
@@ -236,15 +236,15 @@ def test_the_exact_solution_of_a_student_is_its_teachers(folder):
 
 
 def test_a_student_of_another_teacher_has_no_exact_solution(folder):
-    form = students.Form("data", "ddim", {1: (80.0, 0.0)})
-    net = students.open_file(folder / "pd/pd-1.safetensors").network.fn
-    other = students.model_of(net, form, "fashion-edm", "weights:0", "other")
+    form = student_file.Form("data", "ddim", {1: (80.0, 0.0)})
+    net = student_file.open_file(folder / "pd/pd-1.safetensors").network.fn
+    other = student_file.model_of(net, form, "fashion-edm", "weights:0", "other")
     with pytest.raises(ValueError, match="other was distilled from another fashion-edm"):
         other.exact(other.start([0], 0))
 
 
 def test_guidance_is_told_to_a_guided_student(folder):
-    model = students.open_file(folder / "guided/guided-1.safetensors")
+    model = student_file.open_file(folder / "guided/guided-1.safetensors")
     told = []
     inner = model.network.fn.net.net.class_embedding
     inner.register_forward_hook(lambda _, given, out: told.append(given[0][1].tolist()))
@@ -255,7 +255,7 @@ def test_guidance_is_told_to_a_guided_student(folder):
 
 
 def test_what_a_student_was_not_trained_for(folder):
-    model = students.open_file(folder / "pd/pd-2.safetensors")
+    model = student_file.open_file(folder / "pd/pd-2.safetensors")
     with pytest.raises(ValueError, match=r"pd-2 was trained for 2 network evaluations; got 3"):
         dode.sampler(model, "ddim", nfe=3)
     assert dode.sampler(model, "ddim", nfe=3, grid=[80, 5, 1, 0]).nfe == 3
@@ -268,7 +268,7 @@ def test_what_a_student_was_not_trained_for(folder):
     with pytest.raises(ValueError, match="has no condition that means 'none'"):
         model.guided(2)
     with pytest.raises(ValueError, match=r"cd was trained for 1, 2, 3 or 4 network evaluations; got 9: ask for one of"):
-        dode.sampler(students.open_file(folder / "cd/cd.safetensors"), "ddim:fresh=1", nfe=9)
+        dode.sampler(student_file.open_file(folder / "cd/cd.safetensors"), "ddim:fresh=1", nfe=9)
 
 
 def test_files_that_are_no_students(folder, tmp_path):
@@ -277,10 +277,10 @@ def test_files_that_are_no_students(folder, tmp_path):
     good = folder / "pd/pd-1.safetensors"
     tensors = load_file(good)
     save_file(tensors, tmp_path / "plain.safetensors")
-    assert not students.written(tmp_path / "plain.safetensors")
+    assert not student_file.written(tmp_path / "plain.safetensors")
     with pytest.raises(ValueError, match="was not written by dode train"):
-        students.open_file(tmp_path / "plain.safetensors")
-    about = {"what": students.WHAT, "teacher": "fashion-edm", "fingerprint": "", "card": {}}
+        student_file.open_file(tmp_path / "plain.safetensors")
+    about = {"what": student_file.WHAT, "teacher": "fashion-edm", "fingerprint": "", "card": {}}
     form = {"network": "data", "solver": "ddim", "times": {"1": [80, 0]}, "guidance": None}
     for wrong, message in (
         ({"times": {"2": [80, 0]}}, "one more than evaluations"),
@@ -291,12 +291,12 @@ def test_files_that_are_no_students(folder, tmp_path):
     ):
         said = about | {"form": form | wrong}
         save_file(tensors, tmp_path / "bad.safetensors", {"dode": json.dumps(said)})
-        assert students.written(tmp_path / "bad.safetensors")
+        assert student_file.written(tmp_path / "bad.safetensors")
         with pytest.raises(ValueError, match=message):
-            students.open_file(tmp_path / "bad.safetensors")
+            student_file.open_file(tmp_path / "bad.safetensors")
     (tmp_path / "half.safetensors").write_bytes(good.read_bytes()[:1000])
     with pytest.raises(ValueError, match="is not a whole safetensors file"):
-        students.open_file(tmp_path / "half.safetensors")
+        student_file.open_file(tmp_path / "half.safetensors")
 
 
 def test_who_can_teach(folder):
@@ -304,7 +304,7 @@ def test_who_can_teach(folder):
         with pytest.raises(ValueError, match=f"{name} cannot be the teacher"):
             training.teacher_of(bundled(name))
     with pytest.raises(ValueError, match="pd-1 cannot be the teacher"):
-        training.teacher_of(students.open_file(folder / "pd/pd-1.safetensors"))
+        training.teacher_of(student_file.open_file(folder / "pd/pd-1.safetensors"))
 
 
 def test_pairs_go_on_where_they_stopped(tmp_path, monkeypatch):

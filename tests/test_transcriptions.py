@@ -10,12 +10,12 @@ import pytest
 import transcriptions as literal
 from problems import LAMBDAS, SCHEDULES, counts, distilled, mixture_model, relative, sizes
 
-from dode.formulations import unnormalised
+from dode.distillation.formulations import unnormalised
 from dode.sampling import run
 from dode.schedule import Node
-from dode.solvers.budget import build
 from dode.solvers.deis import weights
-from dode.solvers.names import read
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import build
 
 NFE = (1, 2, 3, 10, 13, 20)
 EXACT = 1e-12
@@ -95,7 +95,7 @@ def problem(text, where, nfe, kind=None, end="data"):
     """(plan, its outputs, the nodes of its steps, x_T)."""
     model, method = mixture_model(where), read(text).method
     plan, made = build(method, nfe, model.schedule, model.prediction, end=end, kind=kind)
-    return plan, model.denoiser(plan.kind, None), made.nodes, model.start(range(3), 0)
+    return plan, model.bound(plan.kind, None), made.nodes, model.start(range(3), 0)
 
 
 @pytest.mark.parametrize("where", ["discrete", "vp", "cosine", "edm"])

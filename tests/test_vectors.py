@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dode_paper.baselines import student_file
 from hypothesis import HealthCheck, given, settings
 from problems import SCHEDULES, gaussian, mixture
 from readers import READERS, calibrated, compared, converted, listed, pickled
 from vectors import commands, lines, whole
 
 import dode
-from dode.baselines import students
+from dode.bundled_models.unet import UNet
+from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.cli import main
-from dode.nets.loading import classes_in_turn
-from dode.nets.unet import UNet
-from dode.nets.wrappers import Folded, Preconditioned
+from dode.conditioning import classes_in_turn
 
 COMMANDS = commands()
 EXAMPLES = int(os.environ.get("DODE_LINES", "12"))  # of each command, a quarter of those that measure or train
@@ -91,8 +91,8 @@ def ran():
 def test_any_command_line_works_or_says_why_not(words, folder, monkeypatch, capfd):
     """All that is wrong is told at the end: to find the shortest line of words would take longer than to read it."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("dode.weights.BUNDLED", small_models(words))
-    monkeypatch.setattr(students, "UNet", partial(UNet, widths=(8,), groups=2))
+    monkeypatch.setattr("dode.bundled_models.BUNDLED", small_models(words))
+    monkeypatch.setattr(student_file, "UNet", partial(UNet, widths=(8,), groups=2))
     before, faults = state(folder), []
     signal.signal(signal.SIGALRM, hung)
 
@@ -127,7 +127,7 @@ def test_any_command_line_works_or_says_why_not(words, folder, monkeypatch, capf
 @pytest.mark.parametrize("count", ["1000000000000", "99999999999999999999"])
 def test_too_little_memory_is_one_sentence(count, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dode.weights.BUNDLED", small_models(()))
+    monkeypatch.setattr("dode.bundled_models.BUNDLED", small_models(()))
     words = ["dode", "sample", "fashion", "--solver", "ddim", "--nfe", "2", "-n", count, "-o", "made.png"]
     monkeypatch.setattr(sys, "argv", words)
     assert ran()[0] == 2

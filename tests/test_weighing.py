@@ -9,15 +9,15 @@ from problems import SCHEDULES, gaussian, mixture_model
 
 import dode
 from dode.analytic import Gaussian
-from dode.grid import Grid, loose
 from dode.plan import previous
 from dode.sampling import advance, begin, run
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas
-from dode.search.starts import Task, kinds, starts, task
-from dode.search.weighing import LEAST, costs, evaluations, fine_plan, weighed
+from dode.search.initial_candidates import Task, kinds, starts, task
+from dode.search.optimal_grid import LEAST, costs, evaluations, fine_plan, weighed
 from dode.solvers import METHODS
-from dode.solvers.budget import build
 from dode.solvers.ddim import DDIM
+from dode.solvers.step_allocation import build
+from dode.timesteps import Grid, loose
 from dode.tracing import trace
 
 

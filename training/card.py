@@ -12,13 +12,13 @@ import torch
 
 import dode
 from dode import plots
+from dode.bundled_models import CLASSES, classifier
 from dode.metrics import extracted, frechet, moments, to_uint8
 from dode.metrics.agreement import agreed
 from dode.metrics.statistics import bundled as statistics
 from dode.model import Model
-from dode.weights import CLASSES, classifier
 
-WEIGHTS = Path(__file__).parent.parent / "src/dode/weights"
+WEIGHTS = Path(__file__).parent.parent / "src/dode/bundled_models"
 DATA = """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), 60,000 training images, padded from 28×28 to 32×32 with black,
 values in [−1, 1]; from the Debian package dataset-fashion-mnist. MIT licence, for the data and for these weights."""
 ABOUT = {

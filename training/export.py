@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-WEIGHTS = Path(__file__).parent.parent / "src/dode/weights"
+WEIGHTS = Path(__file__).parent.parent / "src/dode/bundled_models"
 
 
 def main() -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from dode_paper.baselines.data import fashion
 
-from dode.baselines.data import fashion
+from dode.bundled_models import classifier
+from dode.bundled_models.classifier_network import Classifier
 from dode.metrics import extracted, moments, to_uint8
 from dode.metrics.statistics import Statistics, write
-from dode.nets.classifier import Classifier
-from dode.weights import classifier
 
 KEPT = 5000
-HOME = Path(__file__).parent.parent / "src/dode/weights/classifier-fashion.npz"
+HOME = Path(__file__).parent.parent / "src/dode/bundled_models/classifier-fashion.npz"
 
 
 def save(net: Classifier, path: Path) -> None:

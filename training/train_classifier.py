@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import torch
+from dode_paper.baselines.data import fashion
 from reference import save
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dode.baselines.data import fashion
+from dode.bundled_models.classifier_network import Classifier
 from dode.metrics import to_uint8
-from dode.nets.classifier import Classifier
 
 BATCH, RATE = 128, 1.5e-3
 

@@ -9,75 +9,74 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dode import (
         analytic,
-        distillation,
-        edm,
-        grid,
-        kdiffusion,
-        lists,
+        calibration,
+        errors,
+        integrations,
         metrics,
+        parameterization,
         plan,
-        prediction,
-        recipes,
         sampling,
         schedule,
+        sigma_tables,
         solvers,
+        timesteps,
         tracing,
     )
-    from dode.azula import from_azula
+    from dode.bundled_models import bundled
     from dode.citations import cite
-    from dode.distilled import distill
-    from dode.edm import from_edm
-    from dode.kdiffusion import from_kdiffusion
-    from dode.methods import Method
+    from dode.distillation.api import distill
+    from dode.integrations.azula import from_azula
+    from dode.integrations.diffusers.from_pipeline import from_diffusers
+    from dode.integrations.edm import from_edm
+    from dode.integrations.k_diffusion import from_kdiffusion
+    from dode.method import Method
     from dode.metrics.evaluation import evaluate
     from dode.model import Model, from_callable
-    from dode.pipeline.model import from_diffusers
+    from dode.opening import open_model
     from dode.plan import Plan
     from dode.samplers import Sampler, load, sampler, save
     from dode.search.interpolation import interpolate
     from dode.solvers import METHODS
-    from dode.weights import bundled
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "METHODS": "solvers",
-    "Method": "methods",
+    "Method": "method",
     "Model": "model",
     "Plan": "plan",
     "Sampler": "samplers",
-    "bundled": "weights",
+    "bundled": "bundled_models",
     "cite": "citations",
-    "distill": "distilled",
+    "distill": "distillation.api",
     "evaluate": "metrics.evaluation",
-    "from_azula": "azula",
+    "from_azula": "integrations.azula",
     "from_callable": "model",
-    "from_diffusers": "pipeline.model",
-    "from_kdiffusion": "kdiffusion",
-    "from_edm": "edm",
+    "from_diffusers": "integrations.diffusers.from_pipeline",
+    "from_edm": "integrations.edm",
+    "from_kdiffusion": "integrations.k_diffusion",
     "interpolate": "search.interpolation",
     "load": "samplers",
+    "open_model": "opening",
     "sampler": "samplers",
     "save": "samplers",
 }
 _MODULES = (
     "analytic",
-    "azula",
-    "distillation",
-    "edm",
-    "grid",
+    "calibration",
+    "errors",
     "hub",
-    "kdiffusion",
-    "lists",
+    "integrations",
     "metrics",
+    "parameterization",
     "plan",
     "plots",
-    "prediction",
-    "recipes",
     "report",
     "sampling",
     "schedule",
+    "sigma_tables",
     "solvers",
+    "timesteps",
     "tracing",
 )
 
@@ -89,30 +88,30 @@ __all__ = [
     "Sampler",
     "analytic",
     "bundled",
+    "calibration",
     "cite",
     "distill",
-    "distillation",
-    "edm",
+    "errors",
     "evaluate",
     "from_azula",
     "from_callable",
     "from_diffusers",
     "from_edm",
     "from_kdiffusion",
-    "grid",
+    "integrations",
     "interpolate",
-    "kdiffusion",
-    "lists",
     "load",
     "metrics",
+    "open_model",
+    "parameterization",
     "plan",
-    "prediction",
-    "recipes",
     "sampler",
     "sampling",
     "save",
     "schedule",
+    "sigma_tables",
     "solvers",
+    "timesteps",
     "tracing",
 ]
 

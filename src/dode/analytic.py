@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dode.fingerprints import probe
+from dode.fingerprint import probe
 from dode.model import Model
-from dode.prediction import Kind, convert
+from dode.parameterization import Kind, convert
 from dode.schedule import EDM, Node, Schedule
 
 

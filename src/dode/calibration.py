@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from dode import forms
-from dode.fingerprints import alike, schedule_hash, schedule_name
+from dode import json_schema
+from dode.errors import DodeError
+from dode.fingerprint import alike, schedule_hash, schedule_name
+from dode.parameterization import KINDS
 from dode.plan import Plan
-from dode.prediction import KINDS
 from dode.schedule import Node
 
 if TYPE_CHECKING:
-    from dode.denoiser import Threshold
+    from dode.denoisers import Threshold
     from dode.model import Model
 
 SCHEMA = 1
@@ -100,17 +101,17 @@ def checksum(content: Json) -> str:
     try:
         text = json.dumps(rest, sort_keys=True)
     except RecursionError as error:
-        raise ValueError("a calibration is nested too deeply") from error
+        raise DodeError("a calibration is nested too deeply") from error
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def compose(model: Json, entries: Sequence[Json], models: Sequence[Json]) -> Json:
     """The content of a file: the plans of one model, one for each number of evaluations and guidance."""
     if any(other != model for other in models):
-        raise ValueError("a calibration file holds plans of one model; these are of several")
+        raise DodeError("a calibration file holds plans of one model; these are of several")
     asked = [(entry["nfe"], entry["guidance"]) for entry in entries]
     if len(set(asked)) != len(asked):
-        raise ValueError(f"a calibration file holds one plan for each NFE and guidance; got {asked}")
+        raise DodeError(f"a calibration file holds one plan for each NFE and guidance; got {asked}")
     content: Json = {"schema": SCHEMA, "what": "dode calibration", "model": model, "plans": list(entries)}
     content["checksum"] = checksum(content)
     return content
@@ -130,13 +131,13 @@ def replace_bytes(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path = Path(path)
     if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+        raise DodeError(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.exists() and not path.is_file():  # what is moved there would take its place
-        raise ValueError(f"cannot write {path}: it is a folder or a device")
+        raise DodeError(f"cannot write {path}: it is a folder or a device")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}") from error
+        raise DodeError(f"cannot write {path}: {error.strerror}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -152,26 +153,26 @@ def read(path: str | Path) -> Json:
     """The content of a file, checked; ValueError says what is wrong with it."""
     path = Path(path)
     if not os.path.isfile(path):  # Path.is_file fails on a name that is too long
-        raise ValueError(f"no calibration file at {forms.line(path)}")
+        raise DodeError(f"no calibration file at {json_schema.line(path)}")
     try:
-        content = forms.read(path)
+        content = json_schema.read(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not a whole JSON file ({error}); make it again with dode distill") from error
+        raise DodeError(f"{path} is not a whole JSON file ({error}); make it again with dode distill") from error
     return checked(content, str(path))
 
 
 def checked(content: Any, where: str) -> Json:
     """The content, if it is a calibration, as it was written, and of the form that everything here relies on."""
     if not isinstance(content, dict) or content.get("what") != "dode calibration":
-        raise ValueError(f"{where} is not a calibration file of dode")
+        raise DodeError(f"{where} is not a calibration file of dode")
     if content.get("schema") != SCHEMA:
-        said = forms.short(content.get("schema"))
-        raise ValueError(f"{where} has schema {said}; this version of dode reads {SCHEMA}")
+        said = json_schema.short(content.get("schema"))
+        raise DodeError(f"{where} has schema {said}; this version of dode reads {SCHEMA}")
     if content.get("checksum") != checksum(content):
-        raise ValueError(
+        raise DodeError(
             f"{where} was changed after it was written (its checksum differs); make it again with dode distill"
         )
-    forms.check(content, CONTENT, where)
+    json_schema.check(content, CONTENT, where)
     _together(content["plans"], where)
     return content
 
@@ -179,12 +180,12 @@ def checked(content: Any, where: str) -> Json:
 def _together(entries: Sequence[Json], where: str) -> None:
     """ValueError unless every entry is one plan, and there is one for each number of evaluations and guidance."""
     if not entries or len({(entry["nfe"], entry["guidance"]) for entry in entries}) < len(entries):
-        raise ValueError(f"{where} must hold plans, one for each NFE and guidance")
+        raise DodeError(f"{where} must hold plans, one for each NFE and guidance")
     for entry in entries:
         plan, made, count = entry["plan"], entry["provenance"], entry["nfe"]
         sizes = {len(made.get(key, ())) for key in ("errors", "ratios", "conditions")} | {len(plan["nodes"]) - 1}
         if count < 1 or not sizes <= {0, count} or any(len(node) != 3 for node in plan["nodes"]):
-            raise ValueError(
+            raise DodeError(
                 f"{where}: the plan for NFE {count} has not {count} evaluations at nodes of t, alpha, sigma"
             )
 
@@ -212,11 +213,11 @@ def match(content: Json, asked: Json) -> None:
     made = content["model"]
     ours, theirs = made.get("form"), asked.get("form")
     if ours and theirs and ours != theirs:
-        raise ValueError(f"the calibration is for {made['name']} called as {ours}; this scheduler calls it as {theirs}")
+        raise DodeError(f"the calibration is for {made['name']} called as {ours}; this scheduler calls it as {theirs}")
     for key in ("shape", "prediction", "schedule", "threshold", "classifier_scale"):
         if key in asked and made[key] != asked[key]:
             ours, theirs = (_said(key, one) for one in (made, asked))
-            raise ValueError(f"the calibration is for {made['name']} with {key} {ours}; this model has {theirs}")
+            raise DodeError(f"the calibration is for {made['name']} with {key} {ours}; this model has {theirs}")
 
 
 def _said(key: str, model: Json) -> str:
@@ -228,7 +229,7 @@ def recognise(content: Json, name: str, fingerprint: str) -> None:
     """ValueError unless it is the network that was calibrated."""
     made = content["model"]
     if not alike(made["fingerprint"], fingerprint):
-        raise ValueError(
+        raise DodeError(
             f"the calibration is for the network {made['name']} ({made['fingerprint']}); "
             f"this one is {name} ({fingerprint})"
         )
@@ -248,10 +249,10 @@ def under(
     scales = {scale(one) for one in plans}
     known = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
     if guidance is None and len(scales) > 1:
-        raise ValueError(f"calibrated for guidance {known}; say which guidance")
+        raise DodeError(f"calibrated for guidance {known}; say which guidance")
     fitting = [one for one in plans if guidance is None or scale(one) in (guidance, None)]
     if not fitting:
-        raise ValueError(f"calibrated for guidance {known}; asked for {guidance:g}")
+        raise DodeError(f"calibrated for guidance {known}; asked for {guidance:g}")
     own = {nfe(one) for one in fitting if scale(one) is not None}
     return [one for one in fitting if scale(one) is not None or nfe(one) not in own]
 
@@ -264,7 +265,7 @@ def pick(content: Json, guidance: float | None, nfe: int | None) -> Json:
     guided = under(content["plans"], guidance, lambda entry: entry["guidance"], lambda entry: entry["nfe"])
     counts = sorted(entry["nfe"] for entry in guided)
     if nfe is None and len(counts) > 1:
-        raise ValueError(f"the file holds plans for NFE {', '.join(map(str, counts))}; say which")
+        raise DodeError(f"the file holds plans for NFE {', '.join(map(str, counts))}; say which")
     if nfe is not None and nfe not in counts:
-        raise ValueError(f"calibrated for NFE {', '.join(map(str, counts))}; asked for {nfe}")
+        raise DodeError(f"calibrated for NFE {', '.join(map(str, counts))}; asked for {nfe}")
     return next(entry for entry in guided if nfe is None or entry["nfe"] == nfe)

@@ -3,9 +3,10 @@
 import re
 from importlib.resources import files
 
-from dode.formulations import formulation
-from dode.search.starts import TRIED
-from dode.solvers import METHODS, names
+from dode.distillation.formulations import formulation
+from dode.errors import DodeError
+from dode.search.initial_candidates import TRIED
+from dode.solvers import METHODS, spec
 
 PAPER = "Kim, Tang & Yu 2024"
 ALIASES = {"dpm-solver-1": "Lu et al. 2022a"}  # names from other papers than the solver's own
@@ -21,10 +22,10 @@ def cite(name: str) -> str:
     known = bibliography()
     if name == "auto":
         return _joined([PAPER, *(label for one in TRIED for label in _named(METHODS[one].about, known))], known)
-    read = names.read(name)
+    read = spec.read(name)
     own = _named(read.method.about, known)
     if not own:
-        raise ValueError(f"{read.method.name} names as its source {read.method.about!r}, which dode has no entry for")
+        raise DodeError(f"{read.method.name} names as its source {read.method.about!r}, which dode has no entry for")
     own += [label for alias, label in ALIASES.items() if alias == name.partition(":")[0].removeprefix("d-")]
     own += [label for option in read.method.chosen for label in _named(read.method.options[option].about, known)]
     if read.distilled:

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dode import conditions, denoiser, noise, reference
-from dode.denoiser import LogProbability, Network, Threshold
-from dode.fingerprints import probe, weights_hash
-from dode.prediction import KINDS, Kind
-from dode.ranks import ALONE, Team
+from dode import conditioning, denoisers, exact, noise
+from dode.denoisers import LogProbability, Network, Threshold
+from dode.errors import DodeError
+from dode.fingerprint import probe, weights_hash
+from dode.parameterization import KINDS, Kind
+from dode.process_group import ALONE, Team
 from dode.sampling import Denoise
 from dode.schedule import Schedule
-from dode.trained import Trained
 
 if TYPE_CHECKING:
-    from dode.fitting.cache import Cache
+    from dode.output_cache import Cache
 
 OTHERS = {"epsilon": "noise", "eps": "noise", "sample": "data", "x0": "data", "v_prediction": "v", "velocity": "flow"}
 Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
@@ -48,7 +48,7 @@ class Model:
     classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
     decode: Callable[[Tensor], Tensor] | None = None  # states → images in [−1, 1], where states are latents
     flow: Callable[[Tensor, Any], Tensor] | None = None  # the exact solution, where it is known in closed form
-    trained: Trained | None = None  # of a student, which answers at the times of its training alone
+    trained: Any = None  # of a student, which answers at the times of its training alone
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     cache: "Cache | None" = None  # outputs that are on disk
@@ -56,7 +56,7 @@ class Model:
     def __post_init__(self) -> None:
         if self.prediction not in KINDS:
             here = f", which is {OTHERS[self.prediction]!r} here" if self.prediction in OTHERS else ""
-            raise ValueError(f"prediction must be one of {', '.join(KINDS)}; got {self.prediction!r}{here}")
+            raise DodeError(f"prediction must be one of {', '.join(KINDS)}; got {self.prediction!r}{here}")
 
     def __repr__(self) -> str:
         """One line; the fields have the rest."""
@@ -71,11 +71,11 @@ class Model:
     def guided(self, scale: float) -> "Model":
         """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
         if isinstance(scale, str) or scale is None or not math.isfinite(scale):
-            raise ValueError(f"the guidance scale must be a number; got {scale!r}")
+            raise DodeError(f"the guidance scale must be a number; got {scale!r}")
         if self.trained is not None and self.trained.guidance is not None:
             return replace(self, guidance=self.trained.scale(self.name, scale))
         if self.null is None and scale != 1:
-            raise ValueError(f"{self.name} has no condition that means 'none', so it cannot be guided")
+            raise DodeError(f"{self.name} has no condition that means 'none', so it cannot be guided")
         return replace(self, guidance=float(scale), flow=self.flow if scale == 1 else None)
 
     def classifier_guided(self, log_probability: LogProbability, scale: float) -> "Model":
@@ -89,10 +89,10 @@ class Model:
     def labelled(self, label: int) -> "Model":
         """The model with every sample of this class, where the caller of `sample` gives no condition."""
         if not self._by_label:
-            raise ValueError(f"{self.name} has no classes, one number a sample; leave the label out")
+            raise DodeError(f"{self.name} has no classes, one number a sample; leave the label out")
         if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < self.classes:
             last = f"{self.classes - 2}, or {self.classes - 1} for none" if self.null else f"{self.classes - 1}"
-            raise ValueError(f"the label must be 0 … {last}; got {label!r}")
+            raise DodeError(f"the label must be 0 … {last}; got {label!r}")
         return replace(self, cond=lambda indices: [label] * len(indices))
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
@@ -106,18 +106,18 @@ class Model:
     def conditions(self, indices: Sequence[int], cond: Any = None) -> Any:
         """The condition of these samples: the caller's (one row a sample), or the model's own."""
         if cond is not None and self.cond is None:
-            raise ValueError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
+            raise DodeError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
         chosen = self.cond(indices) if cond is None and self.cond is not None else cond
-        chosen = conditions.prepared(chosen, len(indices), self.device, self.dtype)
+        chosen = conditioning.prepared(chosen, len(indices), self.device, self.dtype)
         if cond is not None and self._by_label:
-            conditions.classes(chosen, self.classes)
+            conditioning.classes(chosen, self.classes)
         return chosen
 
     def placed(self, x: Any) -> Tensor:
         """States (n, *shape) as tensors of the model's device and dtype; ValueError for another shape."""
         x = torch.as_tensor(x)
         if x.ndim < 1 or len(x) < 1 or tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"noise must be (n, {', '.join(map(str, self.shape))}); got {tuple(x.shape)}")
+            raise DodeError(f"noise must be (n, {', '.join(map(str, self.shape))}); got {tuple(x.shape)}")
         placed: Tensor = x.to(self.dtype).to(self.device)  # in this order: some devices have no float64
         return placed
 
@@ -126,26 +126,26 @@ class Model:
         drawn = noise.start(indices, self.shape, self.schedule, seed, stream)
         return drawn.to(self.dtype).to(self.device)
 
-    def denoiser(self, kind: Kind, cond: Any) -> Denoise:
+    def bound(self, kind: Kind, cond: Any) -> Denoise:
         """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
         network = self.network
         if self.trained is not None and self.trained.guidance is not None:
-            network = denoiser.with_scale(network, self.trained.scale(self.name, self._scale))
+            network = denoisers.with_scale(network, self.trained.scale(self.name, self._scale))
         elif self.guidance is not None and self.guidance != 1 and self.null is not None:
             null = self.null
-            network = denoiser.classifier_free(
+            network = denoisers.classifier_free(
                 network,
-                cache(lambda n: conditions.prepared(null(range(n)), n, self.device, self.dtype)),
+                cache(lambda n: conditioning.prepared(null(range(n)), n, self.device, self.dtype)),
                 self.guidance,
             )
-        made = denoiser.called(network, cond, self.schedule.integer, self.variance)
+        made = denoisers.called(network, cond, self.schedule.integer, self.variance)
         if self.classifier is not None:
-            made = denoiser.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
+            made = denoisers.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
         if self.threshold is not None:
-            made = denoiser.thresholded(made, self.prediction, self.threshold)
+            made = denoisers.thresholded(made, self.prediction, self.threshold)
         if self.cache is not None:
             made = self.cache.remembered(made, self, cond)
-        return denoiser.expressed(made, self.prediction, kind)
+        return denoisers.expressed(made, self.prediction, kind)
 
     def exact(
         self,
@@ -158,20 +158,20 @@ class Model:
     ) -> Tensor:
         """The exact solution of the ODE from x_T (n, *shape): halving its steps moves it by at most rtol of its RMS.
 
-        In closed form where the model has one, else by `dode.reference.solve`, which says how it converges.  A student
+        In closed form where the model has one, else by `dode.exact.solve`, which says how it converges.  A student
         has no ODE of its own: the solution is its teacher's.  team: processes that share the batches.
         """
         x_T, model = self.placed(x_T), self.ode()
         cond = self.conditions(range(len(x_T)), cond)
         if model.flow is not None:
             return model.flow(x_T, cond)
-        return reference.solve(model, x_T, cond, rtol, batch, progress, team)
+        return exact.solve(model, x_T, cond, rtol, batch, progress, team)
 
     def ode(self) -> "Model":
         """The model whose ODE its exact solutions follow: itself, or a student's teacher, as the student is run."""
         if self.trained is None:
             return self
-        teacher = self.trained.teacher().to(self.device, self.dtype).guided(self._scale)
+        teacher: Model = self.trained.teacher().to(self.device, self.dtype).guided(self._scale)
         return replace(teacher, cache=self.cache)
 
     @property
@@ -179,7 +179,7 @@ class Model:
         """Are its conditions classes, one whole number a sample?"""
         if not self.classes or self.cond is None:
             return False
-        own = conditions.prepared(self.cond(range(1)), 1, "cpu")
+        own = conditioning.prepared(self.cond(range(1)), 1, "cpu")
         return isinstance(own, Tensor) and own.ndim == 1 and not own.is_floating_point()
 
     @property
@@ -194,7 +194,7 @@ def checked(model: Any) -> Model:
         return model
     text = repr(model)
     how = f"dode.bundled({text})" if isinstance(model, str) else "dode.from_callable or dode.from_diffusers"
-    raise ValueError(f"a model is needed, as {how} makes it; got {text[:60]}")
+    raise DodeError(f"a model is needed, as {how} makes it; got {text[:60]}")
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Called:
     def __call__(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
         given = (x.numpy(force=True), t.numpy(force=True)) if self.numpy else (x, t)
         if self.numpy:
-            cond = conditions.as_numpy(cond)
+            cond = conditioning.as_numpy(cond)
         output = self.fn(*given, cond) if self.conditional else self.fn(*given)
         if self.numpy and not isinstance(output, Tensor):
             output = np.array(output)  # of numpy already, or JAX's, which may not be written to
@@ -228,7 +228,7 @@ def _callable(fn: Any, names: tuple[str, ...]) -> None:
     except TypeError as error:
         call = ", ".join(names)
         why = "because cond was given" if "cond" in names else "because no cond was given"
-        raise ValueError(
+        raise DodeError(
             f"the network is called as network({call}), {why}, and cannot be ({error}): wrap it, lambda {call}: …"
         ) from error
 
@@ -245,7 +245,7 @@ def from_callable(
     numpy: bool = False,
     variance: bool = False,
     name: str = "callable",
-    trained: Trained | None = None,
+    trained: Any = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Model:
@@ -260,16 +260,16 @@ def from_callable(
     Raises ValueError if a first call fails to return the shape of x.
     """
     if isinstance(schedule, str | type) or not hasattr(schedule, "node"):
-        raise ValueError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
+        raise DodeError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
     shape = shape if isinstance(shape, int) else tuple(shape)
     if isinstance(shape, int) or not all(isinstance(size, int | np.integer) and size > 0 for size in shape):
-        raise ValueError(f"shape must be the sizes of one sample, as (3, 64, 64) or (2,); got {shape}")
+        raise DodeError(f"shape must be the sizes of one sample, as (3, 64, 64) or (2,); got {shape}")
     if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"dtype must be one of torch's, as torch.float32; got {dtype!r}")
+        raise DodeError(f"dtype must be one of torch's, as torch.float32; got {dtype!r}")
     if null is not None and cond is None:
-        raise ValueError("null says which condition means 'none'; it needs cond, the default condition, too")
+        raise DodeError("null says which condition means 'none'; it needs cond, the default condition, too")
     if null is not None and null(range(1)) is None:  # which would be taken for no wish, and cond be used
-        raise ValueError("null must give a condition that means 'none', a row for each sample; got None")
+        raise DodeError("null must give a condition that means 'none', a row for each sample; got None")
     if isinstance(fn, nn.Module):
         fn = fn.eval()
     _callable(fn, ("x", "t") if cond is None else ("x", "t", "cond"))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.errors import DodeError
 from dode.schedule import Schedule
 
 STREAMS = {"fit": 1, "select": 2, "report": 3, "added": 4}
@@ -29,7 +30,7 @@ def noise(indices: Sequence[int], shape: Sequence[int], seed: int, stream: str =
 def whole(seed: Any) -> int:
     """The seed; ValueError for what is none."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be a whole number from 0 to 2^64 − 1; got {seed!r}")
+        raise DodeError(f"seed must be a whole number from 0 to 2^64 − 1; got {seed!r}")
     return int(seed)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from dode.prediction import KINDS, Kind, parts
+from dode.errors import DodeError
+from dode.parameterization import KINDS, Kind, parts
 from dode.schedule import MOST, Node
 
 Array = np.ndarray
@@ -48,9 +49,9 @@ class Plan:
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
         if self.kind not in KINDS:
-            raise ValueError(f"a plan's outputs are {', '.join(KINDS)}; got {self.kind!r}")
+            raise DodeError(f"a plan's outputs are {', '.join(KINDS)}; got {self.kind!r}")
         if not all(abs(value) <= MOST for node in self.nodes for value in node):
-            raise ValueError(f"t, alpha and sigma of a plan's nodes must be numbers up to {MOST:g}")
+            raise DodeError(f"t, alpha and sigma of a plan's nodes must be numbers up to {MOST:g}")
         if self.noise is None:
             object.__setattr__(self, "noise", np.zeros(n + 1))
         shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}
@@ -59,11 +60,11 @@ class Plan:
         for name, shape in shapes.items():
             array = _own(getattr(self, name))
             if array.shape != shape or not np.all(np.isfinite(array)):
-                raise ValueError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
+                raise DodeError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if n < 1 or len(self.fresh) != n or not self.fresh[0]:
-            raise ValueError(f"a plan needs evaluations and the first opens a step; got {n} nodes, fresh={self.fresh}")
+            raise DodeError(f"a plan needs evaluations and the first opens a step; got {n} nodes, fresh={self.fresh}")
         self._check_triangles()
         self._check_sums()
         self._check_order()
@@ -170,7 +171,7 @@ class Plan:
         for name, array, offset in (("use", self.use, 0), ("blend", self.blend, 0), ("mix", self.mix, 1)):
             rows, columns = array.nonzero()
             if np.any(columns > rows + offset):
-                raise ValueError(f"plan.{name} reads an output before it exists")
+                raise DodeError(f"plan.{name} reads an output before it exists")
 
     def _check_sums(self) -> None:
         """A straight line (constant x₀ and ε) is moved exactly, and a constant output stays constant.
@@ -195,7 +196,7 @@ class Plan:
         if any(self.added):  # churn goes back up on purpose
             return
         if not (all(a <= b for a, b in pairwise(levels)) or all(a >= b for a, b in pairwise(levels))):
-            raise ValueError(f"log-SNR must not fall along a plan (nor rise, in an inversion); got {levels}")
+            raise DodeError(f"log-SNR must not fall along a plan (nor rise, in an inversion); got {levels}")
 
     def __str__(self) -> str:
         head = f"{self.nfe} evaluations, {self.kind} outputs" + ("" if self.carry else ", carry=False")
@@ -254,7 +255,7 @@ def _agree(name: str, total: Array, size: Array, wanted: Array) -> None:
     excess = np.abs(total - wanted) - TOLERANCE * (size + np.abs(wanted))
     worst = int(np.argmax(excess))
     if not excess[worst] <= 0:
-        raise ValueError(
+        raise DodeError(
             f"plan.{name}: row {worst} sums to {total[worst]:.12g}, expected {wanted[worst]:.12g}; "
             "not a consistent solver"
         )

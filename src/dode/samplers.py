@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode import calibration, reference
+from dode import calibration, exact
 from dode import noise as noises
-from dode.conditions import rows
-from dode.grid import Grid
+from dode.conditioning import rows
+from dode.errors import DodeError
 from dode.model import Model, checked
 from dode.plan import Plan
 from dode.sampling import Draw, State, run, trajectory
 from dode.solvers import METHODS
-from dode.solvers.budget import build
-from dode.solvers.names import read
+from dode.solvers.spec import read
+from dode.solvers.step_allocation import build
+from dode.timesteps import Grid
 
 Callback = Callable[[State], None]
 
@@ -124,12 +125,12 @@ class Sampler:
         first sample, to make many in several calls: noise and the model's own conditions go by it.
         """
         if batch < 1:
-            raise ValueError(f"batch must be at least 1; got {batch}")
+            raise DodeError(f"batch must be at least 1; got {batch}")
         x_T, cond = self._begin(n, seed, noise, cond, first)
         parts = []
         for i in range(0, len(x_T), batch):
             part = slice(i, i + batch)
-            denoise = self.model.denoiser(self.plan.kind, rows(cond, part))
+            denoise = self.model.bound(self.plan.kind, rows(cond, part))
             draw = self._draws(range(first, first + len(x_T))[part], seed)
             if callback is None:
                 parts.append(run(self.plan, denoise, x_T[part], draw))
@@ -147,7 +148,7 @@ class Sampler:
         """Every state of a run of all samples at once, the first before any evaluation; arguments as for `sample`."""
         x_T, cond = self._begin(n, seed, noise, cond)
         draw = self._draws(range(len(x_T)), seed)
-        yield from trajectory(self.plan, self.model.denoiser(self.plan.kind, cond), x_T, draw)
+        yield from trajectory(self.plan, self.model.bound(self.plan.kind, cond), x_T, draw)
 
     @torch.no_grad()
     def invert(self, x0: Tensor, cond: Any = None, steps: int | None = None, batch: int = 64) -> Tensor:
@@ -158,17 +159,17 @@ class Sampler:
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
         if self.model.trained is not None:
-            raise ValueError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
+            raise DodeError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
         if batch < 1:
-            raise ValueError(f"batch must be at least 1; got {batch}")
+            raise DodeError(f"batch must be at least 1; got {batch}")
         x0 = self.model.placed(x0)
         cond = self.model.conditions(range(len(x0)), cond)
         opening = self.plan.added[0] or self.plan.told is not None  # then its first time is not its state's
         start = self.model.schedule.node(self.model.schedule.t_max) if opening else self.plan.nodes[0]
         most = int(self.model.schedule.t_max) if self.model.schedule.integer else 50
-        plan, first = reference.backward(self.model, min(50, most) if steps is None else steps, start)
+        plan, first = exact.backward(self.model, min(50, most) if steps is None else steps, start)
         parts = [slice(i, i + batch) for i in range(0, len(x0), batch)]
-        denoise = [self.model.denoiser(plan.kind, rows(cond, part)) for part in parts]
+        denoise = [self.model.bound(plan.kind, rows(cond, part)) for part in parts]
         return torch.cat([run(plan, one, first.alpha * x0[part]) for one, part in zip(denoise, parts, strict=True)])
 
     def save(self, path: str | Path) -> None:
@@ -181,11 +182,11 @@ class Sampler:
 
     def _begin(self, n: int | None, seed: int, noise: Tensor | None, cond: Any, first: int = 0) -> tuple[Tensor, Any]:
         if (n is None) == (noise is None):
-            raise ValueError("give either the number of samples or noise=x_T")
+            raise DodeError("give either the number of samples or noise=x_T")
         if n is not None and (not isinstance(n, int | np.integer) or n < 1):
-            raise ValueError(f"the number of samples must be a whole number and at least 1; got {n}")
+            raise DodeError(f"the number of samples must be a whole number and at least 1; got {n}")
         if first < 0:
-            raise ValueError(f"the number of the first sample must be at least 0; got {first}")
+            raise DodeError(f"the number of the first sample must be at least 0; got {first}")
         x_T = self.model.start(range(first, first + (n or 0)), seed) if noise is None else noise
         x_T = self.model.placed(x_T)
         return x_T, self.model.conditions(range(first, first + len(x_T)), cond)
@@ -204,13 +205,13 @@ def sampler(
 
     model: what to sample from, guided or not. method: a name in `dode.METHODS`, with options like
     "dpm-solver-2:inner=time" if you like; options: the same as keywords, inner="time". grid: trailing, leading,
-    linspace, logsnr, logsnr-trailing, karras, published, a list that others published (`dode.lists.NAMES`), a grid
+    linspace, logsnr, logsnr-trailing, karras, published, a list that others published (`sigma_tables.NAMES`), a grid
     file, the times themselves, or a Grid; a student of `dode train` brings its own. end: "data" or "t_min".
     docs/solvers.md has the options of every solver. Raises ValueError for a name or option that does not exist, and for
     a number of evaluations that it cannot spend.
     """
     if method.startswith("d-"):
-        raise ValueError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe}), or dode distill")
+        raise DodeError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe}), or dode distill")
     model, chosen = checked(model), read(method, **options).method
     if grid is None and model.trained is not None:
         grid = model.trained.nodes(model.name, nfe)
@@ -242,7 +243,7 @@ def save(path: str | Path, *samplers: Sampler | Mapping[int, Sampler]) -> None:
 def content(*samplers: Sampler) -> calibration.Json:
     """What `save` writes."""
     if not samplers or not all(isinstance(one, Sampler) for one in samplers):
-        raise ValueError("give a path and at least one sampler to save, as dode.save(path, sampler)")
+        raise DodeError("give a path and at least one sampler to save, as dode.save(path, sampler)")
     entries = []
     for one in samplers:
         entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}
@@ -280,7 +281,7 @@ def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = No
     model, schedule, guidance or number of evaluations.
     """
     if isinstance(path, Model):
-        raise ValueError("give the file first, and then the model: dode.load(path, model)")
+        raise DodeError("give the file first, and then the model: dode.load(path, model)")
     model = checked(model)
     return _of(calibration.choose(as_content(path), calibration.describe(model), model.guidance, nfe), model)
 

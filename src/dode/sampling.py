@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.errors import DodeError
 from dode.plan import Plan
 from dode.schedule import Node
 
@@ -51,7 +52,7 @@ def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
     Raises ValueError for a stochastic plan without it.
     """
     if any(plan.added) and draw is None:
-        raise ValueError("a stochastic plan needs noise for its states: give draw")
+        raise DodeError("a stochastic plan needs noise for its states: give draw")
     x_T = _stirred(plan, 0, x_T, draw)
     return State(0, x_T, x_T, (x_T / plan.nodes[0].sigma if plan.kind == "noise" else None,), draw)
 
@@ -122,12 +123,12 @@ class Watch:
         sums = self.sums if self.sums[0].device.type == "cpu" else torch.stack(self.sums).cpu()
         bad = [k for k, one in zip(self.asked, sums, strict=True) if not isfinite(one)]
         if bad[:1] == [self.plan.nfe]:
-            raise ValueError(
+            raise DodeError(
                 "the samples have NaN or infinity: states are beyond the range of their dtype; try another, and check "
                 "what the network returns"
             )
         if bad:
-            raise ValueError(
+            raise DodeError(
                 f"{_where(self.plan, bad[0])}: the network returned NaN or infinity; try another dtype, and check its "
                 "input range"
             )
@@ -146,7 +147,7 @@ def evaluate(plan: Plan, state: State, denoise: Denoise, watch: Watch | None = N
     try:
         d = denoise(state.y, plan.nodes[state.k])
     except ValueError as error:
-        raise ValueError(f"{_where(plan, state.k)}: {error}") from error
+        raise DodeError(f"{_where(plan, state.k)}: {error}") from error
     now = Watch(plan) if watch is None else watch
     now.see(state.k, d)
     if watch is None:

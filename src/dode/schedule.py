@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from dode.errors import DodeError
+
 TINY, MOST = 1e-12, 1e30  # networks are told times and levels in float32, which ends at 3e38
 ROUNDING = 1e-6  # a time that went through float32 may come back this much beyond an end
 
@@ -69,7 +71,7 @@ def _log_alpha(logsnr: float) -> float:
 
 def _inside(t: float, low: float, high: float, name: str) -> None:
     if not low <= t <= high:
-        raise ValueError(f"{name}: time {t:g} is outside [{low:g}, {high:g}]")
+        raise DodeError(f"{name}: time {t:g} is outside [{low:g}, {high:g}]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ class DiscreteVP:
     def __post_init__(self) -> None:
         a = np.asarray(self.alphas_cumprod, dtype=np.float64)
         if a.ndim != 1 or len(a) < 2 or not np.all(np.diff(a) < 0) or not (a[0] < 1 and a[-1] >= 0):
-            raise ValueError(
+            raise DodeError(
                 f"alphas_cumprod must fall strictly, from below 1 to 0 or above; got {a[:1]} … {a[-1:]}, {a.shape}"
             )
         object.__setattr__(self, "alphas_cumprod", a)
@@ -123,7 +125,7 @@ class DiscreteVP:
             return Node(float(t), math.sqrt(a), math.sqrt(1 - a))
         low, high = self._logsnr[k], self._logsnr[k + 1]
         if high == -math.inf:
-            raise ValueError(f"time {t:g} lies beside a node of zero SNR; only whole times exist there")
+            raise DodeError(f"time {t:g} lies beside a node of zero SNR; only whole times exist there")
         return _vp(float(t), _log_alpha(float(low + (t - k) * (high - low))))
 
     def at(self, logsnr: float) -> Node:
@@ -225,7 +227,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         if not 0 < self.shift < math.inf:
-            raise ValueError(f"the shift of a flow schedule must be above 0; got {self.shift:g}")
+            raise DodeError(f"the shift of a flow schedule must be above 0; got {self.shift:g}")
 
     def node(self, t: float) -> Node:
         _inside(t, 0, 1, "flow schedule")
@@ -258,7 +260,7 @@ class Functions:
     def at(self, logsnr: float) -> Node:
         low, high = self.t_min, self.t_max  # log-SNR falls with t: bisect to the last bit
         if not self.node(high).logsnr <= logsnr <= self.node(low).logsnr:
-            raise ValueError(f"log-SNR {logsnr:g} is outside the schedule")
+            raise DodeError(f"log-SNR {logsnr:g} is outside the schedule")
         while low < (middle := (low + high) / 2) < high:
             low, high = (low, middle) if self.node(middle).logsnr < logsnr else (middle, high)
         return self.node(low)
@@ -272,12 +274,12 @@ def from_functions(
     Raises ValueError unless log(alpha/sigma) falls strictly with t.
     """
     if not t_min < t_max:
-        raise ValueError(f"t_min must be below t_max; got t_min={t_min:g}, t_max={t_max:g}")
+        raise DodeError(f"t_min must be below t_max; got t_min={t_min:g}, t_max={t_max:g}")
     made = Functions(alpha, sigma, float(t_max), float(t_min))
     nodes = [made.node(t_min + (t_max - t_min) * i / 256) for i in range(257)]
     for s, t in pairwise(nodes):
         if not (min(s.alpha, s.sigma, t.alpha, t.sigma) >= 0 and t.logsnr < s.logsnr):
-            raise ValueError(
+            raise DodeError(
                 f"log(alpha/sigma) must fall strictly with t, alpha and sigma ≥ 0; it does not near t={s.t:g}"
             )
     return made

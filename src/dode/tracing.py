@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from dode.methods import Method
+from dode.errors import DodeError
+from dode.method import Method
+from dode.parameterization import Kind, express
 from dode.plan import Plan
-from dode.prediction import Kind, express
 from dode.schedule import Node, Schedule
 
 NUMBERS = (float, int, np.floating)
@@ -78,11 +79,11 @@ class Tracer:
     def __call__(self, y: Form, node: Node, weights: Sequence[float] = (1.0,)) -> Form:
         """Evaluate at node on the state y; weights, newest first, blend this raw output with earlier ones."""
         if len(weights) > len(self.nodes) + 1:
-            raise ValueError(f"{len(weights)} weights at evaluation {len(self.nodes)}: there are not so many outputs")
+            raise DodeError(f"{len(weights)} weights at evaluation {len(self.nodes)}: there are not so many outputs")
         if self._opened:
             self.rows.append(y)
         elif y.terms != {0: 1.0}:
-            raise ValueError("the first evaluation of a step must be at the state where the step starts")
+            raise DodeError("the first evaluation of a step must be at the state where the step starts")
         self.fresh.append(not self._opened)
         self._opened = True
         self.nodes.append(node)
@@ -112,7 +113,7 @@ class Tracer:
         whole times.  Raises ValueError for another word.
         """
         if inner not in INNER:
-            raise ValueError(f"a node between two others is at a fraction in {', '.join(INNER)}; got {inner!r}")
+            raise DodeError(f"a node between two others is at a fraction in {', '.join(INNER)}; got {inner!r}")
         if t.sigma == 0 or (s.alpha == 0 and inner != "time"):
             return None
         if inner == "time":
@@ -151,9 +152,9 @@ class Tracer:
         self._opened = False
         state = method.step(Form({0: 1.0}), s, t, self)
         if not isinstance(state, Form):
-            raise ValueError(f"a step of {method.name} must return the next state; it returned {type(state).__name__}")
+            raise DodeError(f"a step of {method.name} must return the next state; it returned {type(state).__name__}")
         if not self._opened:
-            raise ValueError(f"a step of {method.name} made no evaluation")
+            raise DodeError(f"a step of {method.name} made no evaluation")
         self.rows.append(state)
 
     def plan(self, end: Node) -> Plan:
@@ -191,7 +192,7 @@ def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: S
     if isinstance(methods, Method):
         methods = [methods] * (len(nodes) - 1)
     if len(methods) != len(nodes) - 1:
-        raise ValueError(f"{len(methods)} methods for {len(nodes) - 1} steps")
+        raise DodeError(f"{len(methods)} methods for {len(nodes) - 1} steps")
     tracer = Tracer(kind, schedule, len(methods))
     for method, (s, t) in zip(methods, pairwise(nodes), strict=True):
         tracer.step(method, s, t)

@@ -4,11 +4,13 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Annotated
 
-from dode.spelling import extra
+from dode.errors import DodeError, Unsupported
+from dode.messages import extra
 
 try:
     import typer
@@ -16,11 +18,11 @@ except ModuleNotFoundError as error:
     print(f"error: the command line needs packages that are not installed: {extra('cli')}", file=sys.stderr)
     raise SystemExit(2) from error
 
+
 from dode.cli import (
     auto,
     cite,
     compare,
-    convert,
     demo,
     distill,
     evaluate,
@@ -30,9 +32,7 @@ from dode.cli import (
     interpolate,
     methods,
     plot,
-    reproduce,
     sample,
-    train,
 )
 
 
@@ -64,16 +64,37 @@ def everywhere(
 for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
     app.command()(command)
 app.command()(evaluate.evaluate)
-app.command()(reproduce.reproduce)
 app.command()(interpolate.interpolate)
 app.command()(methods.methods)
 app.command()(cite.cite)
 app.command()(export.export)
-app.command()(train.train)
 app.command("import")(import_.import_)  # no function can have that name
-app.add_typer(convert.convert, name="convert")
 app.add_typer(plot.plot, name="plot")
 
+
+PAPER = ("convert", "reproduce", "train")  # commands of the package dode-paper
+
+
+def _add_commands() -> None:
+    """Commands that other packages bring: the entry points "dode.commands", a function or a Typer application each."""
+    found = {entry.name: entry for entry in entry_points(group="dode.commands")}
+    for name in sorted({*found, *PAPER}):
+        command = found[name].load() if name in found else _missing(name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+
+
+def _missing(name: str) -> Callable[[], None]:
+    def missing() -> None:
+        raise Unsupported(f"dode {name} is a command of dode-paper, which is not installed: pip install ./paper")
+
+    missing.__doc__ = "Of the package dode-paper, which is not installed."
+    return missing
+
+
+_add_commands()
 
 TOGETHER = ("distill", "evaluate", "compare", "sample")  # what several processes do together
 MEMORY = "not enough memory; ask for fewer samples, or a smaller --batch"
@@ -119,17 +140,15 @@ def _company() -> Iterator[None]:
         yield
         return
     if not set(sys.argv[1:2]) & set(TOGETHER):
-        raise ValueError(
-            f"several processes share the work of {', '.join(TOGETHER)}; run this in one, without torchrun"
-        )
-    from dode import ranks
+        raise DodeError(f"several processes share the work of {', '.join(TOGETHER)}; run this in one, without torchrun")
+    from dode import process_group
 
-    ranks.join()
+    process_group.join()
     if rank > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends
         warnings.simplefilter("ignore")
     yield
-    ranks.leave()
+    process_group.leave()
 
 
 def _complain(message: str) -> int:

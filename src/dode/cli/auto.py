@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dode.cli import common, measuring, tables
-from dode.spelling import distance
+from dode.errors import DodeError
+from dode.messages import distance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dode.metrics.comparison import Row, Settings
     from dode.model import Model
     from dode.samplers import Sampler
-    from dode.search.spending import Budget
+    from dode.search.budget import Budget
 
 
 def auto(
@@ -80,7 +81,7 @@ def _check_figures(paired: int, plot: Path | None) -> None:
     if plot is not None:
         common.writable(plot, ".png")
         if not paired:
-            raise ValueError("--plot shows distances: give --paired at least 2")
+            raise DodeError("--plot shows distances: give --paired at least 2")
 
 
 def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Sampler]]":
@@ -104,12 +105,12 @@ def _exact(model: "Model", settings: "Settings") -> "Tensor":
     from dode.metrics import reporting
 
     with common.progress("exact solution") as advance:
-        return reporting.exact(model, settings, advance)
+        return reporting.exact_ends(model, settings, advance)
 
 
 def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
     """What may be spent; given: what the user said instead of leaving it."""
-    from dode.search.spending import QUICK, Budget
+    from dode.search.budget import QUICK, Budget
 
     return replace(QUICK if quick else Budget(), **given, **options)
 
@@ -142,7 +143,7 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
             why = f"was found with a budget of {made.report['budget']:g}, not {budget.most:g}: with --quick, or without"
         else:
             continue
-        raise ValueError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
+        raise DodeError(f"the plan for NFE {one.nfe} in {path} {why}; write to another file")
 
 
 def _show(
@@ -183,7 +184,7 @@ def _measured(
     """Rows of samplers and of plain solvers, for each of the former the nearest of the latter, samplers with both."""
     from dode import samplers as plain
     from dode.metrics import reporting
-    from dode.search.starts import PLAIN
+    from dode.search.initial_candidates import PLAIN
 
     rows, bases, noted = [], {}, {}
     with common.progress("samples to compare") as advance:

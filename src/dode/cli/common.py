@@ -1,6 +1,5 @@
 """What the commands share: parsing of options, the model by name, progress bars, tables."""
 
-import importlib.util
 import os
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from dode.spelling import extra
+from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -79,7 +78,7 @@ def counts(text: str) -> list[int]:
     """'5,10,20' → [5, 10, 20]."""
     numbers = whole(text, "--nfe")
     if any(n < 1 for n in numbers):
-        raise ValueError(f"--nfe must be at least 1; got {text}")
+        raise DodeError(f"--nfe must be at least 1; got {text}")
     return sorted(numbers)
 
 
@@ -88,7 +87,7 @@ def whole(text: str, option: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as error:
-        raise ValueError(f"{option} takes whole numbers like 5,10,20; got {text!r}") from error
+        raise DodeError(f"{option} takes whole numbers like 5,10,20; got {text!r}") from error
 
 
 def scales(text: str) -> list[float]:
@@ -96,13 +95,13 @@ def scales(text: str) -> list[float]:
     try:
         return list(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError as error:
-        raise ValueError(f"--guidance takes numbers like 1,3; got {text!r}") from error
+        raise DodeError(f"--guidance takes numbers like 1,3; got {text!r}") from error
 
 
 def pairs(paired: int) -> None:
     """ValueError for a number of samples that distances cannot be measured on; 0 measures none."""
     if paired < 0 or paired == 1:
-        raise ValueError(f"--paired must be 0 or at least 2; got {paired}")
+        raise DodeError(f"--paired must be 0 or at least 2; got {paired}")
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def once(solver: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options, if none of them stands behind the solver's name too: ValueError."""
     for name in options:
         if f":{name}=" in solver:
-            raise ValueError(f"{name} is given twice, in {solver} and as --{name.replace('_', '-')}: give it once")
+            raise DodeError(f"{name} is given twice, in {solver} and as --{name.replace('_', '-')}: give it once")
     return options
 
 
@@ -132,17 +131,19 @@ def open_model(
     """The model by name or path, on its device, in its precision, under its guidance and thresholding, of one class."""
     import torch
 
+    from dode import opening
+
     kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in kinds:
-        raise ValueError(f"--dtype must be one of {', '.join(kinds)}; got {dtype!r}")
+        raise DodeError(f"--dtype must be one of {', '.join(kinds)}; got {dtype!r}")
     try:
         float(torch.ones(1, device=device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's, by what it was built without
         reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {device!r} cannot be used here ({reason})") from error
+        raise DodeError(f"--device {device!r} cannot be used here ({reason})") from error
     if quantile is not None and threshold is None:
-        raise ValueError("--quantile needs --threshold, the range of the data")
-    model = _named(name, prompts, negative).to(device, kinds[dtype]).guided(guidance)
+        raise DodeError("--quantile needs --threshold, the range of the data")
+    model = opening.open_model(name, prompts, negative).to(device, kinds[dtype]).guided(guidance)
     model = model if label is None else model.labelled(label)
     return model if threshold is None else model.thresholded(threshold, quantile)
 
@@ -151,35 +152,11 @@ def cached(model: "Model", folder: Path | None, dtype: str | None) -> "Model":
     """The model whose outputs are kept in a folder, if there is one."""
     from dataclasses import replace
 
-    from dode.fitting.cache import opened
+    from dode.output_cache import opened
 
     if folder is None and dtype is not None:
-        raise ValueError("--cache-dtype needs --cache FOLDER")
+        raise DodeError("--cache-dtype needs --cache FOLDER")
     return model if folder is None else replace(model, cache=opened(folder, dtype))
-
-
-def _named(name: str, prompts: Sequence[str] | None, negative: str | None) -> "Model":
-    """A bundled model, a file of dode convert edm or dode train, or a pipeline of diffusers by folder or hub name."""
-    from dode.weights import BUNDLED, bundled
-
-    if Path(name).suffix == ".safetensors":
-        from dode import edm
-        from dode.baselines import students
-
-        if prompts:
-            raise ValueError(f"{name} takes no prompt; leave --prompt out")
-        return students.open_file(name) if students.written(name) else edm.open_file(name)
-    if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise ValueError(f"no folder at {name}; give a saved pipeline of diffusers, or its name on the hub, owner/name")
-    if name in BUNDLED or not (Path(name).exists() or "/" in name):
-        if prompts:
-            raise ValueError(f"{name} takes no prompt; leave --prompt out")
-        return bundled(name)
-    if importlib.util.find_spec("diffusers") is None:
-        raise ValueError(f"{name} is a pipeline of diffusers, which is not installed; {extra('diffusers')}")
-    from dode.pipeline.model import from_diffusers
-
-    return from_diffusers(name, prompts=prompts, negative_prompt=negative)
 
 
 def of_class(sampler: "Sampler", label: int | None) -> "Sampler":
@@ -196,7 +173,7 @@ def same_class(samplers: "Iterable[Sampler]", label: int | None, path: Path) -> 
         if (known := one.provenance.report.get("label")) != label:
             found, asked = ("all classes" if value is None else f"class {value}" for value in (known, label))
             what = "leave --label out" if known is None else f"give --label {known}"
-            raise ValueError(
+            raise DodeError(
                 f"the plan for NFE {one.nfe} in {path} was found for {found}, not for {asked}; {what}, or take "
                 "another file"
             )
@@ -205,16 +182,16 @@ def same_class(samplers: "Iterable[Sampler]", label: int | None, path: Path) -> 
 def writable(path: Path, *suffixes: str) -> None:
     """ValueError unless a file of these kinds can be put there; asked before long work, not after."""
     if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+        raise DodeError(f"cannot write {path}: the folder {path.parent} does not exist")
     if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"cannot write {path}: it is a folder or a device, or its folder is read-only")
+        raise DodeError(f"cannot write {path}: it is a folder or a device, or its folder is read-only")
     if suffixes and path.suffix.lower() not in suffixes:
-        raise ValueError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
+        raise DodeError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
 
 
 def print_notes(sampler: "Sampler", label: int | None = None) -> None:
     """A note where a grid that starts below t_max misreads x_T, and where a plan was found for another class."""
-    from dode.solvers.budget import bias
+    from dode.solvers.step_allocation import bias
 
     if (known := sampler.provenance.report.get("label")) not in (None, label):
         print(f"note: the plan was found for class {known} alone")
@@ -259,7 +236,7 @@ def bar(what: str, *columns: "ProgressColumn") -> Iterator[Tell]:
 @contextmanager
 def progress(what: str) -> Iterator["Progress"]:
     """A bar on stderr, of the first process if there are several; call it with (done, total)."""
-    from dode.ranks import here
+    from dode.process_group import here
 
     if not here().first:
         yield lambda done, total: None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dode.cli import common, measuring, tables
+from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from dode.metrics.comparison import Row
@@ -83,7 +84,7 @@ def _check_report(path: Path | None, paired: int, scales: list[float]) -> None:
         return
     common.writable(path, ".html")
     if not paired or len(scales) > 1:
-        raise ValueError("a report shows distances at one guidance scale: give --paired at least 2 and one --guidance")
+        raise DodeError("a report shows distances at one guidance scale: give --paired at least 2 and one --guidance")
 
 
 def _remarks(found: "list[tuple[Row, Sampler]]", study: "Study") -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dode.cli import common, tables
+from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,14 +34,14 @@ def demo(
     """Distil DDIM on a bundled model at 5, 10 and 20 evaluations; a table, pictures and the calibration file."""
     numbers = common.counts(nfe)
     if paired < 2:
-        raise ValueError(f"--paired must be at least 2; got {paired}")
+        raise DodeError(f"--paired must be at least 2; got {paired}")
     import dode
     from dode import plots
     from dode.metrics.comparison import Settings
 
     settings = Settings(paired, fd, seed, rtol=1e-3)  # ends that are told apart to a hundredth
     if output.exists() and not output.is_dir():
-        raise ValueError(f"cannot use {output} as the folder: it is a file")
+        raise DodeError(f"cannot use {output} as the folder: it is a file")
     opened = common.open_model(model, guidance)
     output.mkdir(parents=True, exist_ok=True)
     evaluations = samples * (SCALE * max(numbers) + sum(numbers)) + 2 * sum(numbers) * max(fd, paired)
@@ -62,7 +63,7 @@ def _measured(chosen: "list[Sampler]", settings: "Settings") -> "tuple[Tensor, l
     from dode.metrics import reporting
 
     with common.progress("2/3 exact solution") as advance:
-        exact = reporting.exact(chosen[0].model, settings, advance)
+        exact = reporting.exact_ends(chosen[0].model, settings, advance)
     with common.progress("3/3 samples to compare") as advance:
         return exact, reporting.measured(chosen, exact, settings, advance)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dode.cli import common, measuring
-from dode.spelling import beside, distance
+from dode.errors import DodeError
+from dode.messages import beside, distance
 
 if TYPE_CHECKING:
     from dode.samplers import Sampler
@@ -61,8 +62,8 @@ def distill(
     common.writable(output, ".json")
     common.pairs(paired)
     import dode
-    from dode.fitting.course import RHO
-    from dode.ranks import here
+    from dode.distillation.config import RHO
+    from dode.process_group import here
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     opened = common.cached(opened, cache, cache_dtype)
@@ -109,14 +110,14 @@ def _measured(
     """The samplers with their distances on report noise, in the file too."""
     import dode
     from dode.metrics import reporting
-    from dode.ranks import here
+    from dode.process_group import here
 
     settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed, team=here())
     try:
         with common.progress(f"figures on {paired} samples") as advance:
             made = reporting.with_figures(made, settings, advance)
     except ValueError as error:
-        raise ValueError(f"{error}; the fit is in {output}, without figures") from error
+        raise DodeError(f"{error}; the fit is in {output}, without figures") from error
     if here().first:
         dode.save(output, *made.values())
     return made

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dode.cli import common, measuring, tables
+from dode.errors import DodeError
 
 
 def evaluate(
@@ -60,11 +61,11 @@ def evaluate(
 def _asked(calibration: Path | None, solver: str | None, nfe: str | None, grid: str | None) -> str:
     """The one sampler to measure, a file or a solver; ValueError for options that do not go together."""
     if (calibration is None) == (solver is None):
-        raise ValueError("give either --calibration FILE or --solver NAME")
+        raise DodeError("give either --calibration FILE or --solver NAME")
     if calibration is not None and calibration.suffix != ".json":
-        raise ValueError(f"a calibration file's name ends with .json; got {calibration}")
+        raise DodeError(f"a calibration file's name ends with .json; got {calibration}")
     if calibration is not None and grid is not None:
-        raise ValueError("a calibration brings its own grid; give no --grid with it")
+        raise DodeError("a calibration brings its own grid; give no --grid with it")
     if solver is not None and nfe is None:
-        raise ValueError("--solver needs --nfe, the number of network evaluations")
+        raise DodeError("--solver needs --nfe, the number of network evaluations")
     return str(calibration) if solver is None else solver

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dode.errors import DodeError
+
 
 def export(
     file: Annotated[str, typer.Argument(help="A calibration file, a grid file, or a list of dode import.")],
@@ -19,37 +21,37 @@ def export(
     several stages are left out.
     """
     if sigmas == timesteps:
-        raise ValueError("give either --sigmas or --timesteps")
-    from dode import lists
+        raise DodeError("give either --sigmas or --timesteps")
+    from dode import sigma_tables
     from dode.calibration import is_calibration
 
-    if file not in lists.NAMES and is_calibration(file):
+    if file not in sigma_tables.NAMES and is_calibration(file):
         values = _of_plan(file, sigmas, nfe, guidance)
     else:
-        listed = lists.read(file)
+        listed = sigma_tables.read(file)
         if sigmas != (listed.unit == "sigmas"):
-            raise ValueError(f"{file} holds {listed.unit}; only a model turns them into others")
+            raise DodeError(f"{file} holds {listed.unit}; only a model turns them into others")
         if nfe is None and len(listed.lists) > 1:
-            raise ValueError(f"{file} holds lists for NFE {', '.join(map(str, listed.lists))}; say which with --nfe")
+            raise DodeError(f"{file} holds lists for NFE {', '.join(map(str, listed.lists))}; say which with --nfe")
         count = nfe or min(listed.lists)
-        values = list(lists.sigmas(listed, count)) if sigmas else list(lists.times(listed, count))
+        values = list(sigma_tables.sigmas(listed, count)) if sigmas else list(sigma_tables.times(listed, count))
     print(json.dumps([int(value) if value == int(value) and timesteps else value for value in values]))
 
 
 def _of_plan(file: str, sigmas: bool, nfe: int | None, guidance: float | None) -> list[float]:
     """Where the steps of the calibrated plan start, and with sigmas the end."""
-    from dode.levels import chosen, known
-    from dode.scaling import OTHER_TIMES
+    from dode.integrations.sigmas import chosen, known
+    from dode.state_scaling import OTHER_TIMES
 
     plans = chosen(known(file), guidance)
     counts = sorted(one.plan.nfe for one in plans)
     if (nfe is None and len(counts) > 1) or nfe not in (None, *counts):
         asked = "say which with --nfe" if nfe is None else f"asked for {nfe}"
-        raise ValueError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; {asked}")
+        raise DodeError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; {asked}")
     (one,) = [one for one in plans if nfe in (None, one.plan.nfe)]
     fresh = (*one.plan.fresh, True)
     if not sigmas and one.plan.told is not None:
-        raise ValueError(OTHER_TIMES)
+        raise DodeError(OTHER_TIMES)
     if not sigmas:
         return [node.t for node, opens in zip(one.plan.nodes[:-1], fresh, strict=False) if opens]
     return [node.sigma for node, opens in zip(one.scaled(one.flow).nodes, fresh, strict=True) if opens]

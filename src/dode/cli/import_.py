@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dode.cli import common
+from dode.errors import DodeError
 
 
 def import_(
@@ -22,25 +23,25 @@ def import_(
     import json
     from dataclasses import replace
 
-    from dode import lists
+    from dode import sigma_tables
     from dode.calibration import replace_text
 
     if numbers is None:
-        for known in lists.NAMES:
-            one = lists.read(known)
+        for known in sigma_tables.NAMES:
+            one = sigma_tables.read(known)
             print(f"{known}: {one.about}. NFE {', '.join(map(str, one.lists))}. {one.source}")
         return
     if output is None:
-        raise ValueError("give -o FILE.json, the grid file to write; dode export shows the numbers of a list")
+        raise DodeError("give -o FILE.json, the grid file to write; dode export shows the numbers of a list")
     common.writable(output)
     if output.suffix != ".json":
-        raise ValueError(f"a grid file ends with .json, so that --grid knows it; got {output}")
-    if numbers in lists.NAMES:
-        listed = lists.read(numbers)
+        raise DodeError(f"a grid file ends with .json, so that --grid knows it; got {output}")
+    if numbers in sigma_tables.NAMES:
+        listed = sigma_tables.read(numbers)
     else:
         text = Path(numbers).read_text() if _is_file(numbers) else numbers
-        listed = replace(lists.parsed(text, "times" if times else "sigmas", name), about=about, source=source)
-    replace_text(output, json.dumps(lists.as_json(listed), indent=1) + "\n")
+        listed = replace(sigma_tables.parsed(text, "times" if times else "sigmas", name), about=about, source=source)
+    replace_text(output, json.dumps(sigma_tables.as_json(listed), indent=1) + "\n")
     print(f"written: {output}; use it with --grid {output}")
 
 

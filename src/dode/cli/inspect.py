@@ -39,7 +39,7 @@ def inspect(
 ) -> None:
     """Show what a calibration file holds: for which model, how it was made, every number of its plans."""
     from dode import calibration
-    from dode.explanation import explain as explained
+    from dode.describe import explain as explained
 
     content = calibration.read(file)
     if explain:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dode.cli import common
-from dode.spelling import distance
+from dode.errors import DodeError
+from dode.messages import distance
 
 if TYPE_CHECKING:
     from dode.samplers import Sampler
@@ -29,7 +30,7 @@ def interpolate(
     """A sampler between two of auto's, at another NFE or guidance scale; refused where it does not hold."""
     common.writable(output, ".json")
     if not calibration.is_file():
-        raise ValueError(f"{calibration} is not a file; make it with dode auto {model} -o {calibration}")
+        raise DodeError(f"{calibration} is not a file; make it with dode auto {model} -o {calibration}")
     from dode import samplers
     from dode.search import interpolation
 
@@ -39,7 +40,7 @@ def interpolate(
     here = output.exists() and output.samefile(calibration)  # then what is in it stays
     others = [one for one in found if here and not _again(one, nfe, opened.guidance)]
     if any("between" not in one.provenance.report for one in found if _again(one, nfe, opened.guidance)):
-        raise ValueError(f"{calibration} holds what was found for NFE {nfe} under guidance {guidance:g}: nothing to do")
+        raise DodeError(f"{calibration} holds what was found for NFE {nfe} under guidance {guidance:g}: nothing to do")
     made = common.of_class(interpolation.interpolate(found, opened, nfe, seed, batch), label)
     samplers.save(output, *sorted([*others, made], key=lambda one: one.nfe))
     report = made.provenance.report

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dode.cli import common
+from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from dode.metrics.comparison import Row, Settings
@@ -55,7 +56,7 @@ Scales = Annotated[str, typer.Option("--guidance", help="Classifier-free guidanc
 def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None:
     """ValueError for files that cannot be written and solvers that do not exist; asked before long work, not after."""
     from dode.metrics.study import is_file, placed
-    from dode.solvers.names import read
+    from dode.solvers.spec import read
 
     for path, suffix in ((output, ".json"), (table, ".csv")):
         if path is not None:
@@ -75,7 +76,7 @@ def settings(metrics: str | None, paired: int, fd: int, batch: int, rtol: float 
     if metrics is not None:
         wanted = [name.strip() for name in metrics.split(",")]
     if not fd and (lacking := [name for name in wanted if name in OF_FEATURES]):
-        raise ValueError(f"{', '.join(lacking)} needs samples: give --fd, 5000 say")
+        raise DodeError(f"{', '.join(lacking)} needs samples: give --fd, 5000 say")
     return settings_of(wanted, paired, fd, 0, batch, Settings.rtol if rtol is None else rtol)
 
 
@@ -104,9 +105,9 @@ class Features(NamedTuple):
 
     def judge(self) -> "Judge":
         """What takes the features and compares them."""
+        from dode.bundled_models import classifier
         from dode.metrics.evaluation import judge_of
         from dode.metrics.extractors import named
-        from dode.weights import classifier
 
         if self.classifier == "bundled":
             return judge_of(self.extractor, self.statistics, classifier(), self.device)

@@ -9,7 +9,7 @@ def methods() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dode.formulations import FORMULATIONS
+    from dode.distillation.formulations import FORMULATIONS
     from dode.solvers import METHODS
 
     table = Table(box=box.SIMPLE)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dode.cli import common, plotting
+from dode.errors import DodeError
 
 plot = typer.Typer(no_args_is_help=True, help="Draw one picture, PNG or SVG by the file's name.")
 
@@ -93,7 +94,7 @@ def pixels(
 ) -> None:
     """The path of two pixels of one sample, beside the exact solution's."""
     if sample < 0:
-        raise ValueError(f"--sample must be at least 0; got {sample}")
+        raise DodeError(f"--sample must be at least 0; got {sample}")
     asked = plotting.Asked(solvers, str(nfe), max(10, sample + 1), 0, guidance, grid, seed)
     plotting.runs(model, output, asked, sample)
 

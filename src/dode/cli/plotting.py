@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dode.cli import common, measuring, tables
+from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from dode.metrics.comparison import Row
@@ -30,7 +31,7 @@ class Asked(NamedTuple):
     def checked(self) -> "Asked":
         """Itself, if it has samples to show."""
         if self.samples < 2:
-            raise ValueError(f"--samples must be at least 2; got {self.samples}")
+            raise DodeError(f"--samples must be at least 2; got {self.samples}")
         return self
 
 
@@ -78,12 +79,12 @@ def lambdas(
         chosen = [one for one in known if not counts or one.nfe in counts]
         if not chosen:
             there = ", ".join(f"{one.name} NFE {one.nfe}" for one in known) or "nothing that was fitted"
-            raise ValueError(f"{source} holds {there}; asked for NFE {nfe or 'any'}")
+            raise DodeError(f"{source} holds {there}; asked for NFE {nfe or 'any'}")
     else:
         asked = Asked(solvers, nfe or "5,10,20", 2, 0, guidance, grid, seed)
         chosen = [one.sampler for one in _made(source, asked)[1] if one.sampler.provenance.distilled]
         if not chosen:
-            raise ValueError(f"plain solvers have no λ; name distilled ones, d-{solvers}")
+            raise DodeError(f"plain solvers have no λ; name distilled ones, d-{solvers}")
     from dode import plots
 
     plots.lambdas(chosen, output)
@@ -94,18 +95,18 @@ def runs(name: str, output: Path, asked: Asked, sample: int | None = None) -> No
     """The size of the state of every run, or the two pixels of one sample."""
     common.writable(output, *FORMATS)
     model, made = _made(name, asked.checked())
-    from dode import paths, plots
+    from dode import plots, trajectories
 
     x_T = model.start(range(asked.samples), asked.seed)
     with common.progress("exact solution and runs") as advance:
-        exact, pixels = paths.exact_track(model, x_T)
+        exact, pixels = trajectories.exact_track(model, x_T)
         tracks = {}
         for i, one in enumerate(made):
-            tracks[one.name] = paths.track(one.sampler, x_T, pixels, asked.seed)
+            tracks[one.name] = trajectories.track(one.sampler, x_T, pixels, asked.seed)
             advance(i + 1, len(made))
     title = f"{model.name}, NFE {asked.nfe}, {asked.samples} samples, seed {asked.seed}"
     if sample is None:
-        plots.norm(tracks, exact, output, paths.axis(model), title)
+        plots.norm(tracks, exact, output, trajectories.axis(model), title)
     else:
         plots.pixels(tracks, exact, output, sample, f"{model.name}, NFE {asked.nfe}, sample {sample}")
     print(f"written: {output}")
@@ -121,12 +122,12 @@ def wall(name: str, output: Path, asked: Asked) -> None:
 
     x_T = model.start(range(asked.samples), asked.seed)
     with common.progress("exact solution") as advance:
-        rows = [("exact", reporting.exact(model, Settings(asked.samples, seed=asked.seed), advance))]
+        rows = [("exact", reporting.exact_ends(model, Settings(asked.samples, seed=asked.seed), advance))]
     rows += [(f"{one.name}, NFE {one.sampler.nfe}", one.sampler.sample(noise=x_T, seed=asked.seed)) for one in made]
     if model.decode is not None:
         rows = [(label, model.decode(images)) for label, images in rows]
     if rows[0][1].ndim != 4 or rows[0][1].shape[1] not in (1, 3):
-        raise ValueError(f"a wall shows pictures of 1 or 3 channels; samples of {model.name} are {model.shape}")
+        raise DodeError(f"a wall shows pictures of 1 or 3 channels; samples of {model.name} are {model.shape}")
     plots.comparison(rows, output, f"{model.name}: the same noise in a column, seed {asked.seed}")
     print(f"written: {output}")
 
@@ -144,11 +145,11 @@ def tableau(
             scales = ["" if one.guidance is None else f" at guidance {one.guidance:g}" for one in known]
             there = ", ".join(f"NFE {one.nfe}{scale}" for one, scale in zip(known, scales, strict=True))
             asked = "" if nfe is None else f"not for NFE {nfe} at guidance {guidance:g}; "
-            raise ValueError(f"{source} holds plans for {there}; {asked}say which one with --nfe and --guidance")
+            raise DodeError(f"{source} holds plans for {there}; {asked}say which one with --nfe and --guidance")
         one: Filed | Sampler = found[0]
     else:
         if nfe is None:
-            raise ValueError("a tableau of a solver on a model needs --nfe, the number of network evaluations")
+            raise DodeError("a tableau of a solver on a model needs --nfe, the number of network evaluations")
         (case,) = _made(source, Asked(solver, str(nfe), 2, 0, guidance, grid, seed))[1]
         one = case.sampler
     from dode import plots
@@ -170,7 +171,7 @@ def grids(name: str, output: Path, asked: str, nfe: int) -> None:
         if is_calibration(one):
             held = {f"{Path(one).name}, NFE {f.nfe}": f.plan.nodes for f in filed(Path(one)) if f.nfe == nfe}
             if not held:
-                raise ValueError(f"{one} has no plan for NFE {nfe}; ask for one that it has, or leave it out")
+                raise DodeError(f"{one} has no plan for NFE {nfe}; ask for one that it has, or leave it out")
             named |= held
         else:
             named[one] = plain.sampler(model, "ddim", nfe=nfe, grid=one).plan.nodes
@@ -198,7 +199,7 @@ def _kept(path: Path, guidance: float) -> "tuple[list[Row], str]":
     rows = [row for row in found.rows.values() if row.guidance in (guidance, None)]
     if not rows:
         held = sorted({f"{row.guidance:g}" for row in found.rows.values()}) or ["none yet"]
-        raise ValueError(f"{path} holds rows at guidance {', '.join(held)}; asked for {guidance:g}")
+        raise DodeError(f"{path} holds rows at guidance {', '.join(held)}; asked for {guidance:g}")
     return tables.together(rows), f"{found.settings['name']}, guidance {guidance:g}"
 
 

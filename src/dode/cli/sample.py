@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dode.cli import common
+from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,19 +47,19 @@ def sample(
 ) -> None:
     """Sample with a calibration, or with a plain solver, into a contact sheet."""
     if calibration is not None and solver is not None:
-        raise ValueError("give either --calibration FILE or --solver NAME")
+        raise DodeError("give either --calibration FILE or --solver NAME")
     if number < 1 or columns < 1 or batch < 1:
-        raise ValueError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
+        raise DodeError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
     options = common.given(
         inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn, churn_min=churn_min, churn_max=churn_max
     )
     if calibration is not None and (grid is not None or end != "data" or options):
-        raise ValueError(
+        raise DodeError(
             "a calibration brings its own grid, end and options; give no --grid, --end and options of solvers with it"
         )
     common.writable(output, ".png")
     from dode import plots, samplers
-    from dode.ranks import here
+    from dode.process_group import here
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     if calibration is not None:
@@ -78,8 +79,8 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
     """Images of this many samples, the work of several processes if there are any."""
     import torch
 
+    from dode.process_group import here
     from dode.progress import counting
-    from dode.ranks import here
 
     model, team = sampler.model, here()
     cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
@@ -95,11 +96,11 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
 def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]:
     """The solver and the evaluations that were asked for; a student has its own, if there is no choice."""
     if solver is None and model.trained is None:
-        raise ValueError("give either --calibration FILE or --solver NAME")
+        raise DodeError("give either --calibration FILE or --solver NAME")
     solver = solver or (model.trained.solver if model.trained else "")
     if nfe is None and model.trained is not None and len(model.trained.times) == 1:
         (nfe,) = model.trained.times
     if nfe is None:
         known = f"; {model.name} was trained for {model.trained.counts}" if model.trained else ""
-        raise ValueError(f"--solver needs --nfe, the number of network evaluations{known}")
+        raise DodeError(f"--solver needs --nfe, the number of network evaluations{known}")
     return solver, nfe

@@ -43,7 +43,7 @@ def print_rows(
 
 def _plain(rows: Sequence["Row"]) -> Base:
     """For a distilled solver's row the plain one's; None for the others."""
-    from dode.solvers.names import plain_name
+    from dode.solvers.spec import plain_name
 
     plain = {(row.solver, row.nfe, row.guidance): row for row in rows}
 
@@ -90,8 +90,8 @@ FORMS = {"fd": ".2f", "kid": ".4g"}  # of figures
 
 
 def _distances(rows: Sequence["Row"]) -> list[Column]:
+    from dode.messages import beside, distance
     from dode.metrics.comparison import ratio
-    from dode.spelling import beside, distance
 
     if all(math.isnan(row.rms) for row in rows):
         return []
@@ -191,8 +191,8 @@ def features_of(extractor: str, statistics: "Path | None") -> str:
 
 def print_figures(rows: Sequence["Row"], reference: str, label: int | None = None) -> None:
     """Each row's figures, one a line; several seeds as one row; label: of all samples, if they are of one class."""
+    from dode.messages import beside, distance
     from dode.metrics.comparison import HEADS
-    from dode.spelling import beside, distance
 
     rows = together(rows)
     for row in rows:

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.errors import DodeError
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.paired import Stop, Way, distance
 from dode.metrics.parts import error, paired_error, parted, root_ratio
-from dode.paths import times
+from dode.process_group import ALONE, Team
 from dode.progress import Tick
-from dode.ranks import ALONE, Team
 from dode.samplers import Sampler
 from dode.sampling import State
 from dode.schedule import Node
+from dode.trajectories import times
 
 METRICS = ("rms", "path", *OF_FEATURES)
 FIGURES = {"fd": 1, "kid": 1, "precision": -1, "recall": -1, "agreement": -1}  # of a row: 1 where less is better
@@ -39,17 +40,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.paired < 0 or self.paired == 1 or self.batch < 1:
-            raise ValueError(
+            raise DodeError(
                 f"at least 2 paired samples (or 0) and a batch of 1 are needed; got {self.paired}, {self.batch}"
             )
         if not self.rtol > 0:
-            raise ValueError(f"rtol, the accuracy of the exact solution, must be positive; got {self.rtol}")
+            raise DodeError(f"rtol, the accuracy of the exact solution, must be positive; got {self.rtol}")
         if self.fd:
             parted(self.fd)
         elif not self.paired:
-            raise ValueError("nothing to measure: there are neither paired samples nor samples for features")
+            raise DodeError("nothing to measure: there are neither paired samples nor samples for features")
         if unknown := [name for name in self.metrics if name not in METRICS]:
-            raise ValueError(f"metrics are {', '.join(METRICS)}; got {', '.join(unknown)}")
+            raise DodeError(f"metrics are {', '.join(METRICS)}; got {', '.join(unknown)}")
 
     @property
     def count(self) -> int:
@@ -122,7 +123,7 @@ def measure(
     and each gets every number, in the order of the samples.
     """
     if settings.paired and exact is None:
-        raise ValueError("paired samples need the exact solution to compare with")
+        raise DodeError("paired samples need the exact solution to compare with")
     row = Row(sampler.name, sampler.nfe, guidance=sampler.model.guidance, seeds=(settings.seed,))
     row.stochastic, how = sampler.stochastic, sampler.provenance
     if how.distilled and how.teacher is not None:
@@ -201,7 +202,7 @@ def change(row: Row, base: Row, figure: str) -> tuple[float, float] | None:
     figure: fd, kid, precision, recall or agreement.
     """
     if figure not in FIGURES:
-        raise ValueError(f"figures are {', '.join(FIGURES)}; got {figure!r}")
+        raise DodeError(f"figures are {', '.join(FIGURES)}; got {figure!r}")
     mine, other = getattr(row, figure), getattr(base, figure)
     if mine is None or other is None or figure not in row.parts or figure not in base.parts:
         return None
@@ -216,7 +217,7 @@ def fd_change(row: Row, base: Row) -> tuple[float, float] | None:
 def ratio(row: Row, base: Row) -> tuple[float, float]:
     """(RMS ratio, its standard error over samples, paired): row's distance over the base's."""
     if row.each is None or base.each is None:
-        raise ValueError("both rows need their samples' distances")
+        raise DodeError("both rows need their samples' distances")
     a, b = row.each**2, base.each**2
     if not b.any():  # the base is exact
         return (math.inf if a.any() else 1.0), 0.0
@@ -230,5 +231,5 @@ def not_worse(row: Row, base: Row, figure: str = "fd") -> bool:
         return found - 1 <= 2 * spread
     changed = change(row, base, figure)
     if changed is None:
-        raise ValueError(f"both rows need {figure}, measured on the same noise")
+        raise DodeError(f"both rows need {figure}, measured on the same noise")
     return bool(FIGURES[figure] * changed[0] <= 2 * changed[1])

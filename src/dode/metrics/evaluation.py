@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from dode import noise
-from dode.fitting.cache import opened
+from dode.bundled_models import classifier
+from dode.errors import DodeError
 from dode.metrics.comparison import METRICS, Row, Settings
 from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features
@@ -16,10 +17,10 @@ from dode.metrics.figures import OF_FEATURES, Judge, probe
 from dode.metrics.reporting import judge, measured, solutions
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, bundled, read
+from dode.output_cache import opened
+from dode.process_group import here
 from dode.progress import Progress
-from dode.ranks import here
 from dode.samplers import Sampler
-from dode.weights import classifier
 
 
 @torch.no_grad()
@@ -53,14 +54,14 @@ def evaluate(
     Raises ValueError for a figure that cannot be had, before anything long.  docs/evaluation.md says what each means.
     """
     if not isinstance(sampler, Sampler):
-        raise ValueError(f"a sampler is needed, as dode.sampler or dode.distill makes it; got {type(sampler).__name__}")
+        raise DodeError(f"a sampler is needed, as dode.sampler or dode.distill makes it; got {type(sampler).__name__}")
     metrics = (metrics,) if isinstance(metrics, str) else metrics
     seeds = [noise.whole(one) for one in np.atleast_1d(np.asarray(seed))]
     if len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds must differ; got {', '.join(map(str, seeds))}")
+        raise DodeError(f"seeds must differ; got {', '.join(map(str, seeds))}")
     settings = [settings_of(metrics, paired, samples, one, batch, rtol) for one in seeds]
     if not settings:
-        raise ValueError("give at least one seed")
+        raise DodeError("give at least one seed")
     tell = (lambda done, total: None) if progress is None else progress
     chosen = None
     if settings[0].fd:
@@ -74,11 +75,11 @@ def evaluate(
 def settings_of(metrics: Sequence[str], paired: int, samples: int, seed: int, batch: int, rtol: float) -> Settings:
     """Settings that make no samples for figures that nobody asked for."""
     if not metrics or not set(metrics) <= set(METRICS):
-        raise ValueError(f"metrics are {', '.join(METRICS)}; got {', '.join(metrics) or 'none'}")
+        raise DodeError(f"metrics are {', '.join(METRICS)}; got {', '.join(metrics) or 'none'}")
     of_features = bool(set(metrics) & set(OF_FEATURES))
     of_pairs = bool({"rms", "path"} & set(metrics))
     if (of_features and not samples) or (of_pairs and not paired):
-        raise ValueError(f"{', '.join(metrics)} need samples; got {paired} paired and {samples} for features")
+        raise DodeError(f"{', '.join(metrics)} need samples; got {paired} paired and {samples} for features")
     paired, samples = paired if of_pairs else 0, samples if of_features else 0
     return Settings(paired, samples, seed, batch, rtol, metrics=tuple(metrics), team=here())
 
@@ -93,7 +94,7 @@ def judge_of(
     features = named(extractor, device) if isinstance(extractor, str) else wrapped(extractor, device)
     own = extractor != "bundled"
     if statistics is None and own:
-        raise ValueError("an extractor of your own needs statistics, an .npz file of the same extractor on your data")
+        raise DodeError("an extractor of your own needs statistics, an .npz file of the same extractor on your data")
     if statistics is None:
         statistics = bundled()
     elif not isinstance(statistics, Statistics):

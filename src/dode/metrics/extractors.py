@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dode import forms
+from dode import json_schema
+from dode.bundled_models import classifier
+from dode.errors import DodeError
+from dode.messages import extra
 from dode.metrics.features import Features
-from dode.spelling import extra
-from dode.weights import classifier
 
 FIDELITY = "torch-fidelity:"
 
@@ -34,7 +35,7 @@ def named(text: str, device: str = "cpu") -> Features:
         return fidelity(network, layer or None, weights or None, device)
     home, colon, name = text.rpartition(":")
     if not colon or not home or not name:
-        raise ValueError(
+        raise DodeError(
             f"an extractor is bundled, MODULE:NAME, FILE.py:NAME or {FIDELITY}NETWORK[:LAYER[:WEIGHTS]]; got {text!r}"
         )
     return wrapped(_attribute(home, name), device)
@@ -43,7 +44,7 @@ def named(text: str, device: str = "cpu") -> Features:
 def wrapped(function: Any, device: str = "cpu") -> Features:
     """A callable or nn.Module as an extractor: in evaluation mode, on its device, one row of features an image."""
     if not callable(function):
-        raise ValueError(f"an extractor must be callable on uint8 images (N, C, H, W); got {type(function).__name__}")
+        raise DodeError(f"an extractor must be callable on uint8 images (N, C, H, W); got {type(function).__name__}")
     if isinstance(function, nn.Module):
         function = function.to(device).eval()
 
@@ -52,10 +53,10 @@ def wrapped(function: Any, device: str = "cpu") -> Features:
             with torch.no_grad():
                 found: Tensor = torch.as_tensor(function(images.to(device)))
         except (TypeError, ValueError, RuntimeError) as error:  # torch's own are RuntimeErrors
-            reason = forms.line(error)
-            raise ValueError(f"the extractor fails on uint8 images {tuple(images.shape)}: {reason}") from error
+            reason = json_schema.line(error)
+            raise DodeError(f"the extractor fails on uint8 images {tuple(images.shape)}: {reason}") from error
         if found.ndim < 2 or len(found) != len(images):
-            raise ValueError(
+            raise DodeError(
                 f"an extractor gives a row of features an image, ({len(images)}, D); got {tuple(found.shape)}"
             )
         return found.flatten(1)
@@ -71,26 +72,26 @@ def fidelity(network: str, layer: str | None = None, weights: str | None = None,
     Raises ValueError where the package, the network or its weights cannot be had.
     """
     if weights is not None and not Path(weights).is_file():
-        raise ValueError(f"no file of weights at {weights}")
+        raise DodeError(f"no file of weights at {weights}")
     try:
         registry = importlib.import_module("torch_fidelity.registry").FEATURE_EXTRACTORS_REGISTRY
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch is a RuntimeError
-        raise ValueError(
+        raise DodeError(
             f"the extractor {network!r} needs torch-fidelity, which cannot be loaded ({error}); "
             f"{extra('eval')}, beside a torchvision that fits your torch"
         ) from error
     if network not in registry:
-        raise ValueError(f"torch-fidelity has no network {network!r}; it has {', '.join(sorted(registry))}")
+        raise DodeError(f"torch-fidelity has no network {network!r}; it has {', '.join(sorted(registry))}")
     kind = registry[network]
     layer = layer or kind.get_default_feature_layer_for_metric("fid")
     if layer not in kind.get_provided_features_list():
-        raise ValueError(f"{network} has no layer {layer!r}; it has {', '.join(kind.get_provided_features_list())}")
+        raise DodeError(f"{network} has no layer {layer!r}; it has {', '.join(kind.get_provided_features_list())}")
     try:
         made = kind(network, [layer], feature_extractor_weights_path=weights)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
         where = weights or "the package's own address"
-        reason = forms.line(error).partition(". ")[0] or type(error).__name__
-        raise ValueError(f"the weights of {network} cannot be had from {where} ({reason})") from error
+        reason = json_schema.line(error).partition(". ")[0] or type(error).__name__
+        raise DodeError(f"the weights of {network} cannot be had from {where} ({reason})") from error
     return wrapped(Coloured(made.requires_grad_(False)), device)
 
 
@@ -113,15 +114,15 @@ def _attribute(home: str, name: str) -> Any:
     """NAME of a module that can be imported, here too, or of a Python file."""
     if home.endswith(".py"):
         if not Path(home).is_file():
-            raise ValueError(f"no Python file at {home}")
+            raise DodeError(f"no Python file at {home}")
         spec = importlib.util.spec_from_file_location(Path(home).stem, home)
         if spec is None or spec.loader is None:
-            raise ValueError(f"{home} cannot be loaded as a Python file")
+            raise DodeError(f"{home} cannot be loaded as a Python file")
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # the code there is somebody else's, and may raise anything
-            raise ValueError(f"{home} cannot be loaded as a Python file ({forms.line(error)})") from error
+            raise DodeError(f"{home} cannot be loaded as a Python file ({json_schema.line(error)})") from error
     else:
         here = str(Path.cwd())
         if here not in sys.path:
@@ -129,7 +130,9 @@ def _attribute(home: str, name: str) -> Any:
         try:
             module = importlib.import_module(home)
         except Exception as error:  # as above
-            raise ValueError(f"the module {home} of the extractor cannot be imported ({forms.line(error)})") from error
+            raise DodeError(
+                f"the module {home} of the extractor cannot be imported ({json_schema.line(error)})"
+            ) from error
     if not hasattr(module, name):
-        raise ValueError(f"{home} has no {name}")
+        raise DodeError(f"{home} has no {name}")
     return getattr(module, name)

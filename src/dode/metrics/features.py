@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.errors import DodeError
+
 Features = Callable[[Tensor], Tensor]  # uint8 (N, C, H, W) → (N, D)
 
 
@@ -38,19 +40,19 @@ def extracted(features: Features, images: Tensor, batch: int = 500) -> np.ndarra
         parts = [torch.as_tensor(features(part)) for part in images.split(batch)]
     for made, part in zip(parts, images.split(batch), strict=True):
         if made.ndim != 2 or len(made) != len(part):
-            raise ValueError(
+            raise DodeError(
                 f"an extractor must turn {len(part)} images into features ({len(part)}, D); got {tuple(made.shape)}"
             )
     found = np.concatenate([made.cpu().double().numpy() for made in parts])
     if not np.isfinite(found).all():
-        raise ValueError("the extractor returned NaN or infinity")
+        raise DodeError("the extractor returned NaN or infinity")
     return found
 
 
 def tally(features: np.ndarray) -> Tally:
     """Of features (N, D), N at least 1."""
     if features.ndim != 2 or len(features) < 1:
-        raise ValueError(f"features must be (N, D) with N at least 1; got {features.shape}")
+        raise DodeError(f"features must be (N, D) with N at least 1; got {features.shape}")
     wide = features.astype(np.float64)
     mean = wide.mean(0)
     return Tally(len(wide), mean, (wide - mean).T @ (wide - mean))
@@ -66,7 +68,7 @@ def merged(a: Tally, b: Tally) -> Tally:
 def finished(found: Tally) -> Moments:
     """Mean and covariance (divided by N − 1)."""
     if found.count < 2:
-        raise ValueError(f"a covariance needs features (N, D) with N at least 2; got N = {found.count}")
+        raise DodeError(f"a covariance needs features (N, D) with N at least 2; got N = {found.count}")
     return Moments(found.mean, found.scatter / (found.count - 1))
 
 

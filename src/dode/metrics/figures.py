@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.errors import DodeError
 from dode.metrics.agreement import agreed, labels_of
 from dode.metrics.features import Features, Moments, extracted, to_uint8
 from dode.metrics.gaussians import Running
@@ -32,12 +33,12 @@ class Judge:
     def check(self, wanted: Sequence[str]) -> None:
         """ValueError if a figure is asked for that this judge cannot give."""
         if self.sample is None and ("kid" in wanted or "pr" in wanted):
-            raise ValueError(
+            raise DodeError(
                 "KID, precision and recall need features of data, and the statistics have mean and covariance alone; "
                 "add them (feats), or images (arr_0), to the file"
             )
         if self.classify is None and "agreement" in wanted:
-            raise ValueError("class agreement needs a classifier: (uint8 images) -> logits")
+            raise DodeError("class agreement needs a classifier: (uint8 images) -> logits")
 
 
 def probe(judge: Judge, wanted: Sequence[str], model: Model) -> None:
@@ -75,7 +76,7 @@ class Figures:
         images = to_uint8(samples if self.model.decode is None else self.model.decode(samples))
         found = extracted(self.judge.features, images) if {"fd", "kid", "pr"} & set(self.wanted) else None
         if found is not None and found.shape[1] != len(self.judge.statistics.mean):
-            raise ValueError(
+            raise DodeError(
                 f"the extractor gives {found.shape[1]} features an image, the statistics are of "
                 f"{len(self.judge.statistics.mean)}; both must be of one extractor"
             )

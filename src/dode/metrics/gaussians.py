@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dode.errors import DodeError
 from dode.metrics.features import Moments, Tally, finished, merged, moments, tally
 from dode.metrics.parts import parted
 
@@ -17,7 +18,7 @@ def frechet(a: Moments, b: Moments) -> float:
     Raises ValueError if they are of features of different size.
     """
     if a.mean.shape != b.mean.shape:
-        raise ValueError(f"features of {len(a.mean)} numbers cannot be compared with statistics of {len(b.mean)}")
+        raise DodeError(f"features of {len(a.mean)} numbers cannot be compared with statistics of {len(b.mean)}")
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ b.covariance @ root).clip(min=0)).sum()
@@ -47,7 +48,7 @@ class Running:
         """Take in the next features (N, D); ValueError for more than were announced."""
         while len(features):
             if len(self.parts) == len(self._sizes):
-                raise ValueError(f"more features came than the {self.count} that were announced")
+                raise DodeError(f"more features came than the {self.count} that were announced")
             room = self._sizes[len(self.parts)] - (self._open.count if self._open else 0)
             now, features = tally(features[:room]), features[room:]
             self._open = merged(self._open, now) if self._open else now
@@ -59,5 +60,5 @@ class Running:
     def distance(self) -> float:
         """Of all samples, once all have come; ValueError before."""
         if self._whole is None or len(self.parts) < len(self._sizes):
-            raise ValueError(f"not all of the {self.count} samples have come")
+            raise DodeError(f"not all of the {self.count} samples have come")
         return frechet(finished(self._whole), self.reference)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dode.errors import DodeError
 from dode.metrics.parts import parted
 
 SUBSETS, SIZE = 100, 1000  # as published
@@ -25,7 +26,7 @@ def mmd(x: np.ndarray, y: np.ndarray) -> float:
     Raises ValueError for other shapes.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise ValueError(f"features must be (M, D) and (N, D) with M and N at least 2; got {x.shape} and {y.shape}")
+        raise DodeError(f"features must be (M, D) and (N, D) with M and N at least 2; got {x.shape} and {y.shape}")
     x, y = x.astype(np.float64), y.astype(np.float64)
     return _within(x) + _within(y) - 2 * float(_kernel(x, y).mean())
 

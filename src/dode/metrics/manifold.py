@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dode.errors import DodeError
+
 NEIGHBOURS, BLOCK = 3, 1000
 
 
@@ -26,9 +28,9 @@ def coverage(features: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -
     """
     for name, one in (("samples", features), ("data", reference)):
         if one.ndim != 2 or len(one) <= k:
-            raise ValueError(f"precision and recall need features (N, D) of more than {k} {name}; got {one.shape}")
+            raise DodeError(f"precision and recall need features (N, D) of more than {k} {name}; got {one.shape}")
     if features.shape[1] != reference.shape[1]:
-        raise ValueError(f"features of {features.shape[1]} numbers cannot be compared with {reference.shape[1]}")
+        raise DodeError(f"features of {features.shape[1]} numbers cannot be compared with {reference.shape[1]}")
     a, b = features.astype(np.float64), reference.astype(np.float64)
     return Coverage(_among(a, b, k), _among(b, a, k))
 

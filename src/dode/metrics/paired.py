@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from dode.errors import DodeError
 from dode.metrics.parts import error
 from dode.schedule import Node
 
@@ -29,7 +30,7 @@ def distance(samples: Tensor, reference: Tensor) -> Distance:
     Raises ValueError if their shapes differ.
     """
     if samples.shape != reference.shape:
-        raise ValueError(f"samples {tuple(samples.shape)} and reference {tuple(reference.shape)} differ in shape")
+        raise DodeError(f"samples {tuple(samples.shape)} and reference {tuple(reference.shape)} differ in shape")
     each = (samples.cpu().double() - reference.cpu().double()).flatten(1).square().mean(1).sqrt().numpy()
     return Distance(float(np.sqrt(np.mean(each**2))), float(np.median(each)), each)
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from dode.errors import DodeError
+
 SPLITS = 10
 
 
 def parted(count: int, name: str = "samples") -> list[slice]:
     """The ten parts of this many things, in their order; ValueError for fewer than two in each."""
     if count < 2 * SPLITS:
-        raise ValueError(f"standard errors need at least {2 * SPLITS} {name}; got {count}")
+        raise DodeError(f"standard errors need at least {2 * SPLITS} {name}; got {count}")
     bounds = [len(part) for part in np.array_split(np.empty(count, bool), SPLITS)]
     ends = np.cumsum(bounds).tolist()
     return [slice(end - size, end) for size, end in zip(bounds, ends, strict=True)]

@@ -6,8 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dode import reference
+from dode import exact
 from dode import samplers as plain
+from dode.bundled_models import classifier
 from dode.metrics.comparison import Row, Settings, calls, measure
 from dode.metrics.extractors import named, wrapped
 from dode.metrics.features import Features
@@ -17,7 +18,6 @@ from dode.model import Model
 from dode.progress import Progress, counting
 from dode.samplers import Sampler
 from dode.schedule import Node
-from dode.weights import classifier
 
 
 def bundled_judge() -> Judge:
@@ -31,10 +31,10 @@ def judge(features: Features, statistics: Statistics, classify: Features | None 
 
 
 @torch.no_grad()
-def exact(model: Model, settings: Settings, progress: Progress) -> Tensor:
+def exact_ends(model: Model, settings: Settings, progress: Progress) -> Tensor:
     """The exact solutions of the report noise (settings.paired, *shape), as exact as half precision allows."""
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
-    rtol = reference.tolerance(model, settings.rtol)
+    rtol = exact.tolerance(model, settings.rtol)
     return model.exact(x_T, rtol, batch=settings.batch, progress=progress, team=settings.team)
 
 
@@ -46,8 +46,8 @@ def exact_path(
     nodes = list(dict.fromkeys(node for one in samplers if not one.stochastic for node in one.plan.nodes))
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     cond, model = model.conditions(range(settings.paired)), model.ode()
-    *states, end = reference.along(
-        model, x_T, cond, reference.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
+    *states, end = exact.along(
+        model, x_T, cond, exact.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
     )
     return end if model.flow is None else model.flow(x_T, cond), dict(zip(nodes, states, strict=True))
 
@@ -60,7 +60,7 @@ def solutions(
         return None, None
     if settings.wants("path"):
         return exact_path(samplers[0].model, samplers, settings, progress)
-    return exact(samplers[0].model, settings, progress), None
+    return exact_ends(samplers[0].model, settings, progress), None
 
 
 def measured(
@@ -84,7 +84,7 @@ def with_figures(made: dict[int, Sampler], settings: Settings, progress: Progres
     fits = {count: one for count, one in made.items() if one.provenance.distilled}
     bases = {count: _base(model, one) for count, one in fits.items() if one.provenance.formulation != "auto"}
     chosen = [*made.values(), *bases.values()]
-    rows = measured(chosen, exact(model, settings, progress), settings, progress)
+    rows = measured(chosen, exact_ends(model, settings, progress), settings, progress)
     plainly = dict(zip(bases, rows[len(made) :], strict=True))
     return {
         count: noted(one, settings, mine, plainly.get(count))

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dode import forms
+from dode import json_schema
 from dode.calibration import Json, replace_text
+from dode.errors import DodeError
 from dode.metrics.comparison import FIGURES, Row
 from dode.metrics.paired import Stop
 
@@ -72,9 +73,9 @@ def opened(path: str | Path | None, settings: Json) -> Results:
     for name in sorted({*found.settings, *settings}):
         mine, theirs = settings.get(name), found.settings.get(name)
         if mine != theirs:
-            was, now = ("none" if value is None else forms.line(value) for value in (theirs, mine))
-            made = f"{forms.line(name)} {was}"
-            raise ValueError(f"{path} was made with {made}; asked for {now}: write to another file")
+            was, now = ("none" if value is None else json_schema.line(value) for value in (theirs, mine))
+            made = f"{json_schema.line(name)} {was}"
+            raise DodeError(f"{path} was made with {made}; asked for {now}: write to another file")
     return found
 
 
@@ -82,21 +83,21 @@ def read(path: str | Path) -> Results:
     """The results of a file; ValueError says what is wrong with it."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"no results at {path}")
+        raise DodeError(f"no results at {path}")
     try:
-        content = forms.read(path)
+        content = json_schema.read(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not a whole JSON file ({error}); move it away to begin again") from error
+        raise DodeError(f"{path} is not a whole JSON file ({error}); move it away to begin again") from error
     if not isinstance(content, dict) or content.get("what") != "dode results":
-        raise ValueError(f"{path} is not a file of results of dode")
+        raise DodeError(f"{path} is not a file of results of dode")
     if content.get("schema") != SCHEMA:
-        said = forms.short(content.get("schema"))
-        raise ValueError(f"{path} has schema {said}; this version of dode reads {SCHEMA}")
-    forms.check(content, CONTENT, str(path))
+        said = json_schema.short(content.get("schema"))
+        raise DodeError(f"{path} has schema {said}; this version of dode reads {SCHEMA}")
+    json_schema.check(content, CONTENT, str(path))
     for name, row in content["rows"].items():
         measured = {figure for figure in FIGURES if row.get(figure) is not None}
         if not row["seeds"] or set(row["parts"]) != measured or any(len(stop) != 3 for stop in row["nodes"]):
-            raise ValueError(
+            raise DodeError(
                 f"{path}: the row {name[:60]!r} must have seeds, the parts of its figures, and nodes of t, rms, median"
             )
     rows = {name: row_from_json(row) for name, row in content["rows"].items()}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dode.errors import DodeError
 from dode.metrics.comparison import FIGURES, Row
 from dode.metrics.paired import Stop
 from dode.metrics.parts import error
@@ -18,7 +19,7 @@ def pooled(rows: Sequence[Row]) -> Row:
     said = {(row.solver, row.nfe, row.guidance, row.samples, row.reference) for row in rows}
     seeds = tuple(seed for row in rows for seed in row.seeds)
     if len(said) != 1 or len(set(seeds)) != len(seeds):
-        raise ValueError(
+        raise DodeError(
             "rows are pooled over different seeds of one solver, NFE, guidance, number of samples and reference"
         )
     if len(rows) == 1:

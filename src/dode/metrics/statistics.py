@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode import forms
+from dode import json_schema
 from dode.calibration import replace_bytes
+from dode.errors import DodeError
 from dode.metrics.features import Features, Moments, extracted, moments
 
 HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -39,7 +40,7 @@ class Statistics:
     def __post_init__(self) -> None:
         size = len(self.moments.mean)
         if self.features is not None and (self.features.ndim != 2 or self.features.shape[1] != size):
-            raise ValueError(f"the features must be (M, {size}), as the mean is; got {self.features.shape}")
+            raise DodeError(f"the features must be (M, {size}), as the mean is; got {self.features.shape}")
 
     @property
     def mark(self) -> str:
@@ -65,13 +66,13 @@ def read(path: str | Path, features: Features | None = None) -> Statistics:
     if summed is None and kept is not None:
         summed = moments(kept)
     if summed is None and images is not None:
-        raise ValueError(f"{path} has images, which need an extractor, and no statistics")
+        raise DodeError(f"{path} has images, which need an extractor, and no statistics")
     if summed is None:
-        raise ValueError(f"{path} has no statistics: neither mu and sigma, nor features (feats), nor images (arr_0)")
+        raise DodeError(f"{path} has no statistics: neither mu and sigma, nor features (feats), nor images (arr_0)")
     try:
         return Statistics(summed, kept, _moments(found, "mu_s", "sigma_s", path))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise DodeError(f"{path}: {error}") from error
 
 
 def write(path: str | Path, statistics: Statistics) -> None:
@@ -87,7 +88,7 @@ def write(path: str | Path, statistics: Statistics) -> None:
 def write_images(path: str | Path, images: Tensor) -> None:
     """uint8 images (N, C, H, W) as a sample batch for ADM's evaluator: (N, H, W, C) in arr_0."""
     if images.dtype != torch.uint8 or images.ndim != 4:
-        raise ValueError(f"images must be uint8 (N, C, H, W); got {images.dtype} {tuple(images.shape)}")
+        raise DodeError(f"images must be uint8 (N, C, H, W); got {images.dtype} {tuple(images.shape)}")
     _write(path, {"arr_0": images.permute(0, 2, 3, 1).cpu().numpy()})
 
 
@@ -100,19 +101,19 @@ def _write(path: str | Path, arrays: dict[str, Any]) -> None:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays with names that are known; ValueError for a file that is no .npz, or torn, or holds objects."""
     if not path.is_file():
-        raise ValueError(f"no file of statistics at {path}")
+        raise DodeError(f"no file of statistics at {path}")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .npz file, or only a part of one")
+        raise DodeError(f"{path} is no .npz file, or only a part of one")
     try:
         with zipfile.ZipFile(path) as packed:
             there = set(packed.namelist())
             found = {name: _array(packed, f"{name}.npy") for name in KNOWN if f"{name}.npy" in there}
     except Exception as error:  # what a damaged file brings about in the readers of zip and numpy is of many types
-        reason = forms.line(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be read as .npz statistics ({reason}); is it whole?") from error
+        reason = json_schema.line(error) or type(error).__name__
+        raise DodeError(f"{path} cannot be read as .npz statistics ({reason}); is it whole?") from error
     for name, array in found.items():
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise ValueError(f"{path}: {name} must hold finite numbers; got {array.dtype}, or NaN or infinity in it")
+            raise DodeError(f"{path}: {name} must hold finite numbers; got {array.dtype}, or NaN or infinity in it")
     return found
 
 
@@ -120,16 +121,16 @@ def _array(packed: zipfile.ZipFile, name: str) -> np.ndarray:
     """One array of a zip file.  What it says of its size is held against the file before there is room made for it."""
     info = packed.getinfo(name)
     if info.file_size > max(ROOM, PACKED * info.compress_size):
-        raise ValueError(f"{name} is packed to less than a {PACKED}th, as no statistics are")
+        raise DodeError(f"{name} is packed to less than a {PACKED}th, as no statistics are")
     with packed.open(info) as file:
         version = np.lib.format.read_magic(file)
         if version not in HEADS:
-            raise ValueError(f"{name} is of version {version}")
+            raise DodeError(f"{name} is of version {version}")
         shape, fortran, dtype = HEADS[version](file, max_header_size=MOST)
         if dtype.hasobject:
-            raise ValueError(f"{name}: Object arrays cannot be loaded, for they are code")
+            raise DodeError(f"{name}: Object arrays cannot be loaded, for they are code")
         if math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
-            raise ValueError(f"{name} says that it is {dtype} {shape}, which is not what it holds")
+            raise DodeError(f"{name} says that it is {dtype} {shape}, which is not what it holds")
         flat = np.frombuffer(bytearray(file.read()), dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
 
@@ -139,24 +140,24 @@ def _moments(found: dict[str, np.ndarray], mean: str, covariance: str, path: str
     if mean not in found and covariance not in found:
         return None
     if mean not in found or covariance not in found:
-        raise ValueError(f"{path} has one of {mean} and {covariance} without the other")
+        raise DodeError(f"{path} has one of {mean} and {covariance} without the other")
     made = Moments(found[mean].astype(np.float64), found[covariance].astype(np.float64))
     size = made.mean.size
     if made.mean.shape != (size,) or made.covariance.shape != (size, size):
         shapes = f"{made.mean.shape} and {made.covariance.shape}"
-        raise ValueError(f"{path}: {mean} and {covariance} must be (D,) and (D, D); got {shapes}")
+        raise DodeError(f"{path}: {mean} and {covariance} must be (D,) and (D, D); got {shapes}")
     if not np.allclose(made.covariance, made.covariance.T, rtol=1e-4, atol=1e-6 * np.abs(made.covariance).max()):
-        raise ValueError(f"{path}: {covariance} is not symmetric, so it is no covariance")
+        raise DodeError(f"{path}: {covariance} is not symmetric, so it is no covariance")
     return made
 
 
 def _images(images: np.ndarray, path: str | Path) -> Tensor:
     if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"{path}: arr_0 must be uint8 images (N, H, W, C); got {images.dtype} {images.shape}")
+        raise DodeError(f"{path}: arr_0 must be uint8 images (N, H, W, C); got {images.dtype} {images.shape}")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def bundled() -> Statistics:
     """Of the bundled classifier's features: moments on the 60,000 training images, and the features of 5,000."""
-    with as_file(files("dode.weights") / "classifier-fashion.npz") as path:
+    with as_file(files("dode.bundled_models") / "classifier-fashion.npz") as path:
         return read(path)

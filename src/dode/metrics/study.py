@@ -10,11 +10,12 @@ from torch import Tensor
 from dode import calibration
 from dode import samplers as plain
 from dode.calibration import Json
-from dode.distilled import distill
-from dode.fitting.course import Course, students
+from dode.distillation.api import distill
+from dode.distillation.config import Course, students
+from dode.errors import DodeError
 from dode.metrics.comparison import Row, Settings
 from dode.metrics.figures import Judge, probe
-from dode.metrics.reporting import exact, measured, solutions
+from dode.metrics.reporting import exact_ends, measured, solutions
 from dode.metrics.results import Results, key
 from dode.model import Model
 from dode.progress import Progress
@@ -39,11 +40,11 @@ class Study:
     def __post_init__(self) -> None:
         solvers = [name for name in self.names if not is_file(name)]
         if not self.names or not self.guidance or not self.seeds:
-            raise ValueError("give at least one solver, guidance scale and seed")
+            raise DodeError("give at least one solver, guidance scale and seed")
         if self.grid is not None and "auto" in self.names:
-            raise ValueError("auto finds its grid itself: give the others theirs behind their names, ddim:grid=karras")
+            raise DodeError("auto finds its grid itself: give the others theirs behind their names, ddim:grid=karras")
         if self.nfe is None and solvers:
-            raise ValueError(f"{solvers[0]} needs the number of network evaluations")
+            raise DodeError(f"{solvers[0]} needs the number of network evaluations")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ def placed(name: str, usual: str | None) -> tuple[str, str | None]:
     grids = [option.removeprefix("grid=") for option in options if option.startswith("grid=")]
     rest = [option for option in options if not option.startswith("grid=")]
     if len(grids) > 1 or "" in grids:
-        raise ValueError(f"give one grid behind a name, ddim:grid=karras; got {name!r}")
+        raise DodeError(f"give one grid behind a name, ddim:grid=karras; got {name!r}")
     if grids and head in ("auto", "d-auto"):
-        raise ValueError(f"auto finds its grid itself; leave it out of {name!r}")
+        raise DodeError(f"auto finds its grid itself; leave it out of {name!r}")
     return ":".join([head, *rest]), grids[0] if grids else usual
 
 
@@ -119,7 +120,7 @@ def _before(model: Model, study: Study, settings: Settings, results: Results, ba
     if not settings.paired or settings.wants("path") or all(one in results.rows for one in keys):
         return None
     with bar("exact solution") as advance:
-        return exact(model, settings, advance)
+        return exact_ends(model, settings, advance)
 
 
 def _measure(
@@ -198,7 +199,7 @@ def _calibrated(model: Model, name: str, nfe: Sequence[int] | None, seed: int, r
     held = {entry["nfe"] for entry in content["plans"] if entry["guidance"] in (model.guidance, None)}
     counts = sorted(held if nfe is None else held & set(nfe))
     if not counts:
-        raise ValueError(
+        raise DodeError(
             f"{name} holds plans for {_held(content)}; asked for NFE {', '.join(map(str, nfe or ()))} "
             f"at guidance {model.guidance:g}"
         )
@@ -208,7 +209,7 @@ def _calibrated(model: Model, name: str, nfe: Sequence[int] | None, seed: int, r
         case = Case(f"{made.name}@{Path(name).as_posix()}", made, seed)
         mine = plain.content(made)
         if results.plans.setdefault(case.key, mine)["checksum"] != mine["checksum"]:
-            raise ValueError(f"{results.path} has results of another {name}; write to another file")
+            raise DodeError(f"{results.path} has results of another {name}; write to another file")
         found.append(case)
     return found
 

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from dode.errors import DodeError
 from dode.plan import Plan
-from dode.plots.figures import INK, PALE, blank, drawn, save
+from dode.plots.canvas import INK, PALE, blank, drawn, save
 from dode.samplers import Provenance
 
 
@@ -50,7 +51,7 @@ def frechet(rows: Sequence[Measured], path: str | Path, title: str = "") -> None
         for name, mine in _by_solver(rows).items()
     }
     if not any(points.values()):
-        raise ValueError("these rows have no Fréchet distance; measure it with --fd 500 or more samples")
+        raise DodeError("these rows have no Fréchet distance; measure it with --fd 500 or more samples")
     _against_evaluations(points, "Fréchet distance (bars: ± 1 s.e.)", path, title)
 
 

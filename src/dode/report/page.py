@@ -11,12 +11,13 @@ from string import Template
 
 import dode
 from dode.calibration import Json, replace_text
-from dode.fingerprints import schedule_name
-from dode.legend import HUES
+from dode.errors import DodeError
+from dode.fingerprint import schedule_name
 from dode.metrics.comparison import Row
+from dode.plots.style import HUES
 from dode.progress import Progress
-from dode.report import finding, table
-from dode.report.content import gathered
+from dode.report import summary, table
+from dode.report.data import gathered
 from dode.samplers import Sampler
 
 SCRIPTS = ("scales.js", "chart.js", "readout.js", "figures.js", "wall.js", "main.js")
@@ -49,17 +50,17 @@ def _check(rows: Sequence[Row], samplers: Sequence[Sampler], columns: int) -> No
     twice = sorted({f"{name} at {nfe}" for name, nfe in measured if measured.count((name, nfe)) > 1})
     if not measured or twice:
         why = f"{', '.join(twice)} is there more than once" if twice else "there are none"
-        raise ValueError(f"a report has one row for each solver and number of evaluations; {why}")
+        raise DodeError(f"a report has one row for each solver and number of evaluations; {why}")
     if lacking := [f"{row.solver} at {row.nfe}" for row in rows if row.each is None]:
-        raise ValueError(f"a report shows distances; measure {', '.join(lacking)} with paired samples")
+        raise DodeError(f"a report shows distances; measure {', '.join(lacking)} with paired samples")
     if [row.nfe for row in rows] != [one.nfe for one in samplers]:
         given = ", ".join(f"{one.name} at {one.nfe}" for one in samplers)
-        raise ValueError(f"a report needs the sampler of each of its {len(rows)} rows, in their order; got {given}")
+        raise DodeError(f"a report needs the sampler of each of its {len(rows)} rows, in their order; got {given}")
     models = {(one.model.fingerprint, one.model.guidance) for one in samplers}
     if len(models) > 1 or len({row.seeds for row in rows}) > 1:
-        raise ValueError("a report is of one model under one guidance, every row with the same seeds")
+        raise DodeError("a report is of one model under one guidance, every row with the same seeds")
     if columns < 2:
-        raise ValueError(f"a report shows at least 2 samples; got {columns}")
+        raise DodeError(f"a report shows at least 2 samples; got {columns}")
 
 
 def _about(rows: Sequence[Row], samplers: Sequence[Sampler], command: str) -> dict[str, str]:
@@ -105,12 +106,12 @@ def _features(rows: Sequence[Row]) -> dict[str, str]:
 def _filled(rows: Sequence[Row], content: Json, about: dict[str, str], name: str) -> str:
     """The template with everything in it; JSON inside a script must not end it."""
     here = files("dode.report")
-    head = finding.headline(rows)
+    head = summary.headline(rows)
     return Template((here / "page.html").read_text("utf-8")).substitute(
         title=escape(f"{name}: {head}"),
         name=escape(name),
         headline=table.prose(head),
-        details=table.sentences(finding.details(rows)),
+        details=table.sentences(summary.details(rows)),
         table=table.results(rows),
         settings=table.settings(about),
         style=(here / "page.css").read_text("utf-8"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from dode.metrics.comparison import FIGURES, HEADS, Row, change
-from dode.report.finding import Pair, pairs, verdict
+from dode.report.summary import Pair, pairs, verdict
 
 MARKS = {"nearer": "▲", "better": "▲", "even": "●", "not worse": "●", "farther": "▼", "worse": "▼"}
 

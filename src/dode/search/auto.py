@@ -1,7 +1,7 @@
 """`dode.distill(model, "auto", nfe=…)`: the best sampler that forward passes alone can find.
 
 One accurate run gives the ends of some samples.  Learning-free solvers on plain grids are tried on a few of them; the
-best few are refined there (`dode.search.refinement`), the best of these on all samples, until the error on other
+best few are refined there (`levenberg_marquardt`), the best of these on all samples, until the error on other
 samples, that nothing is fitted on, stops falling.  Nothing that was judged there is nearer there than what is given
 back.
 """
@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from dode.conditions import rows
-from dode.grid import Grid, grid, loose
+from dode.conditioning import rows
+from dode.errors import DodeError
 from dode.model import Model
 from dode.plan import Plan
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.schedule import Flow, Schedule
-from dode.search.families import Family, history, weighted
-from dode.search.judging import Candidate, Jury, convened
-from dode.search.refinement import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
-from dode.search.spending import Budget, Meter, able
-from dode.search.starts import TEACHER, Start, Task, kinds, nearest, starts, task
-from dode.search.weighing import evaluations, fine_plan, weighed
+from dode.search.budget import Budget, Meter, able
+from dode.search.initial_candidates import TEACHER, Start, Task, kinds, nearest, starts, task
+from dode.search.levenberg_marquardt import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
+from dode.search.optimal_grid import evaluations, fine_plan, weighed
+from dode.search.parametrization import Family, history, weighted
+from dode.search.validation import Candidate, Jury, convened
 from dode.solvers.ddim import DDIM
+from dode.timesteps import Grid, grid, loose
 from dode.tracing import trace
 
 Telling = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
@@ -245,7 +246,7 @@ def searched(
     if model.trained is not None:
         model.trained.refuse(model.name)
     if not counts or any(not isinstance(nfe, int | np.integer) or nfe < 1 for nfe in counts):
-        raise ValueError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
+        raise DodeError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
     budget = able(model, budget, cond)
     told = progress or (lambda what, share: None)
     paid = Meter(1.0, lambda what, share: told("teacher", 0.0))

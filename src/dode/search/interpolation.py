@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from dode.grid import loose
+from dode.errors import DodeError
+from dode.messages import distance
 from dode.model import Model
 from dode.plan import Array, Plan
 from dode.samplers import Provenance, Sampler, dtype_name
 from dode.schedule import Node, Schedule
-from dode.search.families import composed, level, one_a_step
-from dode.search.judging import convened
-from dode.search.spending import QUICK, Budget, Meter
-from dode.search.starts import nearest, starts, task
-from dode.spelling import distance
+from dode.search.budget import QUICK, Budget, Meter
+from dode.search.initial_candidates import nearest, starts, task
+from dode.search.parametrization import composed, level, one_a_step
+from dode.search.validation import convened
+from dode.timesteps import loose
 
 
 @torch.no_grad()
@@ -35,7 +36,7 @@ def interpolate(
     """
     several = list(found.values()) if isinstance(found, Mapping) else found
     if isinstance(several, Sampler):
-        raise ValueError("give several samplers, with fewer and with more evaluations, as dode.distill gives them")
+        raise DodeError("give several samplers, with fewer and with more evaluations, as dode.distill gives them")
     low, high, share = _neighbours(several, model, nfe)
     plans, budget = _plans(low, high, share, model, nfe), Budget(batch=batch)
     meter = Meter(math.inf, lambda what, done: None)
@@ -48,7 +49,7 @@ def interpolate(
     errors = {name: jury.error(plan, meter) for name, plan in plans.items()}
     best = min(errors, key=lambda name: errors[name])
     if not errors[best] < rival:
-        raise ValueError(
+        raise DodeError(
             f"between {_said(low)} and {_said(high)} nothing is nearer than {label}: {distance(errors[best])} against "
             f"{distance(rival)} on select noise; search for it: dode auto --nfe {nfe}"
         )
@@ -64,7 +65,7 @@ def _plans(low: Sampler, high: Sampler, share: float, model: Model, nfe: int) ->
     """Either neighbour's with this many evaluations, and their mean; in whole times where both have such."""
     for one in (low, high):
         if not _weights(one.plan):
-            raise ValueError(
+            raise DodeError(
                 f"for {_said(one)} there is {one.name}, and only plans of auto, weights on DDIM's steps, can be "
                 "interpolated; where nothing is nearer auto gives a plain solver back, and that has any number of "
                 "evaluations by itself"
@@ -106,7 +107,7 @@ def _neighbours(found: Sequence[Sampler], model: Model, nfe: int) -> tuple[Sampl
     counted = [one for one in known if one.model.guidance == model.guidance]
     scaled = [one for one in known if one.nfe == nfe]
     if model.guidance is None:
-        raise ValueError("the model's guidance scale is not known, so nothing can be said to be between")
+        raise DodeError("the model's guidance scale is not known, so nothing can be said to be between")
     for some, value, want in ((counted, _evaluations, float(nfe)), (scaled, _guidance, model.guidance)):
         below = [one for one in some if value(one) < want]
         above = [one for one in some if value(one) > want]
@@ -114,7 +115,7 @@ def _neighbours(found: Sequence[Sampler], model: Model, nfe: int) -> tuple[Sampl
             low, high = max(below, key=value), min(above, key=value)
             return low, high, (want - value(low)) / (value(high) - value(low))
     there = ", ".join(_said(one) for one in found) or "none"
-    raise ValueError(
+    raise DodeError(
         f"NFE {nfe} under guidance {model.guidance:g} is not between two of those found: {there}; "
         f"search for it: dode auto --nfe {nfe}"
     )
@@ -132,7 +133,7 @@ def resampled(plan: Plan, nfe: int, schedule: Schedule) -> Plan:
     """The plan with another number of evaluations: times, weights and shifts as functions of the share of the run."""
     n = plan.nfe
     if not _weights(plan):
-        raise ValueError("only plans of auto, weights on DDIM's steps, can be interpolated")
+        raise DodeError("only plans of auto, weights on DDIM's steps, can be interpolated")
     if nfe == n:
         return plan
     then, now = np.linspace(0, 1, n), np.linspace(0, 1, nfe)

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from dode.methods import Method
+from dode.messages import unknown
+from dode.method import Method
 from dode.solvers.ddim import DDIM
 from dode.solvers.deis import DEIS_1, DEIS_2, DEIS_3
 from dode.solvers.dpm_solver import DPM_SOLVER_2, DPM_SOLVER_3, DPM_SOLVER_PP_2S, DPM_SOLVER_PP_3S
-from dode.solvers.edm import EDM
+from dode.solvers.dpm_solver_pp import DPM_SOLVER_PP_2M, DPM_SOLVER_PP_3M
 from dode.solvers.gradient_estimation import GRADIENT_ESTIMATION
+from dode.solvers.heun import EDM
 from dode.solvers.ipndm import IPNDM, IPNDM_2, IPNDM_3, PNDM
-from dode.solvers.multistep import DPM_SOLVER_PP_2M, DPM_SOLVER_PP_3M
 from dode.solvers.unipc import UNIPC_2, UNIPC_3
-from dode.spelling import unknown
 
 METHODS: dict[str, Method] = {
     method.name: method

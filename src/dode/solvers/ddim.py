@@ -3,7 +3,7 @@
 from math import sqrt
 from typing import Any
 
-from dode.methods import Method, Option
+from dode.method import Method, Option
 from dode.schedule import Node
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dode.methods import Method, Option
-from dode.prediction import Kind
+from dode.method import Method, Option
+from dode.parameterization import Kind
 from dode.schedule import DiscreteVP, Node, Schedule
 
 POINTS, FEW = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(6)  # for wide and for narrow pieces

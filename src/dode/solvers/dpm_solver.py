@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import expm1
 from typing import Any
 
-from dode.methods import Method, Option
+from dode.method import Method, Option
 from dode.schedule import Node
 from dode.solvers.ddim import DDIM, ddim
 

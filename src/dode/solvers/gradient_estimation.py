@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dode.methods import Method, Option
+from dode.method import Method, Option
 from dode.schedule import Node
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from dode.methods import Method
-from dode.prediction import Kind
+from dode.errors import DodeError
+from dode.method import Method
+from dode.parameterization import Kind
 from dode.schedule import Node
 
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
@@ -37,7 +38,7 @@ def pndm(x: Any, s: Node, t: Node, net: Any) -> Any:
         return net.move(x, net(x, s, weights), s, t)
     m = net.between(s, t, 1 / 2, "time")
     if m is None:
-        raise ValueError(f"pndm's first steps need a time between t = {s.t:g} and {t.t:g}; use ipndm or fewer steps")
+        raise DodeError(f"pndm's first steps need a time between t = {s.t:g} and {t.t:g}; use ipndm or fewer steps")
     d = net(x, s)
     d_m = net(net.move(x, d, s, m), m)
     d_n = net(net.move(x, d_m, s, m), m)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dode.methods import Method
+from dode.method import Method
 from dode.schedule import Node
 
 

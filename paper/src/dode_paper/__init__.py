@@ -1,0 +1,1 @@
+"""The paper around `dode`: its networks, its tables and figures, and networks trained to need few steps."""

@@ -1,0 +1,133 @@
+"""The file of a student: float16 safetensors that say what they are, and open as a model wherever one is taken."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from dode import json_schema
+from dode import samplers as plain
+from dode.bundled_models import CLASSES, SIGMA_DATA, bundled, labels
+from dode.bundled_models.unet import UNet
+from dode.bundled_models.wrappers import Folded, Preconditioned
+from dode.calibration import Json, replace_bytes
+from dode.errors import DodeError
+from dode.model import Model, from_callable
+from dode.samplers import Sampler
+from dode.schedule import EDM
+from dode_paper.baselines.consistency import Consistency
+from dode_paper.baselines.guided import told_the_scale
+from dode_paper.checkpoints.loading import described, load, opened
+from dode_paper.distilled_network import Trained
+
+WHAT = "dode student"
+FORM = {"network": str, "solver": str, "times": {str: [float]}, "guidance": (None, [float])}
+FORM |= {"sigma_max?": float, "sigma_min?": float}
+FIELDS = {"form": FORM, "teacher": str, "fingerprint": str, "card": {str: object}}
+COSTS = {"method": str, "network calls": int, "processor minutes": float}  # of a card, what other code reads
+
+
+@dataclass(frozen=True)
+class Form:
+    """What kind of network a student is, and how to sample with it."""
+
+    network: str  # data | consistency | guided
+    solver: str
+    times: Mapping[int, tuple[float, ...]]  # network evaluations -> nodes, noise levels
+    guidance: tuple[float, float] | None = None
+    sigma_max: float = 80.0
+    sigma_min: float = 0.002
+
+
+def blank(form: Form) -> nn.Module:
+    """The network of this form, before its weights."""
+    if form.network == "consistency":
+        return Consistency(Folded(UNet()), SIGMA_DATA, form.sigma_min)
+    plain = Preconditioned(Folded(UNet()), SIGMA_DATA)
+    if form.network == "guided":
+        return told_the_scale(plain)
+    if form.network != "data":
+        raise DodeError(f"a student is a data, consistency or guided network; got {form.network!r}")
+    return plain
+
+
+def write(path: Path, net: nn.Module, form: Form, teacher: Model, card: Json) -> None:
+    """One student with its card, whole or not at all."""
+    about = {"what": WHAT, "form": asdict(form), "teacher": teacher.name, "fingerprint": teacher.fingerprint}
+    tensors = {key: value.detach().to("cpu", torch.float16).contiguous() for key, value in net.state_dict().items()}
+    replace_bytes(path, save(tensors, {"dode": json.dumps(about | {"card": card})}))
+
+
+def written(path: str | Path) -> bool:
+    """Is it there, and a student's file?"""
+    return Path(path).is_file() and described(path).get("what") == WHAT
+
+
+def card_of(path: str | Path) -> Json:
+    """The card of a student's file.  Raises ValueError if it does not say what the student took."""
+    card: Json = opened(path, WHAT, FIELDS, "dode train")[0]["card"]
+    json_schema.check(card, COSTS | {str: object}, f"{path}: its card")
+    return card
+
+
+def open_file(path: str | Path) -> Model:
+    """The model of a student's file, which knows its solver and its times.  Raises ValueError for any other file."""
+    about, tensors = opened(path, WHAT, FIELDS, "dode train")
+    form = _form(about["form"], path)
+    with torch.device("meta"):
+        net = blank(form)
+    load(net, tensors, Path(path).name)
+    return model_of(net, form, about["teacher"], about["fingerprint"], Path(path).stem)
+
+
+def samplers(path: str | Path) -> dict[int, Sampler]:
+    """The samplers of a student's file by their network evaluations: its own solver at its own times."""
+    model = open_file(path)
+    assert model.trained is not None, "open_file says how a student is sampled"
+    return {nfe: plain.sampler(model, model.trained.solver, nfe=nfe) for nfe in sorted(model.trained.times)}
+
+
+def model_of(net: nn.Module, form: Form, teacher: str, fingerprint: str, name: str) -> Model:
+    """A student's network as a model."""
+
+    def taught_by() -> Model:
+        model = bundled(teacher)
+        if model.fingerprint != fingerprint:
+            raise DodeError(
+                f"{name} was distilled from another {teacher} ({fingerprint}) than the bundled one "
+                f"({model.fingerprint}), so there is no exact solution to compare it with"
+            )
+        return model
+
+    trained = Trained(taught_by, form.solver, form.times, form.guidance)
+    return from_callable(
+        net,
+        schedule=EDM(form.sigma_max, form.sigma_min),
+        prediction="data",
+        shape=(1, 32, 32),
+        cond=labels,
+        classes=len(CLASSES),
+        name=name,
+        trained=trained,
+    )
+
+
+def _form(said: dict[str, Any], path: str | Path) -> Form:
+    """The form as JSON gives it back, checked."""
+    try:
+        times = {int(nfe): tuple(float(t) for t in nodes) for nfe, nodes in said["times"].items()}
+        guidance = None if said["guidance"] is None else tuple(map(float, said["guidance"]))
+        form = Form(**said | {"times": times, "guidance": guidance})
+        EDM(float(form.sigma_max), float(form.sigma_min))
+    except ValueError as error:
+        raise DodeError(f"{path}: its description does not say how to sample with it ({error})") from error
+    if guidance is not None and len(guidance) != 2:
+        raise DodeError(f"{path}: a student's guidance is two scales; got {len(guidance)}")
+    if not times or any(len(nodes) != nfe + 1 for nfe, nodes in times.items()):
+        raise DodeError(f"{path}: a student needs times, one more than evaluations; got {said['times']}")
+    return form
