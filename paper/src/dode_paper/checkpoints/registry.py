@@ -122,7 +122,7 @@ def settings(network: Mapping[str, Any]) -> Settings:
 def names() -> list[str]:
     """The recipes of the package."""
     return sorted(
-        entry.name.removesuffix(".toml") for entry in files(__name__).iterdir() if entry.name.endswith(".toml")
+        entry.name.removesuffix(".toml") for entry in files("dode_paper.checkpoints").iterdir() if entry.name.endswith(".toml")
     )
 
 
@@ -133,7 +133,7 @@ def read(name: str) -> Recipe:
     """
     if name not in names():
         raise unknown("recipe", name, names())
-    content = tomllib.loads((files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads((files("dode_paper.checkpoints") / f"{name}.toml").read_text(encoding="utf-8"))
     family = content["network"].pop("family")
     if family not in FAMILIES:
         raise DodeError(f"recipe {name}: the family must be one of {', '.join(FAMILIES)}; got {family!r}")
