@@ -32,7 +32,8 @@ from torch import Tensor
 
 import dode
 from dode.calibration import replace_text
-from dode.denoisers import Network, classifier_free
+from dode.conditioning import joined
+from dode.denoisers import Network
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
@@ -84,18 +85,31 @@ def slopes(family: Family, numbers: Array, prediction: dode.parameterization.Kin
 
 def run(plan: Plan, c: Tensor, model: Model, x_T: Tensor, cond: Any) -> Tensor:
     """The plan's end with coefficients that gradients flow through."""
-    network = model.network
-    if model.guidance != 1:
-        assert model.null is not None
-        assert model.guidance is not None
-        null = model.null
-        network = classifier_free(network, lambda n: model.conditions(range(n), null(range(n))), model.guidance)
+    network = guided_network(model)
     y, seen = x_T, [x_T / plan.nodes[0].sigma]
     for row in c:
         output = network(y, row[0].expand(len(y)), cond) if learnt(model) else timed(network, y, row[0], cond)
         seen.append(row[1] * y + row[2] * output)
         y = row[3] * y + sum((w * d for w, d in zip(row[4:], seen, strict=False)), torch.zeros_like(y))
     return y
+
+
+def guided_network(model: Model) -> Network:
+    """The model's network under its guidance, as gradients in t need it: called with times, not with nodes."""
+    network, scale, known = model.network, model.guidance, model.conditioning
+    if scale in (None, 1):
+        return network
+    assert scale is not None
+    assert known is not None
+    assert known.null is not None
+    null = known.null
+
+    def guided(x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        both = joined(cond, model.conditions(range(len(x)), null(range(len(x)))))
+        conditional, unconditional = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+        return unconditional + scale * (conditional - unconditional)
+
+    return guided
 
 
 def learnt(model: Model) -> bool:

@@ -89,7 +89,11 @@ def main() -> None:
         others = {"auto": plans[nfe], "learning-free": free}
         judged(records, f"NFE {nfe} from {sides[0]} and {sides[1]}", [plans[n] for n in sides], model, nfe, others)
     written(records, name)
-    if model.null is not None and (RESULTS / f"auto-{name}-3-plans.json").exists():
+    if (
+        model.conditioning is not None
+        and model.conditioning.null is not None
+        and (RESULTS / f"auto-{name}-3-plans.json").exists()
+    ):
         for nfe in (5, 8):
             strong = dode.load(RESULTS / f"auto-{name}-3-plans.json", model.guided(3), nfe)
             two, key = model.guided(2), f"NFE {nfe}, guidance 2 from 1 and 3"

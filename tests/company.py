@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from features import Projection, images
-from problems import gaussian_model
+from problems import gaussian_model, swapped
 
 import dode
 from dode.metrics.features import extracted, moments
@@ -29,7 +29,7 @@ def work(cache):
     """Fits on 5 batches and every figure of 7, as bits; and how many network calls this process made."""
     model, calls = replace(gaussian_model("edm"), flow=None), []
     network = model.network
-    model = replace(model, network=lambda x, t, cond: calls.append(1) or network(x, t, cond))
+    model = swapped(model, lambda x, t, cond: calls.append(1) or network(x, t, cond))
     found = {}
     for method, options in STUDENTS:
         made = dode.distill(model, method, nfe=[3, 4], samples=14, batch=3, scale=3, **options)

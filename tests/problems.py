@@ -1,11 +1,13 @@
 """Problems with known answers, for every test: schedules, a Gaussian, a mixture; the catalogue, and some λ."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import torch
 
 from dode.analytic import Gaussian, Mixture
+from dode.conditioning import Conditioning
 from dode.model import Model
 from dode.schedule import EDM, VP, Cosine, DiscreteVP, Flow, from_functions, linear_betas, zero_terminal_snr
 from dode.solvers import METHODS
@@ -94,3 +96,15 @@ def sizes(plan):
     """Evaluations of each step."""
     opened = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]
     return [b - a for a, b in pairwise(opened)]
+
+
+def swapped(model, network=None, **changes):
+    """The model around another network (x, t, cond), or with other facts of its network (fingerprint, dtype, …)."""
+    core = model.denoiser.core
+    core = replace(core, network=core.network if network is None else network, **changes)
+    return replace(model, denoiser=model.denoiser.rewrap(core))
+
+
+def conditioned(model, cond, null=None, labels=0):
+    """The model with these default conditions."""
+    return replace(model, conditioning=Conditioning(cond, null, labels))

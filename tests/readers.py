@@ -21,7 +21,7 @@ import torch
 from dode_paper.baselines import checkpoints, data, direct, student_file, train_state
 from dode_paper.checkpoints import edm_file, loading
 from dode_paper.reproduce.result_store import Records
-from problems import SCHEDULES, gaussian
+from problems import SCHEDULES, conditioned, gaussian, swapped
 
 from dode import calibration, json_schema, samplers, sigma_tables
 from dode.bundled_models.unet import UNet
@@ -32,7 +32,6 @@ from dode.integrations.sigmas import known
 from dode.metrics import results, statistics
 from dode.metrics.comparison import Row
 from dode.metrics.paired import Stop
-from dode.output_cache import Cache
 
 Change = Callable[[Random, bytes], bytes]
 
@@ -200,7 +199,7 @@ def read_student(path):
 def labelled():
     """A model with a condition that it does not heed."""
     made = model()
-    return replace(made, cond=lambda i: torch.zeros(len(i)), network=lambda x, t, cond: made.network(x, t, None))
+    return conditioned(swapped(made, lambda x, t, cond: made.network(x, t, None)), lambda i: torch.zeros(len(i)))
 
 
 def paired(path):
@@ -274,18 +273,18 @@ OUTPUT = torch.arange(6.0).reshape(2, 3)
 
 
 def remembered(path):
-    Cache(path.parent)._write("output", OUTPUT)
-    place = Cache(path.parent)._path("output")
+    OutputCache(path.parent)._write("output", OUTPUT)
+    place = OutputCache(path.parent)._path("output")
     place.replace(path)
     place.parent.rmdir()
 
 
 def read_cache(path):
     """As a run that goes on: the output, or none; nothing else may be taken for it."""
-    place = Cache(path.parent)._path("output")
+    place = OutputCache(path.parent)._path("output")
     place.parent.mkdir()
     path.rename(place)
-    found = Cache(path.parent)._read("output", OUTPUT)
+    found = OutputCache(path.parent)._read("output", OUTPUT)
     place.rename(path)
     place.parent.rmdir()
     if found is None:

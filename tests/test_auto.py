@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, gaussian, mixture, mixture_model
+from problems import SCHEDULES, gaussian, mixture, mixture_model, swapped
 
 import dode
 from dode.diffusers import DODEScheduler
@@ -106,7 +106,7 @@ def test_it_stays_within_its_budget(budget, most, nfe):
         spent += len(x)
         return made.network(x, t, cond)
 
-    model = replace(made, network=counted)
+    model = swapped(made, counted)
     _, how = tuned(model, [nfe], budget)[nfe]
     assert how.calls == spent / budget.samples
     assert how.calls <= most * 10 * nfe
@@ -120,7 +120,7 @@ def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran(
         sizes.append(len(x))
         return made.network(x, t, cond)
 
-    sampler = dode.distill(replace(made, network=watched), "auto", nfe=4, samples=40, batch=5)
+    sampler = dode.distill(swapped(made, watched), "auto", nfe=4, samples=40, batch=5)
     assert max(sizes) == 5
     assert sampler.provenance.formulation == "auto"
     assert sampler.provenance.teacher_nfe == 60
@@ -190,9 +190,9 @@ def test_a_network_that_fails_somewhere_ends_no_search(low, high):
 
     if (low, high) == (0.01, 40):
         with pytest.raises(ValueError, match="no solver with 4 evaluations ends in finite samples"):
-            tuned(replace(made, network=failing), [4], SMALL, progress=told)
+            tuned(swapped(made, failing), [4], SMALL, progress=told)
         return
-    sampler, how = tuned(replace(made, network=failing), [4], SMALL, progress=told)[4]
+    sampler, how = tuned(swapped(made, failing), [4], SMALL, progress=told)[4]
     assert not any(low < node.t < high for node in sampler.plan.nodes)
     assert np.isfinite(how.best.select)
 
@@ -311,7 +311,7 @@ def test_whole_times_by_option():
         return made.network(x, t, cond)
 
     sampler, how = tuned(made, [4], replace(SMALL, whole=True))[4]
-    replace(sampler, model=replace(made, network=strict)).sample(2)
+    replace(sampler, model=swapped(made, strict)).sample(2)
     assert all(node.t == round(node.t) for node in sampler.plan.nodes)
     assert sampler.plan.told is None
     assert sampler.name == "auto"
@@ -476,7 +476,7 @@ def test_a_wider_first_gap_is_always_towards_the_data():
 def test_what_stands_beside_auto_is_looked_at_before_the_search():
     calls = []
     model = mixture_model("edm")
-    seen = replace(model, network=lambda *given: calls.append(1) or model.network(*given))
+    seen = swapped(model, lambda *given: calls.append(1) or model.network(*given))
     for method, options in (
         (["auto", "dpm-solver-9"], {}),
         (["auto", "ddim:eta=1"], {}),

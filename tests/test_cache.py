@@ -10,16 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, gaussian_model
+from problems import SCHEDULES, conditioned, gaussian_model, swapped
 from safetensors.torch import load, save_file
 
 import dode
-from dode.distillation.config import Course, students
-from dode.distillation.runner import lessons_of
-from dode.distillation.teacher import teach
-from dode.distillation.teacher_cache import recalled
-from dode.output_cache import WHAT, built, checksum, opened
-from dode.process_group import ALONE
+from dode.fingerprint import code_hash
+from dode.output_cache import WHAT, checksum, open_cache
 from dode.timesteps import grid
 
 TESTS = Path(__file__).parent
@@ -28,9 +24,11 @@ KILLS = int(os.environ.get("DODE_KILLS", "3"))  # of each kind of run; more by h
 
 def counted(where="discrete", **changes):
     """A model, and the list of the batches that its network was asked for."""
-    made, calls = replace(gaussian_model(where), dtype=torch.float32, **changes), []
+    made, calls = replace(gaussian_model(where), **changes), []
     network = made.network
-    return replace(made, network=lambda x, t, cond: calls.append(len(x)) or network(x.double(), t, cond)), calls
+    return swapped(
+        made, dtype=torch.float32, network=lambda x, t, cond: calls.append(len(x)) or network(x.double(), t, cond)
+    ), calls
 
 
 def distil(model, solver="ddim", nfe=4, **options):
@@ -97,33 +95,6 @@ def test_another_number_of_evaluations_costs_its_own_alone(tmp_path):
     assert distil(model, nfe=4).provenance.teacher_nfe == 16  # what is asked for
 
 
-def test_a_finer_teacher_is_what_would_have_been_asked_for(tmp_path):
-    """At the nodes of both the fit is that of a distillation with this teacher's scale."""
-    model, _ = counted()
-    distil(model, nfe=8, cache=tmp_path)
-    np.testing.assert_array_equal(distil(model, cache=tmp_path).plan.table, distil(model, scale=8).plan.table)
-
-
-def test_between_nodes_the_teacher_is_on_its_way(tmp_path):
-    """DDIM's way from a node is x̂₀ and ε̂ as they are there: the state between is α·x̂₀ + σ·ε̂."""
-    model, _ = counted("vp")
-    distil(model, nfe=8, cache=tmp_path)
-    model = replace(model, cache=opened(tmp_path))
-    asked = students(model, ["ddim"], [5], None, Course(samples=7, batch=3, scale=4), {})
-    ((lesson, _),) = recalled(model, asked, lessons_of(model, asked), ALONE)
-    assert len(lesson.between) == 4
-    denoise, x_T = model.bound(lesson.plan.kind, None), model.start(range(3), 0, "fit")
-    found = dict(teach(lesson, denoise, x_T, lambda calls: None))
-    fine = dict(enumerate(state.y for state in dode.sampler(model, "ddim", nfe=32).trajectory(noise=x_T)))
-    for number, node in zip(lesson.targets[0][:-1], asked[0].plan.nodes[1:], strict=False):
-        k = lesson.between[number - 33][0]
-        s = lesson.plan.nodes[k]
-        assert s.t > node.t > lesson.plan.nodes[k + 1].t
-        noise = denoise(fine[k], s)
-        x0 = (fine[k] - s.sigma * noise) / s.alpha
-        torch.testing.assert_close(found[number], node.alpha * x0 + node.sigma * noise, rtol=1e-5, atol=1e-5)
-
-
 def test_a_self_taught_solver_is_served_at_its_teachers_nodes_alone(tmp_path):
     model, _ = counted("vp")
     for nfe, teacher in ((8, 32), (4, 32), (5, 20)):
@@ -186,7 +157,7 @@ def test_what_is_of_something_else_is_not_used(change, tmp_path):
     model, calls = counted()
     distil(model, cache=tmp_path)
     options = {key: value for key, value in change.items() if key in ("seed", "cache_dtype", "samples", "batch")}
-    model = replace(model, **{key: change[key] for key in ("dtype", "fingerprint") if key in change})
+    model = swapped(model, **{key: change[key] for key in ("dtype", "fingerprint") if key in change})
     model = model.thresholded(0.5) if "threshold" in change else model
     calls.clear()
     distil(model, cache=tmp_path, **options)
@@ -196,16 +167,19 @@ def test_what_is_of_something_else_is_not_used(change, tmp_path):
     assert asked == len(calls) - 3  # the first evaluation is the teacher's
 
 
-def test_guidance_conditions_and_classifiers_are_told_apart():
+def test_guidance_conditions_and_classifiers_are_told_apart(tmp_path):
     """By what the outputs are known by; a function without a fingerprint is probed."""
-    cache = opened(Path())
+
+    def mark(model):
+        return model.cached(tmp_path).denoiser.mark
+
     one = dode.bundled("fashion-mixture")
-    marks = [cache.mark(made) for made in (one, one.guided(2.0), replace(one, fingerprint=""))]
-    marks.append(cache.mark(replace(one, null=lambda indices: [0] * len(indices)).guided(2.0)))
+    marks = [mark(model) for model in (one, one.guided(2.0), swapped(one, fingerprint=""))]
+    marks.append(mark(conditioned(one, one.conditioning.default, lambda indices: [0] * len(indices)).guided(2.0)))
     for scale in (1.0, 2.0):
-        marks.append(cache.mark(one.classifier_guided(lambda x, t, cond: x.flatten(1).sum(1), scale)))
+        marks.append(mark(one.classifier_guided(lambda x, t, cond: x.flatten(1).sum(1), scale)))
     assert all(a != b for i, a in enumerate(marks) for b in marks[:i])
-    assert cache.mark(one) == cache.mark(replace(one, name="of another name"))
+    assert mark(one) == mark(replace(one, name="of another name"))
 
 
 def test_half_precision_is_half_the_bytes_and_goes_on_as_well(tmp_path):
@@ -224,10 +198,10 @@ def test_half_precision_is_half_the_bytes_and_goes_on_as_well(tmp_path):
 def test_what_half_precision_cannot_hold_is_said(tmp_path):
     model, _ = counted()
     network = model.network
-    model = replace(model, network=lambda x, t, cond: 1e6 * network(x, t, cond))
+    model = swapped(model, lambda x, t, cond: 1e6 * network(x, t, cond))
     with pytest.raises(ValueError, match=r"too large for a cache in torch\.float16; keep float32"):
         distil(model, cache=tmp_path, cache_dtype="float16")
-    with pytest.raises(ValueError, match="cache_dtype is of a cache"):
+    with pytest.raises(ValueError, match="dtype needs a cache"):
         distil(model, cache_dtype="float16")
     with pytest.raises(ValueError, match="cache_dtype must be one of float32, float16"):
         distil(model, cache=tmp_path, cache_dtype="float8")
@@ -236,7 +210,7 @@ def test_what_half_precision_cannot_hold_is_said(tmp_path):
 def test_nan_is_not_kept(tmp_path):
     model, _ = counted()
     with pytest.raises(ValueError, match="NaN"):
-        distil(replace(model, network=lambda x, t, cond: x * float("nan")), cache=tmp_path)
+        distil(swapped(model, lambda x, t, cond: x * float("nan")), cache=tmp_path)
     assert not files(tmp_path)
 
 
@@ -244,7 +218,7 @@ def test_an_unusual_layout_comes_back_as_it_was(tmp_path):
     """A network may round otherwise when its input has the channels last."""
     model = replace(gaussian_model("discrete"), shape=(2, 4, 4))
     last = torch.randn(3, 2, 4, 4).contiguous(memory_format=torch.channels_last)
-    known = opened(tmp_path).remembered(lambda x, node: last, model, None)
+    known = swapped(model, lambda x, t, cond: last).cached(tmp_path).bound("noise", None)
     node = grid(SCHEDULES["discrete"], 4).nodes[0]
     for _ in range(2):
         found = known(torch.zeros(3, 2, 4, 4), node)
@@ -291,15 +265,15 @@ def test_a_full_disk_and_a_folder_that_is_none_are_one_sentence(tmp_path):
     assert "Traceback" not in done.stderr
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"cannot write to the cache .*file: File exists; make room, or"):
-        opened(tmp_path / "file")
+        open_cache(tmp_path / "file")
     with pytest.raises(OSError, match=r"cannot write to the cache .*: Not a directory"):
-        opened(tmp_path / "file" / "below")
+        open_cache(tmp_path / "file" / "below")
 
 
 def test_a_read_only_folder_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OSError, match="is read-only; give another folder"):
-        opened(tmp_path)
+        open_cache(tmp_path)
 
 
 class Scaled(torch.nn.Module):
@@ -355,7 +329,7 @@ def test_a_scale_in_a_dict_or_in_the_code_is_told_apart(made, tmp_path):
     distil(of(made(0.5)), cache=tmp_path)
     plain, kept = distil(of(made(0.7))), distil(of(made(0.7)), cache=tmp_path)
     np.testing.assert_array_equal(kept.plan.table, plain.plan.table)
-    assert built(made(0.7)) == built(made(0.7))
+    assert code_hash(made(0.7)) == code_hash(made(0.7))
 
 
 class Keeping(Scaled):
@@ -374,10 +348,10 @@ class Keeping(Scaled):
 
 def test_what_a_network_computed_last_is_not_what_it_is(tmp_path):
     net = Keeping().eval()
-    before = built(net)
+    before = code_hash(net)
     distil(of(net), cache=tmp_path)
     assert net.seen
-    assert built(net) == before
+    assert code_hash(net) == before
 
 
 def test_weights_changed_in_place_are_another_network(tmp_path):
@@ -439,7 +413,7 @@ def test_another_default_condition_is_another_run(tmp_path):
         )
         for value in (1.0, 2.0)
     ]
-    twin = [replace(model, fingerprint="weights:one") for model in made]
+    twin = [swapped(model, fingerprint="weights:one") for model in made]
     distil(twin[0], nfe=8, cache=tmp_path)
     assert distil(twin[1], nfe=4, cache=tmp_path).provenance.teacher_nfe == 16
     assert distil(twin[0], nfe=4, cache=tmp_path).provenance.teacher_nfe == 32

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, mixture
+from problems import SCHEDULES, conditioned, mixture, swapped
 
 import dode
 from dode import calibration, samplers
@@ -16,7 +16,7 @@ from dode import calibration, samplers
 @pytest.fixture(scope="module")
 def model():
     made = mixture().model(SCHEDULES["vp"], "noise", torch.float64)
-    return replace(made, cond=lambda i: torch.tensor([k % 3 for k in i]), null=lambda i: torch.full((len(i),), 9))
+    return conditioned(made, lambda i: torch.tensor([k % 3 for k in i]), lambda i: torch.full((len(i),), 9))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_guidance_scales_share_a_file(tmp_path, model, fitted):
 
 def test_a_plan_of_its_own_scale_comes_before_one_of_an_unknown(tmp_path, model, fitted):
     """In either order; the other numbers of evaluations are still served, and all are there to be written again."""
-    unknown = [replace(one, model=replace(model, guidance=None)) for one in fitted.values()]
-    own = replace(fitted[4], model=replace(model, guidance=1.0))
+    unknown = [replace(one, model=model.declared(None)) for one in fitted.values()]
+    own = replace(fitted[4], model=model.declared(1.0))
     dode.save(tmp_path / "a.json", *unknown, own)
     content = calibration.read(tmp_path / "a.json")
     for plans in (content["plans"], content["plans"][::-1]):
@@ -187,7 +187,7 @@ def test_another_use_is_refused_with_both_sides(path, model):
     refuse(replace(model, schedule=SCHEDULES["cosine"]), 4, "schedule")
     refuse(replace(model, shape=(8,)), 4, "shape")
     refuse(model.thresholded(1.0), 4, "threshold")
-    refuse(replace(model, fingerprint="probe:1,2,3,4"), 4, "is for the network")
+    refuse(swapped(model, fingerprint="probe:1,2,3,4"), 4, "is for the network")
 
 
 def test_a_file_of_two_models_is_refused(tmp_path, model, fitted):

@@ -351,7 +351,7 @@ def test_auto_keeps_what_is_there_for_other_guidance(tmp_path):
     from dode import bundled, sampler, save
 
     model = bundled("fashion-mixture")
-    other = replace(sampler(model, "ddim", nfe=3), model=replace(model, guidance=2.0))
+    other = replace(sampler(model, "ddim", nfe=3), model=model.declared(2.0))
     save(tmp_path / "a.json", other)
     words = ["auto", "fashion-mixture", "--quick", "--samples", "8", "--paired", "0", "--nfe", "3", "-o", "a.json"]
     done = dode(tmp_path, *words)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from problems import SCHEDULES, gaussian, mixture
+from problems import SCHEDULES, conditioned, gaussian, mixture, swapped
 
 import dode
 from dode.denoisers import Threshold
@@ -11,10 +11,8 @@ from dode.parameterization import convert
 
 @pytest.fixture(scope="module")
 def conditional():
-    from dataclasses import replace
-
     model = mixture().model(SCHEDULES["vp"], "noise", torch.float64)
-    return replace(model, cond=lambda i: torch.tensor([k % 3 for k in i]), null=lambda i: torch.full((len(i),), 9))
+    return conditioned(model, lambda i: torch.tensor([k % 3 for k in i]), lambda i: torch.full((len(i),), 9))
 
 
 def test_classifier_free_guidance_is_uncond_plus_scale_times_difference(conditional):
@@ -34,8 +32,6 @@ def test_guidance_needs_a_condition_that_means_none():
 
 def test_classifier_guidance_with_the_exact_classifier_is_the_conditional_model(conditional):
     """ε̂(x | y) = ε̂(x) − σ·∇ log p(y | x): Bayes' rule, exact for the mixture."""
-    from dataclasses import replace
-
     exact = mixture()
 
     def log_probability(x, t, label):
@@ -45,8 +41,8 @@ def test_classifier_guidance_with_the_exact_classifier_is_the_conditional_model(
     x, label = conditional.start(range(6), 0), conditional.conditions(range(6))
     for t in (0.1, 0.5, 0.9):
         node = conditional.schedule.node(t)
-        plain = replace(conditional, cond=lambda i: torch.full((len(i),), 9))
-        wrapped = replace(plain, network=lambda x, t, c: conditional.network(x, t, None))
+        plain = conditioned(conditional, lambda i: torch.full((len(i),), 9))
+        wrapped = swapped(plain, lambda x, t, c: conditional.network(x, t, None))
         guided = wrapped.classifier_guided(log_probability, 1.0).bound("noise", label)(x, node)
         torch.testing.assert_close(guided, conditional.bound("noise", label)(x, node), rtol=1e-8, atol=1e-9)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from faraway import DEVICE, Device
-from problems import SCHEDULES, mixture
+from problems import SCHEDULES, mixture, swapped
 
 import dode
 from dode.diffusers import DODEScheduler
@@ -65,7 +65,7 @@ def test_the_device_of_these_tests_notices(device):
 def test_sampling_does_not_wait(device, method, options, guidance):
     there = labelled(DEVICE)
     call, before = watched(device)
-    there = replace(there, network=replace(there.network, fn=call)).guided(guidance)
+    there = swapped(there, replace(there.network, fn=call)).guided(guidance)
     plan = dode.sampler(there, method, nfe=7, **options).plan
     plan = plan if options else plan.extrapolate(3, 0.4)
     samplers = [
@@ -85,7 +85,7 @@ def test_nan_on_the_device_is_named_at_the_end(device):
     fn = lambda x, t: torch.where(t.reshape(-1, 1, 1, 1) < 500, torch.nan, 1.0) * network(x, t)  # noqa: E731
     call, before = watched(device, fn)
     good = dode.sampler(model(DEVICE), "ddim", nfe=5)
-    bad = replace(good, model=replace(good.model, network=replace(good.model.network, fn=call)))
+    bad = replace(good, model=swapped(good.model, replace(good.model.network, fn=call)))
     with pytest.raises(ValueError, match=r"evaluation 4 of 5, t = 399: the network returned NaN"):
         bad.sample(2)
     assert len(before) == 5

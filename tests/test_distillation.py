@@ -1,11 +1,9 @@
 """`dode.distill`: what it gives is nearer to the exact solution, and says how it was made."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, gaussian, gaussian_model, prediction_for
+from problems import SCHEDULES, gaussian, gaussian_model, prediction_for, swapped
 
 import dode
 from dode.distillation.formulations import FORMULATIONS
@@ -177,7 +175,7 @@ def test_whose_states_the_fit_evaluates(states):
     """The network is asked by the teacher first, then by the student: at its own states, or where the teacher stood."""
     model, asked = gaussian_model("discrete"), []
     network = model.network
-    watched = replace(model, network=lambda x, t, cond: asked.append((float(t[0]), x)) or network(x, t, cond))
+    watched = swapped(model, lambda x, t, cond: asked.append((float(t[0]), x)) or network(x, t, cond))
     made = dode.distill(watched, "ddim", nfe=6, samples=10, states=states)
     teacher, student = dict(asked[:60]), asked[60:]
     assert [torch.equal(x, teacher[t]) for t, x in student] == [True, *[states == "teacher"] * 5]

@@ -27,7 +27,7 @@ def converted(tmp_path):
 def test_any_function_in_edm_form():
     model = dode.from_edm(gaussian, shape=(3,), dtype=torch.float64)
     assert (model.prediction, model.schedule.t_max, model.schedule.t_min) == ("data", 80.0, 0.002)
-    assert model.cond is None
+    assert model.conditioning is None
     x_T = model.start(range(8), seed=0)
     exact = 0.5 / (0.25 + 80.0**2) ** 0.5 * x_T  # the flow of a normal distribution
     fitted = dode.distill(model, "ddim", nfe=9, samples=20)
@@ -57,9 +57,9 @@ def test_classes_are_rows_of_ones_and_no_class_is_a_row_of_zeros():
 
 def test_a_converted_file_is_the_network(converted):
     path, network = converted
-    model = dode.from_edm(path)
+    model = edm_file.open_file(path)
     assert (model.name, model.shape) == ("tiny", (3, 8, 8))
-    assert model.null is not None  # it says that it was trained with labels left out
+    assert model.conditioning.null is not None  # it says that it was trained with labels left out
     x, sigma = model.start(range(2), seed=0), 2.0
     found = model.bound("data", model.conditions(range(2), [3, 1]))(x, model.schedule.node(sigma))
     assert torch.allclose(found, network(x, torch.full((2,), sigma), torch.eye(4)[[3, 1]]), atol=1e-5)
@@ -73,14 +73,14 @@ def test_the_ranges_of_noise_of_a_file(tmp_path):
     for kind, low, high in (("EDMPrecond", 0.002, 80.0), ("VPPrecond", 0.002, 80.0), ("VEPrecond", 0.02, 80.0)):
         path = edm_files.write(tmp_path / f"{kind}.pkl", *edm_files.tiny(kind), kind=kind)
         edm_file.convert(path, tmp_path / "a.safetensors")
-        schedule = dode.from_edm(tmp_path / "a.safetensors").schedule
+        schedule = edm_file.open_file(tmp_path / "a.safetensors").schedule
         assert (schedule.t_min, schedule.t_max) == (low, high)
 
 
 def test_what_is_said_twice_or_not_at_all_is_refused(converted):
     path, _ = converted
     with pytest.raises(ValueError, match="needs shape"):
-        dode.from_edm(gaussian)
+        edm_file.open_file(gaussian)
     with pytest.raises(ValueError, match="a file brings its own shape and classes"):
         dode.from_edm(path, shape=(3, 8, 8))
 

@@ -9,7 +9,8 @@ import torch
 from problems import SCHEDULES, prediction_for
 
 import dode
-from dode.model import Called, Model
+from dode.denoisers import CallableNetwork
+from dode.model import build
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the fit has one sample"),
@@ -78,9 +79,8 @@ CASES += [("one pixel", "float32", "edm"), ("one number", "float32", "discrete")
 def test_every_task_works_or_says_why_not(task, where, shape, dtype):
     schedule, outcomes = SCHEDULES[where], {}
     for name, network in networks(schedule).items():
-        model = Model(
-            Called(network, False, False), schedule, prediction_for(where), SHAPES[shape], dtype=getattr(torch, dtype)
-        )
+        of_task = (CallableNetwork(network, False), schedule, prediction_for(where), SHAPES[shape])
+        model = build(*of_task, dtype=getattr(torch, dtype), fingerprint="probe:none")
         try:
             numbers = TASKS[task](model)
         except ValueError as error:

@@ -224,7 +224,7 @@ def test_a_file_of_several_plans_is_chosen_from(tmp_path):
     assert fitting(tmp_path / "both.json", [0.4, 0.15, 0.0], False, nfe=4).nfe == 2
     with pytest.raises(ValueError, match="calibrated for guidance 1; asked for 3"):
         fitting(tmp_path / "both.json", [0.4, 0.15, 0.0], False, guidance=3.0)
-    guided = [several[0], replace(several[1], model=replace(model, guidance=3.0))]
+    guided = [several[0], replace(several[1], model=model.declared(3.0))]
     dode.save(tmp_path / "guided.json", *guided)
     with pytest.raises(ValueError, match="calibrated for guidance 1, 3; say which guidance"):
         fitting(tmp_path / "guided.json", SIGMAS, False)

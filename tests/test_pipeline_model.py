@@ -96,7 +96,7 @@ def test_clipping_belongs_to_the_model():
     pipe = quiet(diffusers.DDPMPipeline(unet2d(), diffusers.DDPMScheduler()))  # clip_sample is its default
     pipe.scheduler = diffusers.DDPMScheduler(clip_sample=True, clip_sample_range=0.5)
     model = dode.from_diffusers(pipe)
-    assert model.threshold.limit == 0.5
+    assert model.denoiser.threshold.limit == 0.5
     got = dode.sampler(model, "ddim", nfe=3).sample(noise=model.start(range(2), 0))
     assert float(got.abs().max()) <= 0.5 + 1e-6
 

@@ -313,7 +313,7 @@ def test_samples_that_are_no_pictures_have_no_wall(driver, tmp_path):
 def test_what_does_not_belong_together_is_refused_and_nothing_written(compared, tmp_path):
     rows, samplers, _ = compared
     path = tmp_path / "page.html"
-    other = replace(samplers[0], model=replace(samplers[0].model, guidance=2.0))
+    other = replace(samplers[0], model=samplers[0].model.declared(2.0))
     for given, says in (
         ((rows[1:], samplers), "the sampler of each of its 11 rows"),
         ((rows, samplers[::-1]), "in their order"),

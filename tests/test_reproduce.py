@@ -31,6 +31,7 @@ from dode_paper.reproduce.context import Fitting, Lab
 from dode_paper.reproduce.presets import FULL, QUICK, SMALLEST
 from dode_paper.reproduce.result_store import Records, table
 from dode_paper.reproduce.trilemma import recall
+from problems import swapped
 from test_cli import dode as command
 
 import dode
@@ -251,7 +252,7 @@ def counting(model):
         seen[0] += len(x)
         return model.network(x, t, cond)
 
-    return replace(model, network=network), seen
+    return swapped(model, network), seen
 
 
 # What is measured

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import SCHEDULES, gaussian, mixture
+from problems import SCHEDULES, gaussian, mixture, swapped
 
 import dode
 from dode.sampling import advance, begin
@@ -73,7 +73,6 @@ def test_runs_side_by_side_leave_gradients_as_they_were(sampler):
 
 
 def test_networks_that_work_in_place_or_reuse_their_buffer(model):
-    from dataclasses import replace
 
     def in_place(x, t, cond):
         return x.mul_(0.5)
@@ -86,7 +85,7 @@ def test_networks_that_work_in_place_or_reuse_their_buffer(model):
     x = torch.ones(4, 2, 4)
     ends = []
     for network in (lambda x, t, c: 0.5 * x, in_place, buffered):
-        made = dode.sampler(replace(model, network=network), "ddim", nfe=4)
+        made = dode.sampler(swapped(model, network), "ddim", nfe=4)
         plan = made.plan.extrapolate(2, 0.4)  # reads an older output
         ends.append(replace(made, plan=plan).sample(noise=x))
     assert torch.equal(ends[0], ends[1])
@@ -102,7 +101,6 @@ def test_callback_sees_every_evaluation(sampler):
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 2e-6), (torch.bfloat16, 0.05), (torch.float16, 0.01)])
 def test_other_precisions_keep_their_dtype_and_stay_near(sampler, model, dtype, bound):
-    from dataclasses import replace
 
     other = replace(sampler, model=model.to(dtype=dtype))
     out = other.sample(8, seed=2)
@@ -112,7 +110,6 @@ def test_other_precisions_keep_their_dtype_and_stay_near(sampler, model, dtype, 
 
 
 def test_plain_and_distilled_agree_when_lambda_is_zero(model):
-    from dataclasses import replace
 
     plain = dode.sampler(model, "ddim", nfe=6)
     zero = replace(plain, plan=plain.plan.extrapolate(3, 0.0))
@@ -120,20 +117,18 @@ def test_plain_and_distilled_agree_when_lambda_is_zero(model):
 
 
 def test_nan_names_the_evaluation_and_the_node(model):
-    from dataclasses import replace
 
     def broken(x, t, cond):
         return torch.where(t[0] < 0.5, torch.nan, 1.0) * x
 
-    bad = dode.sampler(replace(model, network=broken), "ddim", nfe=5)
+    bad = dode.sampler(swapped(model, broken), "ddim", nfe=5)
     with pytest.raises(ValueError, match=r"evaluation 4 of 5, t = 0.4: the network returned NaN"):
         bad.sample(2)
 
 
 def test_another_shape_names_the_evaluation_and_both_shapes(model):
-    from dataclasses import replace
 
-    bad = dode.sampler(replace(model, network=lambda x, t, c: x[:, :1]), "ddim", nfe=5)
+    bad = dode.sampler(swapped(model, lambda x, t, c: x[:, :1]), "ddim", nfe=5)
     with pytest.raises(ValueError, match=r"evaluation 1 of 5.*shape of x, \(2, 2, 4\); got \(2, 1, 4\)"):
         bad.sample(2)
 
@@ -175,7 +170,7 @@ def test_inversion_asks_for_no_more_than_a_batch():
     model = gaussian().model(SCHEDULES["edm"], "data")
     x0, largest = model.exact(model.start(range(5), 0)), []
     sampler = dode.sampler(
-        replace(model, network=lambda x, t, cond: largest.append(len(x)) or model.network(x, t, cond)), "ddim", nfe=5
+        swapped(model, lambda x, t, cond: largest.append(len(x)) or model.network(x, t, cond)), "ddim", nfe=5
     )
     parted = sampler.invert(x0, steps=20, batch=2)
     assert max(largest) == 2

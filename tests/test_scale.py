@@ -4,13 +4,12 @@ import gc
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from problems import SCHEDULES, gaussian_model
+from problems import SCHEDULES, gaussian_model, swapped
 
 import dode
 from dode.analytic import Gaussian
@@ -39,7 +38,7 @@ def peak(nfe=5, scale=2, samples=8, offload="disk", **options):
         most[0] = max(most[0], alive())
         return network(x, t, cond)
 
-    model = replace(model, network=weighing)
+    model = swapped(model, weighing)
     gc.collect()
     gc.freeze()  # what is there already is not looked at
     try:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dode_paper.distilled_network import Trained
-from problems import mixture_model
+from problems import mixture_model, swapped
 
 import dode
 from dode.metrics import results, study
@@ -113,7 +113,7 @@ def test_a_student_is_refused_before_its_exact_solution():
 def test_no_call_is_larger_than_a_batch(model):
     """The teacher's and the fit's too: who asks for small batches has little memory."""
     largest = []
-    seen = replace(model, network=lambda x, t, cond: largest.append(len(x)) or model.network(x, t, cond))
+    seen = swapped(model, lambda x, t, cond: largest.append(len(x)) or model.network(x, t, cond))
     run(seen, Study(("d-ddim",), (3,), (1.0,), (0,)), replace(SETTINGS, batch=4), None, Results(None, {}), bars()[0])
     assert max(largest) <= 4
 

@@ -1,14 +1,13 @@
 """Models that are exact: no training, and a solution to compare with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dode.fingerprint import probe
-from dode.model import Model
+from dode.model import Model, build
 from dode.parameterization import Kind, convert
 from dode.schedule import EDM, Node, Schedule
 
@@ -42,7 +41,7 @@ class Gaussian:
             prediction,
             tuple(self.mean.shape),
             dtype,
-            flow=lambda x, _: self.flow(x, first, last),
+            solution=lambda x, _: self.flow(x, first, last),
         )
 
 
@@ -104,5 +103,4 @@ def _model(
         output: Tensor = convert(x, x0, "data", prediction, node)
         return output
 
-    made = Model(network, schedule, prediction, tuple(shape), name, dtype=dtype, **more)
-    return replace(made, fingerprint=probe(made))
+    return build(network, schedule, prediction, shape, name, dtype=dtype, **more)

@@ -5,25 +5,21 @@ Floats are written by repr and read back exactly.  A checksum over the content t
 
 import hashlib
 import json
-import math
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dode import json_schema
 from dode.errors import DodeError
-from dode.fingerprint import alike, schedule_hash, schedule_name
+from dode.files import replace_bytes as replace_bytes
+from dode.files import replace_text as replace_text
+from dode.fingerprint import alike
 from dode.parameterization import KINDS
 from dode.plan import Plan
 from dode.schedule import Node
-
-if TYPE_CHECKING:
-    from dode.denoisers import Threshold
-    from dode.model import Model
 
 SCHEMA = 1
 Json = dict[str, Any]
@@ -41,29 +37,6 @@ MODEL = {"name": str, "fingerprint": str, "schedule": str, "noise?": str, "predi
 MODEL |= {"shape": [int], "threshold": (None, [(float, None)]), "classifier_scale": (float, None)}
 ENTRY = {"nfe": int, "guidance": (float, None), "plan": PLAN, "provenance": MADE}
 CONTENT = {"schema": int, "what": str, "model": MODEL, "plans": [ENTRY], "checksum": str}
-
-
-def describe(model: "Model") -> Json:
-    """What a calibration must know its model again by."""
-    return {
-        "name": model.name,
-        "fingerprint": model.fingerprint,
-        "schedule": schedule_hash(model.schedule),
-        "noise": schedule_name(model.schedule),
-        "prediction": model.prediction,
-        "form": model.form,
-        "shape": list(model.shape),
-        "threshold": threshold_to_json(model.threshold),
-        "classifier_scale": None if model.classifier is None else model.classifier[1],
-    }
-
-
-def threshold_to_json(threshold: "Threshold | None") -> list[float | None] | None:
-    """Limit, quantile and, where there is one, the most that the quantile may be."""
-    if threshold is None:
-        return None
-    most = [threshold.most] if math.isfinite(threshold.most) else []
-    return [threshold.limit, threshold.quantile, *most]
 
 
 def plan_to_json(plan: Plan) -> Json:
@@ -120,33 +93,6 @@ def compose(model: Json, entries: Sequence[Json], models: Sequence[Json]) -> Jso
 def write(path: str | Path, content: Json) -> None:
     """Write the file beside its place and move it there."""
     replace_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def replace_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    replace_bytes(path, text.encode())
-
-
-def replace_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise DodeError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.exists() and not path.is_file():  # what is moved there would take its place
-        raise DodeError(f"cannot write {path}: it is a folder or a device")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise DodeError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp's files are for the owner alone
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def read(path: str | Path) -> Json:

@@ -1,6 +1,7 @@
 """What a network is conditioned on: a tensor with one row a sample, or a dict or tuple of such, or nothing."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,31 @@ import torch
 from torch import Tensor
 
 from dode.errors import DodeError
+
+Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition, one row each
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a model is conditioned on where the caller says nothing.
+
+    Attributes:
+        default: sample numbers → their condition.
+        null: sample numbers → a condition that means "none", alike for all; it makes guidance possible.
+        labels: How many classes there are, with the one for "none", if conditions are classes.
+    """
+
+    default: Default
+    null: Default | None = None
+    labels: int = 0
+
+    @property
+    def by_class(self) -> bool:
+        """Whether conditions are classes, one whole number a sample."""
+        if not self.labels:
+            return False
+        own = prepared(self.default(range(1)), 1, "cpu")
+        return isinstance(own, Tensor) and own.ndim == 1 and not own.is_floating_point()
 
 
 def prepared(cond: Any, count: int, device: str, dtype: torch.dtype | None = None) -> Any:

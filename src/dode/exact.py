@@ -8,13 +8,14 @@ T/2, where steps are of order 2), and the step to the clean end is DDIM's, as in
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dode.conditioning import rows
 from dode.errors import DodeError
+from dode.parameterization import Kind
 from dode.plan import Plan
 from dode.process_group import ALONE, Team
 from dode.sampling import Denoise, run, trajectory
@@ -24,14 +25,30 @@ from dode.solvers.heun import EDM
 from dode.timesteps import grid, unbounded
 from dode.tracing import trace
 
-if TYPE_CHECKING:
-    from dode.model import Model
-
 FIRST, MOST, PILOT = 20, 640, 8  # steps to begin with, steps to give up at, samples that decide
 SHORT = 60  # whole times below which order 3 is not worth its evaluations
 
 
-def plan(model: "Model", steps: int) -> Plan:
+class Ode(Protocol):
+    """What is needed of a model to follow its ODE."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    @property
+    def prediction(self) -> Kind: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def bound(self, kind: Kind, cond: Any) -> Denoise:
+        """(x, node) → output of this kind under this condition."""
+
+
+def plan(model: Ode, steps: int) -> Plan:
     """DPM-Solver++ 3S with this many steps."""
     return trace(FINE, _nodes(model.schedule, steps), model.schedule, FINE.kind(model.prediction, model.schedule))
 
@@ -46,7 +63,7 @@ def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
 
 
 @torch.no_grad()
-def steps(model: "Model", x_T: Tensor, cond: Any, rtol: float) -> int:
+def steps(model: Ode, x_T: Tensor, cond: Any, rtol: float) -> int:
     """The steps at which halving them moves the pilot samples by at most rtol of their RMS."""
     index = slice(0, min(PILOT, len(x_T)))
     denoise, x_T = _wide(model, rows(cond, index)), x_T.to(_dtype(model))
@@ -74,14 +91,14 @@ def _rms(states: Tensor) -> float:
     return float(states.cpu().double().square().mean().sqrt())
 
 
-def tolerance(model: "Model", rtol: float) -> float:
+def tolerance(model: Ode, rtol: float) -> float:
     """The rtol to ask for: as exact as half precision allows."""
     return max(rtol, 8 * torch.finfo(model.dtype).eps)
 
 
 @torch.no_grad()
 def solve(
-    model: "Model",
+    model: Ode,
     x_T: Tensor,
     cond: Any,
     rtol: float,
@@ -95,7 +112,7 @@ def solve(
 
 @torch.no_grad()
 def along(
-    model: "Model",
+    model: Ode,
     x_T: Tensor,
     cond: Any,
     rtol: float,
@@ -182,17 +199,17 @@ def _between(a: Point, b: Point, node: Node) -> Tensor:
     return node.sigma * (cubic + slopes)
 
 
-def _dtype(model: "Model") -> torch.dtype:
+def _dtype(model: Ode) -> torch.dtype:
     """States in at least float32: a half-precision network is asked in its own precision, its states add up in more."""
     return torch.promote_types(model.dtype, torch.float32)
 
 
-def _wide(model: "Model", cond: Any) -> Denoise:
+def _wide(model: Ode, cond: Any) -> Denoise:
     denoise = model.bound(FINE.kind(model.prediction, model.schedule), cond)
     return lambda x, node: denoise(x.to(model.dtype), node).to(x.dtype)
 
 
-def backward(model: "Model", steps: int, end: Node) -> tuple[Plan, Node]:
+def backward(model: Ode, steps: int, end: Node) -> tuple[Plan, Node]:
     """Heun's method from the cleanest node with σ > 0 up to `end`, and that first node."""
     nodes = [node for node in _nodes(model.schedule, steps) if node.sigma > 0]
     clean = model.schedule.node(model.schedule.t_min)

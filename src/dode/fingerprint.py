@@ -1,19 +1,19 @@
 """How a calibration knows its network and schedule again: hashes, or for functions what they answer."""
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from types import CodeType
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dode import noise
-from dode.errors import DodeError
+from dode.errors import DodeError, NonFinite
+from dode.sampling import Denoise
 from dode.schedule import DiscreteVP, Flow, Schedule
 from dode.timesteps import grid
-
-if TYPE_CHECKING:
-    from dode.model import Model
 
 
 def schedule_hash(schedule: Schedule) -> str:
@@ -52,24 +52,29 @@ def weights_hash(module: nn.Module) -> str:
 
 
 @torch.no_grad()
-def probe(model: "Model") -> str:
+def probe(denoise: Denoise, schedule: Schedule, shape: Sequence[int], place: Callable[[Tensor], Tensor]) -> str:
     """probe:… at up to four inner nodes the RMS of the output on one sample, and its product with a fixed direction.
 
-    Raises ValueError if the network returns another shape, or NaN.
+    Args:
+        denoise: (x (1, *shape), node) → output (1, *shape), for the first sample's condition.
+        schedule: Where the nodes are.
+        shape: Of one sample.
+        place: Moves a state to the network's device and precision.
+
+    Raises:
+        NonFinite: where the network returns NaN or infinity.
+        DodeError: where it returns another shape.
     """
-    schedule = model.schedule
     steps = int(min(6, schedule.t_max - schedule.t_end)) if schedule.integer else 6
-    data, error, direction = noise.noise([0, 1, 2], model.shape, seed=0, stream="fit").split(1)
-    denoise = model.bound(model.prediction, model.conditions([0]))
+    data, error, direction = noise.noise([0, 1, 2], shape, seed=0, stream="fit").split(1)
     numbers = []
     for node in grid(schedule, steps).nodes[1:5]:
         if node.sigma == 0:
             continue
-        x = (node.alpha * data + node.sigma * error).to(model.dtype).to(model.device)
-        d = denoise(x, node).cpu().double()
-        if not torch.isfinite(d).all():
-            raise DodeError(f"the network returned NaN or infinity at t = {node.t:g}; check its range and dtype")
-        numbers += [float(d.square().mean().sqrt()), float((d * direction).mean())]
+        output = denoise(place(node.alpha * data + node.sigma * error), node).cpu().double()
+        if not torch.isfinite(output).all():
+            raise NonFinite(f"the network returned NaN or infinity at t = {node.t:g}; check its range and dtype")
+        numbers += [float(output.square().mean().sqrt()), float((output * direction).mean())]
     return "probe:" + ",".join(f"{value:.6g}" for value in numbers)
 
 
@@ -85,3 +90,68 @@ def alike(mine: str, other: str) -> bool:
         return False
     scale = np.maximum(a[::2], b[::2]).repeat(2)
     return bool(np.all(np.abs(a - b) <= 1e-3 * scale))
+
+
+def absorb(whole: Any, value: Any) -> None:
+    """Feed a condition, or anything of tensors, numbers and words, to a hash."""
+    if isinstance(value, dict):
+        absorb(whole, [one for key in sorted(value) for one in (key, value[key])])
+    elif isinstance(value, list | tuple):
+        whole.update(f"{len(value)} of:".encode())
+        for one in value:
+            absorb(whole, one)
+    elif isinstance(value, Tensor):
+        whole.update(f"{value.dtype} {tuple(value.shape)}:".encode())
+        whole.update(raw_bytes(value).numpy())
+    else:
+        whole.update(f"{value!r};".encode())
+
+
+def code_hash(network: Any) -> str:
+    """Sixteen hexadecimal digits of the modules in a network: classes, code, plain attributes, weights bit for bit.
+
+    What a fingerprint leaves out, because a calibration outlives it: another activation, a scale that is an attribute.
+    Functions have no more than their fingerprint.
+    """
+    owner = getattr(network, "__self__", network)  # of a method
+    held = getattr(owner, "__dict__", {}).values()
+    modules = [owner] if isinstance(owner, nn.Module) else [value for value in held if isinstance(value, nn.Module)]
+    whole = hashlib.sha256()
+    for name, module in (found for one in modules for found in one.named_modules()):
+        code = getattr(type(module).forward, "__code__", None)
+        own = {key: value for key, value in vars(module).items() if not key.startswith("_") and _plain(value)}
+        absorb(whole, (name, type(module).__qualname__, code and _code(code), own))
+    for key, value in (found for one in modules for found in one.state_dict().items()):
+        absorb(whole, (key, value.shape if value.is_meta else value))
+    return whole.hexdigest()[:16]
+
+
+def _plain(value: Any) -> bool:
+    """Is it of numbers and words, as the scales of adapters are, by name?
+
+    Tensors are none, nor what is empty or nothing: networks put there what they computed last.
+    """
+    if isinstance(value, dict):
+        return bool(value) and all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_plain, value))
+    return isinstance(value, bool | int | float | str)
+
+
+def _code(code: CodeType) -> list[Any]:
+    """What a function does, the numbers in it, and the functions in it."""
+    inner = [_code(one) for one in code.co_consts if isinstance(one, CodeType)]
+    own = [sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in code.co_consts]
+    return [code.co_code, code.co_names, [one for one in own if not isinstance(one, CodeType)], inner]
+
+
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits of a condition, or of anything like it."""
+    whole = hashlib.sha256()
+    absorb(whole, value)
+    return whole.hexdigest()[:16]
+
+
+def raw_bytes(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor as bytes, in the order of its axes: (n,) uint8 on the CPU."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8)

@@ -1,62 +1,55 @@
-"""A network made usable: what it predicts, on which schedule, of which shape, under which guidance."""
+"""A network made usable: what it predicts, on which schedule, of which shape, under which conditions."""
 
 import math
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dode import conditioning, denoisers, exact, noise
-from dode.denoisers import LogProbability, Network, Threshold
+from dode.conditioning import Conditioning, Default
+from dode.denoisers import CallableNetwork, Denoiser, LogProbability, Network, NetworkDenoiser, Threshold, Wrapper
 from dode.errors import DodeError
-from dode.fingerprint import probe, weights_hash
+from dode.fingerprint import probe, schedule_hash, schedule_name, weights_hash
+from dode.output_cache import OutputCache, open_cache
 from dode.parameterization import KINDS, Kind
 from dode.process_group import ALONE, Team
 from dode.sampling import Denoise
 from dode.schedule import Schedule
 
-if TYPE_CHECKING:
-    from dode.output_cache import Cache
-
-OTHERS = {"epsilon": "noise", "eps": "noise", "sample": "data", "x0": "data", "v_prediction": "v", "velocity": "flow"}
-Default = Callable[[Sequence[int]], Any]  # sample numbers → their condition
+OTHER_NAMES = {"epsilon": "noise", "eps": "noise", "sample": "data", "x0": "data"}
+OTHER_NAMES |= {"v_prediction": "v", "velocity": "flow"}
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A pre-trained network and everything a solver must know of it."""
+    """A pre-trained network and everything that a solver must know of it.
 
-    network: Network  # (x (B, *shape), t (B,), cond) → output
+    Attributes:
+        denoiser: The network with what wraps it (`dode.denoisers`).
+        schedule: Its noise levels.
+        shape: Of one sample.
+        name: In files and tables.
+        conditioning: Its default conditions; None for a network that takes none.
+        solution: (x_T (n, *shape), cond) → the exact solution, where it is known in closed form.
+        decode: States → images in [−1, 1], where states are latents.
+        form: How a pipeline's scheduler calls the network, where the schedule does not say it.
+    """
+
+    denoiser: Denoiser
     schedule: Schedule
-    prediction: Kind
-    shape: tuple[int, ...]  # of one sample
+    shape: tuple[int, ...]
     name: str = "model"
-    fingerprint: str = ""  # weights:… (a hash) or probe:… (of some outputs)
-    cond: Default | None = None  # the condition of sample i if the caller gives none
-    classes: int = 0  # how many labels there are, 0 … classes − 1 with the one for "none", if conditions are labels
-    null: Default | None = None  # range(n) → n rows that mean "none", the same for all: makes guidance possible
-    form: str = ""  # how a pipeline's scheduler calls the network, where its schedule does not say it
-    guidance: float | None = 1.0  # None: not known, as in a calibration through a pipeline that does not show it
-    threshold: Threshold | None = None
-    variance: bool = False  # does the network return learned variances as further channels?
-    classifier: tuple[LogProbability, float] | None = None  # classifier guidance and its scale
-    decode: Callable[[Tensor], Tensor] | None = None  # states → images in [−1, 1], where states are latents
-    flow: Callable[[Tensor, Any], Tensor] | None = None  # the exact solution, where it is known in closed form
-    trained: Any = None  # of a student, which answers at the times of its training alone
-    dtype: torch.dtype = torch.float32
-    device: str = "cpu"
-    cache: "Cache | None" = None  # outputs that are on disk
-
-    def __post_init__(self) -> None:
-        if self.prediction not in KINDS:
-            here = f", which is {OTHERS[self.prediction]!r} here" if self.prediction in OTHERS else ""
-            raise DodeError(f"prediction must be one of {', '.join(KINDS)}; got {self.prediction!r}{here}")
+    conditioning: Conditioning | None = None
+    solution: Callable[[Tensor, Any], Tensor] | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
+    form: str = ""
 
     def __repr__(self) -> str:
         """One line; the fields have the rest."""
@@ -64,57 +57,157 @@ class Model:
         return f"Model({self.title}, {self.prediction} on {type(self.schedule).__name__}, {self.shape}, {where})"
 
     @property
+    def prediction(self) -> Kind:
+        """What the network predicts: noise, data, v, flow or score."""
+        return self.denoiser.prediction
+
+    @property
+    def network(self) -> Network:
+        """The network inside all wrappers: (x (B, *shape), t (B,), cond) → output."""
+        return self.denoiser.core.network
+
+    @property
+    def fingerprint(self) -> str:
+        """What the network is known again by: weights:…, a hash, or probe:…, of some outputs."""
+        return self.denoiser.core.fingerprint
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of its states."""
+        return self.denoiser.core.dtype
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.denoiser.core.device
+
+    @property
+    def guidance(self) -> float | None:
+        """The scale of classifier-free guidance; 1 is none, None is unknown."""
+        return self.denoiser.guidance
+
+    @property
     def title(self) -> str:
         """Its name, and the guidance scale if it is guided."""
         return self.name if self.guidance in (None, 1) else f"{self.name}, guidance {self.guidance:g}"
 
+    @property
+    def cache(self) -> OutputCache | None:
+        """Where outputs are kept, if they are."""
+        wrapped = self.denoiser
+        while isinstance(wrapped, Wrapper):
+            if isinstance(wrapped, denoisers.Cached):
+                return wrapped.folder
+            wrapped = wrapped.inner
+        return None
+
+    @property
+    def labels(self) -> int:
+        """How many classes there are, with the one for "none"; 0 where conditions are no classes."""
+        return 0 if self.conditioning is None else self.conditioning.labels
+
+    def describe(self) -> Json:
+        """What a calibration must know its model again by."""
+        wrapped = self.denoiser.describe()
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "schedule": schedule_hash(self.schedule),
+            "noise": schedule_name(self.schedule),
+            "prediction": self.prediction,
+            "form": self.form,
+            "shape": list(self.shape),
+            "threshold": wrapped.get("threshold"),
+            "classifier_scale": wrapped.get("classifier_scale"),
+        }
+
     def guided(self, scale: float) -> "Model":
-        """The model under classifier-free guidance; 1 is none. A guided pair of calls counts as one evaluation."""
+        """The model under classifier-free guidance.
+
+        Args:
+            scale: Of out = uncond + scale·(cond − uncond); 1 is none.  A guided pair of calls is one evaluation.
+
+        Raises:
+            DodeError: for a scale that is no finite number, and for a model without a condition that means "none".
+        """
         if isinstance(scale, str) or scale is None or not math.isfinite(scale):
             raise DodeError(f"the guidance scale must be a number; got {scale!r}")
-        if self.trained is not None and self.trained.guidance is not None:
-            return replace(self, guidance=self.trained.scale(self.name, scale))
-        if self.null is None and scale != 1:
+        null = None if self.conditioning is None else self.conditioning.null
+        if null is None:
+            if scale == self.guidance or scale == 1:
+                return self
             raise DodeError(f"{self.name} has no condition that means 'none', so it cannot be guided")
-        return replace(self, guidance=float(scale), flow=self.flow if scale == 1 else None)
+        guided = denoisers.guide(self.denoiser, null, float(scale))
+        return replace(self, denoiser=guided, solution=self.solution if scale == 1 else None)
+
+    def declared(self, scale: float | None) -> "Model":
+        """The model whose caller already applies guidance of this scale, None if unknown: for files to say."""
+        core = replace(self.denoiser.core, guidance=scale)
+        return replace(self, denoiser=self.denoiser.rewrap(core))
 
     def classifier_guided(self, log_probability: LogProbability, scale: float) -> "Model":
-        """The model under classifier guidance: log_probability(x, t, cond) → (B,), differentiable in x."""
-        return replace(self, classifier=(log_probability, float(scale)), flow=None)
+        """The model under classifier guidance (Dhariwal & Nichol 2021).
+
+        Args:
+            log_probability: (x (B, *shape), t (B,), cond) → log p(cond | x) (B,), differentiable in x; a module, or a
+                method of one, moves with the model.
+            scale: Of the gradient.
+        """
+        wrapped = denoisers.ClassifierGuided(self.denoiser, log_probability, float(scale))
+        return replace(self, denoiser=wrapped, solution=None)
 
     def thresholded(self, threshold: float = 1.0, quantile: float | None = None) -> "Model":
         """The model with x̂₀ clipped to ±threshold, or dynamically by a quantile (Saharia et al. 2022)."""
-        return replace(self, threshold=Threshold(threshold, quantile), flow=None)
+        wrapped = denoisers.Thresholded(self.denoiser, Threshold(threshold, quantile))
+        return replace(self, denoiser=wrapped, solution=None)
+
+    def cached(self, folder: str | Path | None, dtype: str | None = None) -> "Model":
+        """The model whose outputs are kept in a folder, so that a killed run goes on from them.
+
+        Args:
+            folder: Made if it does not exist; None keeps nothing.
+            dtype: float32 or float16, to keep fewer digits than the network gives.
+
+        Raises:
+            DodeError: where the folder cannot be written to, or a dtype is given without a folder.
+        """
+        if folder is None:
+            if dtype is not None:
+                raise DodeError("a cache's dtype needs a cache: give its folder too")
+            return self
+        wrapped = denoisers.Cached(self.denoiser, open_cache(folder, dtype), self._probe)
+        return replace(self, denoiser=wrapped)
 
     def labelled(self, label: int) -> "Model":
         """The model with every sample of this class, where the caller of `sample` gives no condition."""
-        if not self._by_label:
+        if self.conditioning is None or not self.conditioning.by_class:
             raise DodeError(f"{self.name} has no classes, one number a sample; leave the label out")
-        if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < self.classes:
-            last = f"{self.classes - 2}, or {self.classes - 1} for none" if self.null else f"{self.classes - 1}"
+        count = self.conditioning.labels
+        if not isinstance(label, int | np.integer) or isinstance(label, bool) or not 0 <= label < count:
+            last = f"{count - 2}, or {count - 1} for none" if self.conditioning.null else f"{count - 1}"
             raise DodeError(f"the label must be 0 … {last}; got {label!r}")
-        return replace(self, cond=lambda indices: [label] * len(indices))
+        return replace(self, conditioning=replace(self.conditioning, default=lambda indices: [label] * len(indices)))
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "Model":
-        """The model run elsewhere or in another precision; a network that is a module is copied, moved and cast."""
+        """The model on another device or in another precision; modules, a classifier's too, are copied and moved."""
         device, dtype = device or self.device, dtype or self.dtype
         if (device, dtype) == (self.device, self.dtype):
             return self
-        network = self.network.to(device, dtype) if isinstance(self.network, Called) else self.network
-        return replace(self, network=network, device=device, dtype=dtype)
+        return replace(self, denoiser=self.denoiser.to(device, dtype))
 
     def conditions(self, indices: Sequence[int], cond: Any = None) -> Any:
-        """The condition of these samples: the caller's (one row a sample), or the model's own."""
-        if cond is not None and self.cond is None:
+        """The condition of these samples: the caller's, one row a sample, or the model's own."""
+        known = self.conditioning
+        if cond is not None and known is None:
             raise DodeError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
-        chosen = self.cond(indices) if cond is None and self.cond is not None else cond
+        chosen = known.default(indices) if cond is None and known is not None else cond
         chosen = conditioning.prepared(chosen, len(indices), self.device, self.dtype)
-        if cond is not None and self._by_label:
-            conditioning.classes(chosen, self.classes)
+        if cond is not None and known is not None and known.by_class:
+            conditioning.classes(chosen, known.labels)
         return chosen
 
     def placed(self, x: Any) -> Tensor:
-        """States (n, *shape) as tensors of the model's device and dtype; ValueError for another shape."""
+        """States (n, *shape) as tensors of the model's device and dtype; DodeError for another shape."""
         x = torch.as_tensor(x)
         if x.ndim < 1 or len(x) < 1 or tuple(x.shape[1:]) != self.shape:
             raise DodeError(f"noise must be (n, {', '.join(map(str, self.shape))}); got {tuple(x.shape)}")
@@ -127,25 +220,8 @@ class Model:
         return drawn.to(self.dtype).to(self.device)
 
     def bound(self, kind: Kind, cond: Any) -> Denoise:
-        """The network as a plan calls it: (x, node) → output of this kind, guidance and thresholding applied."""
-        network = self.network
-        if self.trained is not None and self.trained.guidance is not None:
-            network = denoisers.with_scale(network, self.trained.scale(self.name, self._scale))
-        elif self.guidance is not None and self.guidance != 1 and self.null is not None:
-            null = self.null
-            network = denoisers.classifier_free(
-                network,
-                cache(lambda n: conditioning.prepared(null(range(n)), n, self.device, self.dtype)),
-                self.guidance,
-            )
-        made = denoisers.called(network, cond, self.schedule.integer, self.variance)
-        if self.classifier is not None:
-            made = denoisers.classifier_guided(made, self.prediction, self.classifier[0], cond, self.classifier[1])
-        if self.threshold is not None:
-            made = denoisers.thresholded(made, self.prediction, self.threshold)
-        if self.cache is not None:
-            made = self.cache.remembered(made, self, cond)
-        return denoisers.expressed(made, self.prediction, kind)
+        """The denoiser with its condition, as a plan calls it: (x, node) → output of this kind."""
+        return denoisers.bound(self.denoiser, kind, cond)
 
     def exact(
         self,
@@ -156,40 +232,36 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
         team: Team = ALONE,
     ) -> Tensor:
-        """The exact solution of the ODE from x_T (n, *shape): halving its steps moves it by at most rtol of its RMS.
+        """The exact solution of the model's ODE.
 
-        In closed form where the model has one, else by `dode.exact.solve`, which says how it converges.  A student
-        has no ODE of its own: the solution is its teacher's.  team: processes that share the batches.
+        Args:
+            x_T: (n, *shape), where the runs start.
+            rtol: Halving the steps moves the solution by at most this share of its RMS.
+            cond: One row a sample; the model's own by default.
+            batch: Samples a network call.
+            progress: Told (network calls done, in all), after a pilot run.
+            team: Processes that share the batches.
+
+        Returns:
+            (n, *shape), in closed form where the model has it, else by `dode.exact.solve`.
+
+        Raises:
+            DodeError: where the most steps there are do not reach rtol.
         """
-        x_T, model = self.placed(x_T), self.ode()
+        x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
-        if model.flow is not None:
-            return model.flow(x_T, cond)
-        return exact.solve(model, x_T, cond, rtol, batch, progress, team)
+        if self.solution is not None:
+            return self.solution(x_T, cond)
+        return exact.solve(self, x_T, cond, rtol, batch, progress, team)
 
-    def ode(self) -> "Model":
-        """The model whose ODE its exact solutions follow: itself, or a student's teacher, as the student is run."""
-        if self.trained is None:
-            return self
-        teacher: Model = self.trained.teacher().to(self.device, self.dtype).guided(self._scale)
-        return replace(teacher, cache=self.cache)
-
-    @property
-    def _by_label(self) -> bool:
-        """Are its conditions classes, one whole number a sample?"""
-        if not self.classes or self.cond is None:
-            return False
-        own = conditioning.prepared(self.cond(range(1)), 1, "cpu")
-        return isinstance(own, Tensor) and own.ndim == 1 and not own.is_floating_point()
-
-    @property
-    def _scale(self) -> float:
-        """The guidance scale; 1, none, where it is not known."""
-        return 1.0 if self.guidance is None else self.guidance
+    def _probe(self, denoiser: Denoiser) -> str:
+        """What the denoiser answers at fixed states."""
+        denoise = denoisers.bound(denoiser, denoiser.prediction, self.conditions([0]))
+        return probe(denoise, self.schedule, self.shape, lambda x: x.to(self.dtype).to(self.device))
 
 
 def checked(model: Any) -> Model:
-    """The model; ValueError for anything else, such as its name."""
+    """The model; DodeError for anything else, such as its name."""
     if isinstance(model, Model):
         return model
     text = repr(model)
@@ -197,30 +269,33 @@ def checked(model: Any) -> Model:
     raise DodeError(f"a model is needed, as {how} makes it; got {text[:60]}")
 
 
-@dataclass(frozen=True)
-class Called:
-    """A user's function as a network: with or without a condition, on tensors or on numpy arrays."""
-
-    fn: Callable[..., Any]
-    conditional: bool
-    numpy: bool
-
-    def __call__(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
-        given = (x.numpy(force=True), t.numpy(force=True)) if self.numpy else (x, t)
-        if self.numpy:
-            cond = conditioning.as_numpy(cond)
-        output = self.fn(*given, cond) if self.conditional else self.fn(*given)
-        if self.numpy and not isinstance(output, Tensor):
-            output = np.array(output)  # of numpy already, or JAX's, which may not be written to
-        return torch.as_tensor(output, device=x.device) if isinstance(output, np.ndarray) else output
-
-    def to(self, device: str, dtype: torch.dtype) -> "Called":
-        """A copy elsewhere, if the function is a module; functions take what they are given."""
-        return replace(self, fn=deepcopy(self.fn).to(device, dtype)) if isinstance(self.fn, nn.Module) else self
+def build(
+    network: Network,
+    schedule: Schedule,
+    prediction: Kind,
+    shape: Sequence[int],
+    name: str = "model",
+    *,
+    conditions: Conditioning | None = None,
+    variance: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    fingerprint: str | None = None,
+    **fields: Any,
+) -> Model:
+    """A model of a network (x, t, cond) → output; its fingerprint is of some outputs unless it is given."""
+    if prediction not in KINDS:
+        here = f", which is {OTHER_NAMES[prediction]!r} here" if prediction in OTHER_NAMES else ""
+        raise DodeError(f"prediction must be one of {', '.join(KINDS)}; got {prediction!r}{here}")
+    core = NetworkDenoiser(network, prediction, schedule.integer, variance, dtype, device, fingerprint or "")
+    model = Model(core, schedule, tuple(shape), name, conditions, **fields)
+    if fingerprint is None:
+        model = replace(model, denoiser=replace(core, fingerprint=model._probe(core)))
+    return model
 
 
 def _callable(fn: Any, names: tuple[str, ...]) -> None:
-    """ValueError for a network that cannot be called with these arguments."""
+    """DodeError for a network that cannot be called with these arguments."""
     try:
         signature(fn.forward if isinstance(fn, nn.Module) else fn).bind(*names)
     except ValueError:  # of a built-in function, which does not say what it takes
@@ -245,19 +320,28 @@ def from_callable(
     numpy: bool = False,
     variance: bool = False,
     name: str = "callable",
-    trained: Any = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Model:
-    """A model from fn(x, t), or fn(x, t, cond) if `cond` is given: x (B, *shape), t (B,) → output (B, *shape).
+    """A model of a function or module.
 
-    prediction: "noise", "data", "v", "flow" or "score"; cond: sample numbers → the condition to use when the caller of
-    `sample` gives none; null: the same for "no condition", alike for all samples, which makes guidance possible;
-    classes: how many labels there are, with the one for none, if conditions are labels; numpy: fn works on numpy
-    arrays; variance: fn returns learned variances as further channels; trained: how a student is sampled; schedule: the
-    noise levels at its times; name: in files and tables; dtype, device: of its states, and of conditions that are not
-    whole numbers.  A module is put into evaluation mode.
-    Raises ValueError if a first call fails to return the shape of x.
+    Args:
+        fn: fn(x, t), or fn(x, t, cond) if `cond` is given: x (B, *shape), t (B,) → output (B, *shape).  A module is
+            put into evaluation mode.
+        schedule: The noise levels at its times.
+        prediction: "noise", "data", "v", "flow" or "score".
+        shape: Of one sample.
+        cond: Sample numbers → the condition to use when the caller of `sample` gives none.
+        null: Sample numbers → a condition that means "none", alike for all samples; it makes guidance possible.
+        classes: How many labels there are, with the one for "none", if conditions are labels.
+        numpy: fn works on numpy arrays.
+        variance: fn returns learned variances as further channels.
+        name: In files and tables.
+        dtype: Of its states, and of conditions that are not whole numbers.
+        device: Of its states and conditions.
+
+    Raises:
+        DodeError: for arguments of another kind, or if a first call does not return the shape of x.
     """
     if isinstance(schedule, str | type) or not hasattr(schedule, "node"):
         raise DodeError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
@@ -268,26 +352,23 @@ def from_callable(
         raise DodeError(f"dtype must be one of torch's, as torch.float32; got {dtype!r}")
     if null is not None and cond is None:
         raise DodeError("null says which condition means 'none'; it needs cond, the default condition, too")
-    if null is not None and null(range(1)) is None:  # which would be taken for no wish, and cond be used
+    if null is not None and null(range(1)) is None:  # a default of None would mean the model's own condition
         raise DodeError("null must give a condition that means 'none', a row for each sample; got None")
     if isinstance(fn, nn.Module):
         fn = fn.eval()
     _callable(fn, ("x", "t") if cond is None else ("x", "t", "cond"))
-    made = Model(
-        Called(fn, cond is not None, numpy),
+    model = build(
+        CallableNetwork(fn, cond is not None, numpy),
         schedule,
         prediction,
         shape,
         name,
-        cond=cond,
-        null=null,
-        classes=classes,
+        conditions=None if cond is None else Conditioning(cond, null, classes),
         variance=variance,
-        trained=trained,
         dtype=dtype,
         device=device,
-    )
-    mark = probe(made)  # also a first call, which tells a wrong shape now
+    )  # with a first call, which finds a wrong shape now
     if isinstance(fn, nn.Module) and fn.state_dict():
-        mark = weights_hash(fn)
-    return replace(made, fingerprint=mark)
+        core = replace(model.denoiser.core, fingerprint=weights_hash(fn))
+        return replace(model, denoiser=core)
+    return model

@@ -1,77 +1,64 @@
-"""A network's outputs on disk: a run that was killed, or one like it, is played again without the network.
+"""A network's outputs on disk: a run that was killed, or a similar one, is repeated without the network.
 
-An output is known by a hash of everything that decides it: the model under its guidance, the node, the state and the
-condition, bit for bit.  So a run needs no bookkeeping to go on: its arithmetic is repeated, and the network is asked
-only where there is no answer yet.  Files appear whole or not at all; one that is damaged, or of something else, is not
-used but made anew.
+An output is found by a hash of everything that decides it: the denoiser, the node, the state and the condition, bit for
+bit.  So a run needs no bookkeeping to go on: its arithmetic is repeated, and the network is evaluated only where no
+output is stored.  Files appear whole or not at all; a damaged or foreign file is ignored and written again.
 """
 
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dode.calibration import describe, replace_bytes
-from dode.distillation.storage import raw, restored
 from dode.errors import DodeError
-from dode.fingerprint import probe
-from dode.sampling import Denoise
+from dode.files import replace_bytes
+from dode.fingerprint import absorb, digest
 from dode.schedule import Node
-
-if TYPE_CHECKING:
-    from dode.model import Model
 
 WHAT = "dode network output"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
-class Cache:
-    """Outputs in a folder, as they are or in fewer digits; `opened` makes one."""
+class OutputCache:
+    """Outputs in a folder; `open_cache` makes it.
+
+    Attributes:
+        folder: Where the files are.
+        dtype: The precision they are stored in; None is the network's own.
+    """
 
     folder: Path
-    dtype: torch.dtype | None = None  # None: as the network gives them
-    _marks: dict["Model", dict[str, Any]] = field(default_factory=dict, repr=False)
+    dtype: torch.dtype | None = None
 
-    def remembered(self, denoise: Denoise, model: "Model", cond: Any) -> Denoise:
-        """The model's `denoise` for this condition, which asks the network only for what is not in the folder."""
-        start = hashlib.sha256(json.dumps(self.mark(model), sort_keys=True).encode())
-        absorb(start, cond)
+    def recall(self, mark: dict[str, Any], x: Tensor, node: Node, cond: Any, ask: Callable[[], Tensor]) -> Tensor:
+        """The stored output, or `ask()`, which is then stored.
 
-        def known(x: Tensor, node: Node) -> Tensor:
-            whole = start.copy()
-            absorb(whole, (x, x.stride(), tuple(node), autocast(x.device.type)))
-            key = whole.hexdigest()
-            found = self._read(key, x)
-            if found is None:
-                found = self._shrunk(denoise(x, node))
-                if torch.isfinite(found).all():  # what is not is complained of where it is used
-                    self._write(key, found)
-            return found.to(x.device, x.dtype)
+        Args:
+            mark: Everything that outputs depend on but the other arguments.
+            x: The state (B, *shape).
+            node: Where it stands.
+            cond: Its condition.
+            ask: Evaluates the network.
 
-        return known
-
-    def mark(self, model: "Model") -> dict[str, Any]:
-        """Everything of a model that its outputs depend on."""
-        if model not in self._marks:
-            self._marks[model] = self._marked(model)
-        return self._marks[model]
-
-    def _marked(self, model: "Model") -> dict[str, Any]:
-        said = {key: value for key, value in describe(model).items() if key not in ("name", "noise")}
-        said |= {"guidance": model.guidance, "dtype": str(model.dtype), "device": torch.device(model.device).type}
-        said |= {"kept as": str(self.dtype or model.dtype), "network": built(model.network)}
-        if model.guidance not in (None, 1) and model.null is not None:
-            said["none"] = digest(model.conditions([0], model.null([0])))
-        if model.classifier is not None or not model.fingerprint:  # a function that has no fingerprint
-            said["probe"] = probe(replace(model, cache=None))
-        return said
+        Raises:
+            DodeError: where the folder cannot be written to, or an output is too large for `dtype`.
+        """
+        whole = hashlib.sha256(json.dumps(mark, sort_keys=True).encode())
+        absorb(whole, (cond, x, x.stride(), tuple(node), autocast(x.device.type)))
+        key = whole.hexdigest()
+        output = self._read(key, x)
+        if output is None:
+            output = self._shrunk(ask())
+            if torch.isfinite(output).all():  # NaN is reported where it is used
+                self._write(key, output)
+        return output.to(x.device, x.dtype)
 
     def _shrunk(self, output: Tensor) -> Tensor:
         if self.dtype is None:
@@ -94,14 +81,14 @@ class Cache:
         self.write(self._path(key), save({"output": plain}, said))
 
     def write(self, path: Path, content: bytes) -> None:
-        """A file of this folder, whole or not at all; OSError says what is in the way."""
+        """A file of this folder, whole or not at all; DodeError says what is in the way."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_bytes(path, content)
         except OSError as error:
             raise complaint(self.folder, error) from error
         except ValueError as error:
-            raise OSError(f"cannot write to the cache {self.folder}: {error}") from error
+            raise DodeError(f"cannot write to the cache {self.folder}: {error}") from error
 
     def _read(self, key: str, x: Tensor) -> Tensor | None:
         """The output for this key, of the shape of x; None if there is none, or none that can be trusted."""
@@ -120,13 +107,13 @@ class Cache:
             like = torch.empty_strided(x.shape, [int(n) for n in strides.split(",")], dtype=output.dtype, device="meta")
         except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError, AttributeError):
             return None
-        return restored(raw(output), like)
+        return _restored(output, like)
 
 
-def opened(folder: str | Path, dtype: str | None = None) -> Cache:
+def open_cache(folder: str | Path, dtype: str | None = None) -> OutputCache:
     """A cache in a folder, which is made if it is not there; dtype: float32 or float16, None for outputs as they are.
 
-    Raises OSError if nothing can be written there.
+    Raises DodeError if nothing can be written there.
     """
     if dtype is not None and dtype not in DTYPES:
         raise DodeError(f"cache_dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
@@ -136,28 +123,13 @@ def opened(folder: str | Path, dtype: str | None = None) -> Cache:
     except OSError as error:
         raise complaint(folder, error) from error
     if not os.access(folder, os.W_OK):
-        raise OSError(f"cannot write to the cache {folder}: it is read-only; give another folder")
-    return Cache(folder, None if dtype is None else DTYPES[dtype])
+        raise DodeError(f"cannot write to the cache {folder}: it is read-only; give another folder")
+    return OutputCache(folder, None if dtype is None else DTYPES[dtype])
 
 
-def complaint(folder: Path, error: OSError) -> OSError:
+def complaint(folder: Path, error: OSError) -> DodeError:
     """What went wrong with a cache, in one sentence."""
-    return OSError(f"cannot write to the cache {folder}: {error.strerror}; make room, or give another folder")
-
-
-def absorb(whole: Any, value: Any) -> None:
-    """Feed a condition, or anything of tensors, numbers and words, to a hash."""
-    if isinstance(value, dict):
-        absorb(whole, [one for key in sorted(value) for one in (key, value[key])])
-    elif isinstance(value, list | tuple):
-        whole.update(f"{len(value)} of:".encode())
-        for one in value:
-            absorb(whole, one)
-    elif isinstance(value, Tensor):
-        whole.update(f"{value.dtype} {tuple(value.shape)}:".encode())
-        whole.update(raw(value).numpy())
-    else:
-        whole.update(f"{value!r};".encode())
+    return DodeError(f"cannot write to the cache {folder}: {error.strerror}; make room, or give another folder")
 
 
 def autocast(device: str) -> str:
@@ -165,50 +137,11 @@ def autocast(device: str) -> str:
     return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
 
 
-def built(network: Any) -> str:
-    """Sixteen hexadecimal digits of the modules in a network: classes, code, plain attributes, weights bit for bit.
-
-    What a fingerprint leaves out, because a calibration outlives it: another activation, a scale that is an attribute.
-    Functions have no more than their fingerprint.
-    """
-    held = getattr(network, "__dict__", {}).values()
-    modules = [network] if isinstance(network, nn.Module) else [one for one in held if isinstance(one, nn.Module)]
-    whole = hashlib.sha256()
-    for name, module in (found for one in modules for found in one.named_modules()):
-        code = getattr(type(module).forward, "__code__", None)
-        own = {key: value for key, value in vars(module).items() if not key.startswith("_") and _plain(value)}
-        absorb(whole, (name, type(module).__qualname__, code and _code(code), own))
-    for key, value in (found for one in modules for found in one.state_dict().items()):
-        absorb(whole, (key, value.shape if value.is_meta else value))
-    return whole.hexdigest()[:16]
-
-
-def _plain(value: Any) -> bool:
-    """Is it of numbers and words, as the scales of adapters are, by name?
-
-    Tensors are none, nor what is empty or nothing: networks put there what they computed last.
-    """
-    if isinstance(value, dict):
-        return bool(value) and all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return bool(value) and all(map(_plain, value))
-    return isinstance(value, bool | int | float | str)
-
-
-def _code(code: CodeType) -> list[Any]:
-    """What a function does, the numbers in it, and the functions in it."""
-    inner = [_code(one) for one in code.co_consts if isinstance(one, CodeType)]
-    own = [sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in code.co_consts]
-    return [code.co_code, code.co_names, [one for one in own if not isinstance(one, CodeType)], inner]
-
-
-def digest(value: Any) -> str:
-    """Sixteen hexadecimal digits of a condition, or of anything like it."""
-    whole = hashlib.sha256()
-    absorb(whole, value)
-    return whole.hexdigest()[:16]
-
-
 def checksum(output: Tensor, strides: str) -> str:
     """Of the numbers and how they lie."""
     return digest((output, strides))
+
+
+def _restored(output: Tensor, like: Tensor) -> Tensor:
+    """The output laid out in memory as `like`: a network may round otherwise with the channels last."""
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype).copy_(output.reshape(like.shape))

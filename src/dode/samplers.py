@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,6 @@ class Sampler:
 
         It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
         """
-        if self.model.trained is not None:
-            raise DodeError(f"{self.model.name} is a student: it has no ODE to follow backwards; invert its teacher's")
         if batch < 1:
             raise DodeError(f"batch must be at least 1; got {batch}")
         x0 = self.model.placed(x0)
@@ -206,15 +204,13 @@ def sampler(
     model: what to sample from, guided or not. method: a name in `dode.METHODS`, with options like
     "dpm-solver-2:inner=time" if you like; options: the same as keywords, inner="time". grid: trailing, leading,
     linspace, logsnr, logsnr-trailing, karras, published, a list that others published (`sigma_tables.NAMES`), a grid
-    file, the times themselves, or a Grid; a student of `dode train` brings its own. end: "data" or "t_min".
+    file, the times themselves, or a Grid. end: "data" or "t_min".
     docs/solvers.md has the options of every solver. Raises ValueError for a name or option that does not exist, and for
     a number of evaluations that it cannot spend.
     """
     if method.startswith("d-"):
         raise DodeError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe}), or dode distill")
     model, chosen = checked(model), read(method, **options).method
-    if grid is None and model.trained is not None:
-        grid = model.trained.nodes(model.name, nfe)
     plan, made = build(chosen, nfe, model.schedule, model.prediction, grid, end)
     provenance = Provenance(chosen.name, False, where_made(made), end, dict(chosen.chosen), dtype=dtype_name(model))
     return Sampler(model, plan, provenance)
@@ -248,7 +244,7 @@ def content(*samplers: Sampler) -> calibration.Json:
     for one in samplers:
         entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}
         entries.append(entry | {"provenance": asdict(one.provenance)})
-    described = [calibration.describe(one.model) for one in samplers]
+    described = [one.model.describe() for one in samplers]
     return calibration.compose(described[0], entries, described)
 
 
@@ -267,10 +263,18 @@ def as_content(given: Any) -> calibration.Json:
 def every(given: str | Path | calibration.Json, model: Model) -> list[Sampler]:
     """All samplers of a file, or of its content, under their own guidance scales."""
     known = as_content(given)
-    calibration.belongs(known, calibration.describe(model))
+    calibration.belongs(known, model.describe())
     scales = [entry["guidance"] for entry in known["plans"]]
-    models = [model if scale is None else replace(model, guidance=scale) for scale in scales]
+    models = [_under(model, scale) for scale in scales]
     return [_of(entry, one) for entry, one in zip(known["plans"], models, strict=True)]
+
+
+def _under(model: Model, scale: float | None) -> Model:
+    """The model at the guidance that a plan was made for; None is unknown, and leaves it."""
+    if scale is None or scale == model.guidance:
+        return model
+    guidable = model.conditioning is not None and model.conditioning.null is not None
+    return model.guided(scale) if guidable else model.declared(scale)
 
 
 def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
@@ -283,7 +287,7 @@ def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = No
     if isinstance(path, Model):
         raise DodeError("give the file first, and then the model: dode.load(path, model)")
     model = checked(model)
-    return _of(calibration.choose(as_content(path), calibration.describe(model), model.guidance, nfe), model)
+    return _of(calibration.choose(as_content(path), model.describe(), model.guidance, nfe), model)
 
 
 def _of(entry: calibration.Json, model: Model) -> Sampler:

@@ -77,7 +77,7 @@ def _own(node: Node, shift: float, schedule: Schedule) -> float:
 @torch.no_grad()
 def exact_track(model: Model, x_T: Tensor) -> tuple[Track, tuple[int, int]]:
     """The exact solution from x_T (n, *shape) at some fifty times, and the two pixels to watch."""
-    cond, model = model.conditions(range(len(x_T))), model.ode()
+    cond = model.conditions(range(len(x_T)))
     whole = model.schedule.t_max - model.schedule.t_end
     nodes = grid(model.schedule, min(SHOWN, int(whole)) if model.schedule.integer else SHOWN).nodes
     rtol = exact.tolerance(model, RTOL)

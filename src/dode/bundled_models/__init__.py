@@ -12,7 +12,7 @@ from dode.analytic import Mixture
 from dode.bundled_models.classifier_network import Classifier
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
-from dode.conditioning import classes_in_turn
+from dode.conditioning import Conditioning, classes_in_turn
 from dode.messages import unknown
 from dode.model import Model, from_callable
 from dode.schedule import EDM, DiscreteVP, linear_betas
@@ -83,7 +83,7 @@ def _fashion_mixture() -> Model:
         (1, 32, 32),
         parts["labels"],
     )
-    return replace(exact.model(), name="fashion-mixture", cond=labels, null=no_label, classes=NO_LABEL + 1)
+    return replace(exact.model(), name="fashion-mixture", conditioning=Conditioning(labels, no_label, NO_LABEL + 1))
 
 
 BUNDLED: dict[str, Callable[[], Model]] = {

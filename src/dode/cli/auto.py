@@ -54,8 +54,6 @@ def auto(
 
     budget = _budget(quick, common.given(samples=samples, seconds=budget_seconds), batch=batch, told=told, whole=whole)
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt, label=label)
-    if opened.trained is not None:
-        opened.trained.refuse(opened.name)
     made, others = _there(output, opened)
     common.same_class(made.values(), label, output)
     _same([made[count] for count in numbers if count in made], budget, seed, output)

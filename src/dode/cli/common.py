@@ -150,13 +150,9 @@ def open_model(
 
 def cached(model: "Model", folder: Path | None, dtype: str | None) -> "Model":
     """The model whose outputs are kept in a folder, if there is one."""
-    from dataclasses import replace
-
-    from dode.output_cache import opened
-
     if folder is None and dtype is not None:
         raise DodeError("--cache-dtype needs --cache FOLDER")
-    return model if folder is None else replace(model, cache=opened(folder, dtype))
+    return model.cached(folder, dtype)
 
 
 def of_class(sampler: "Sampler", label: int | None) -> "Sampler":

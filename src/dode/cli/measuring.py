@@ -117,10 +117,9 @@ class Features(NamedTuple):
 
 def described(model: "Model", settings: "Settings", judge: "Judge | None") -> dict[str, Any]:
     """What all rows of one file of results have in common."""
-    from dode import calibration
     from dode.samplers import dtype_name
 
-    said = {key: value for key, value in calibration.describe(model).items() if key != "noise"}
+    said = {key: value for key, value in model.describe().items() if key != "noise"}
     said |= {"dtype": dtype_name(model), "metrics": sorted(settings.metrics), "paired": settings.paired}
     if model.cache is not None and model.cache.dtype is not None:
         said |= {"cache": str(model.cache.dtype).removeprefix("torch.")}  # outputs have fewer digits

@@ -94,13 +94,9 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
 
 
 def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]:
-    """The solver and the evaluations that were asked for; a student has its own, if there is no choice."""
-    if solver is None and model.trained is None:
+    """The solver and the evaluations that were asked for."""
+    if solver is None:
         raise DodeError("give either --calibration FILE or --solver NAME")
-    solver = solver or (model.trained.solver if model.trained else "")
-    if nfe is None and model.trained is not None and len(model.trained.times) == 1:
-        (nfe,) = model.trained.times
     if nfe is None:
-        known = f"; {model.name} was trained for {model.trained.counts}" if model.trained else ""
-        raise DodeError(f"--solver needs --nfe, the number of network evaluations{known}")
+        raise DodeError("--solver needs --nfe, the number of network evaluations")
     return solver, nfe

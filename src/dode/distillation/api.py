@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -12,11 +11,9 @@ from dode.distillation.fit import LARGE, Fit
 from dode.distillation.runner import Place, fit_all, in_order, lessons_of
 from dode.distillation.storage import shelf
 from dode.distillation.teacher import Lesson
-from dode.distillation.teacher_cache import recalled, record
 from dode.errors import DodeError
 from dode.model import Model, checked
 from dode.noise import whole as whole_seed
-from dode.output_cache import opened
 from dode.process_group import here
 from dode.progress import Progress
 from dode.samplers import Provenance, Sampler, dtype_name, where_made
@@ -155,11 +152,7 @@ def _samples(samples: int | None, noise: Any) -> int:
 
 def _remembering(model: Model, folder: str | Path | None, dtype: str | None) -> Model:
     """The model with a cache of its outputs, if a folder is given."""
-    if folder is not None:
-        return replace(model, cache=opened(folder, dtype))
-    if dtype is not None:
-        raise DodeError("cache_dtype is of a cache; give cache=FOLDER")
-    return model
+    return model.cached(folder, dtype)
 
 
 def _searched(
@@ -178,8 +171,8 @@ def _fits(
     folder = None if working.cache is None else working.cache.folder
     offload = "disk" if offload is None and folder is not None else offload
     team, host = here(), None if offload is None else "cpu"
-    taught = recalled(working, asked, lessons_of(working, asked), team)
-    place = Place(progress, shelf(offload, folder), team, host, partial(record, working))
+    taught = lessons_of(working, asked)
+    place = Place(progress, shelf(offload, folder), team, host)
     results = fit_all(working, asked, taught, course, place)
     return [(*pair, result) for pair, result in zip(in_order(asked, taught), results, strict=True)]
 

@@ -138,8 +138,6 @@ def students(
         if where is not None:
             raise DodeError("align='count' brings the published grids; leave grid out")
         where = "published"
-    if model.trained is not None:
-        model.trained.refuse(model.name)
     found = []
     for text in names:
         name = read(text if text.startswith("d-") else f"d-{text}", **options)

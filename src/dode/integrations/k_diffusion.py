@@ -5,7 +5,6 @@ models have the same convention at x = (1 − σ)·x₀ + σ·ε: `flow=True`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -174,7 +173,7 @@ def calibrate(
         device=str(x.device),
     )
     return distill(
-        replace(made, guidance=guidance),
+        made.declared(guidance),
         method,
         nfe=len(levels) - 1,
         grid=grid_of(levels, flow),

@@ -17,7 +17,6 @@ from dode.metrics.figures import OF_FEATURES, Judge, probe
 from dode.metrics.reporting import judge, measured, solutions
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, bundled, read
-from dode.output_cache import opened
 from dode.process_group import here
 from dode.progress import Progress
 from dode.samplers import Sampler
@@ -67,8 +66,7 @@ def evaluate(
     if settings[0].fd:
         chosen = judge_of(extractor, statistics, classify, sampler.model.device)
         probe(chosen, settings[0].of_features, sampler.model)
-    if cache is not None:
-        sampler = replace(sampler, model=replace(sampler.model, cache=opened(cache)))
+    sampler = replace(sampler, model=sampler.model.cached(cache))
     return pooled([_once(sampler, one, chosen, tell) for one in settings])
 
 

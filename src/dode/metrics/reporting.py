@@ -45,11 +45,11 @@ def exact_path(
     """The same, and the exact states at the nodes of every deterministic sampler: each (settings.paired, *shape)."""
     nodes = list(dict.fromkeys(node for one in samplers if not one.stochastic for node in one.plan.nodes))
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
-    cond, model = model.conditions(range(settings.paired)), model.ode()
+    cond = model.conditions(range(settings.paired))
     *states, end = exact.along(
         model, x_T, cond, exact.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
     )
-    return end if model.flow is None else model.flow(x_T, cond), dict(zip(nodes, states, strict=True))
+    return end if model.solution is None else model.solution(x_T, cond), dict(zip(nodes, states, strict=True))
 
 
 def solutions(

@@ -90,8 +90,6 @@ def run(
     """
     if judge is not None:
         probe(judge, settings.of_features, model)
-    if model.trained is not None and any(map(is_fitted, study.names)):
-        model.trained.refuse(model.name)
     for scale in study.guidance:
         _plain(model.guided(scale), study, 0, Results(None, {}))  # nothing of it is kept
     for (auto, where), group in _groups(study).items():

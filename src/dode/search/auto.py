@@ -243,8 +243,6 @@ def searched(
 
     Each is charged with the teacher that it would have had alone, so that a large one among them takes nothing from it.
     """
-    if model.trained is not None:
-        model.trained.refuse(model.name)
     if not counts or any(not isinstance(nfe, int | np.integer) or nfe < 1 for nfe in counts):
         raise DodeError(f"nfe must be a whole number and at least 1; got {', '.join(map(str, counts))}")
     budget = able(model, budget, cond)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from dode import noise, samplers
 from dode.bundled_models.wrappers import Preconditioned
 from dode.calibration import Json, replace_text
+from dode.denoisers import CallableNetwork
 from dode.errors import DodeError
-from dode.model import Called, Model
+from dode.model import Model
 from dode.schedule import EDM
 from dode_paper.baselines import direct, model_card, student_file, trainer, training_methods
 from dode_paper.baselines.data import FOLDER, fashion
@@ -68,7 +69,7 @@ class Reports:
 
 def teacher_of(model: Model) -> tuple[Preconditioned, EDM]:
     """The network to learn from, in its own right.  Raises ValueError for models of another form."""
-    net = model.network.fn if isinstance(model.network, Called) else None
+    net = model.network.fn if isinstance(model.network, CallableNetwork) else None
     if not isinstance(net, Preconditioned) or not isinstance(model.schedule, EDM) or model.trained is not None:
         raise DodeError(
             f"{model.name} cannot be the teacher: students are data networks on EDM's noise levels, in the form of the "

@@ -122,7 +122,9 @@ def settings(network: Mapping[str, Any]) -> Settings:
 def names() -> list[str]:
     """The recipes of the package."""
     return sorted(
-        entry.name.removesuffix(".toml") for entry in files("dode_paper.checkpoints").iterdir() if entry.name.endswith(".toml")
+        entry.name.removesuffix(".toml")
+        for entry in files("dode_paper.checkpoints").iterdir()
+        if entry.name.endswith(".toml")
     )
 
 

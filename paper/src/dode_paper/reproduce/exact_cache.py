@@ -13,10 +13,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dode.calibration import replace_bytes
+from dode.fingerprint import digest
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
-from dode.output_cache import Cache, checksum, digest
+from dode.output_cache import checksum
 
 
 def exact(model: Model, settings: Settings, folder: Path | None) -> Tensor:
@@ -37,7 +38,11 @@ def _key(model: Model, settings: Settings, folder: Path) -> str:
     """A hash of all that decides the solutions: the model as it is, the noise, the conditions, how exact they are."""
     indices = range(settings.paired)
     noise, cond = model.start(indices, settings.seed, settings.stream), model.conditions(indices)
-    said = Cache(folder).mark(model) | {"noise": digest(noise), "cond": digest(cond), "rtol": settings.rtol}
+    said = (
+        model.describe()
+        | model.denoiser.describe()
+        | {"noise": digest(noise), "cond": digest(cond), "rtol": settings.rtol}
+    )
     return digest(json.dumps(said | {"batch": settings.batch, "torch": torch.__version__}, sort_keys=True))
 
 

@@ -78,7 +78,7 @@ def _entry(lab: Lab, name: str, seed: int, make: Callable[[], Sampler]) -> Entry
     began = time.process_time()
     one = make()
     seconds = time.process_time() - began
-    metrics = ("rms", "fd", "agreement") if lab.model.classes and lab.judge else ("rms", "fd")
+    metrics = ("rms", "fd", "agreement") if lab.model.labels and lab.judge else ("rms", "fd")
     entry = measured(lab, one, seed, lab.size.fd, metrics=metrics)
     if one.stochastic:  # what adds noise on its way has no distance to an exact solution
         entry = {key: value for key, value in entry.items() if key not in ("rms", "rms error", "median")}

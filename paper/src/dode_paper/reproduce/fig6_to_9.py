@@ -36,11 +36,12 @@ class Scene:
 
 def model_of(model: Model, scene: Scene) -> Model:
     """The model under the scene's labels, if it has any."""
-    if scene.label == "each" or not model.classes:
+    if scene.label == "each" or not model.labels:
         return model
     if scene.label == "none":
-        return replace(model, cond=model.null) if model.null is not None else model
-    return replace(model, cond=lambda indices: [min(ONE_CLASS, model.classes - 1)] * len(indices))
+        known = model.conditioning
+        return model if known is None or known.null is None else model.labelled(model.labels - 1)
+    return model.labelled(min(ONE_CLASS, model.labels - 1))
 
 
 def fitting(lab: Lab, scene: Scene) -> Fitting:

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from dode import json_schema
-from dode.conditioning import classes_in_turn, rows
+from dode.conditioning import Default, classes_in_turn, rows
+from dode.denoisers import Thresholded
 from dode.errors import DodeError
 from dode.fingerprint import weights_hash
 from dode.integrations.diffusers import config as settings
 from dode.integrations.diffusers.recording import denoiser_of
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.messages import extra
-from dode.model import Default, Model, from_callable
+from dode.model import Model, from_callable
 from dode.schedule import Schedule
 
 Forward = Callable[[Any, Tensor, Tensor, Any], Tensor]  # (network, x, t, cond) → output
@@ -100,13 +101,10 @@ def from_diffusers(
         device=device,
     )
     decode = partial(_decoded, pipe.vae) if pipe.components.get("vae") else None
-    return replace(
-        made,
-        fingerprint=weights_hash(network),
-        threshold=settings.threshold(config),
-        form=settings.form(config),
-        decode=decode,
-    )
+    core = replace(made.denoiser.core, fingerprint=weights_hash(network))
+    threshold = settings.threshold(config)
+    denoiser = core if threshold is None else Thresholded(core, threshold)
+    return replace(made, denoiser=denoiser, form=settings.form(config), decode=decode)
 
 
 def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:

@@ -151,6 +151,7 @@ def _base(entry: Json) -> str:
 
 
 def _entry(config: settings.Config, known: Json, schedule: Schedule, count: int, seen: float | None) -> Json:
+    threshold = settings.threshold(config)
     calibration.match(
         known,
         {
@@ -158,7 +159,7 @@ def _entry(config: settings.Config, known: Json, schedule: Schedule, count: int,
             "form": settings.form(config),
             "schedule": schedule_hash(schedule),
             "noise": schedule_name(schedule),
-            "threshold": calibration.threshold_to_json(settings.threshold(config)),
+            "threshold": None if threshold is None else threshold.to_json(),
         },
     )
     asked = config.get("guidance")

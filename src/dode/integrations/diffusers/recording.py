@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from dode.denoisers import NetworkDenoiser, Thresholded
 from dode.distillation.api import sampler_of
 from dode.distillation.config import Student
 from dode.distillation.fit import Batch, Fit, Fitting, Known, fitting
@@ -140,8 +141,10 @@ class Job:
                 raise DodeError("the calls have different noise schedules (other image sizes?); calibrate each alone")
             return
         name = type(self.pipe).__name__
-        self.model = Model(no_network, schedule, settings.prediction(config), (), name)
-        self.model = replace(self.model, threshold=settings.threshold(config), form=settings.form(config))
+        core = NetworkDenoiser(no_network, settings.prediction(config), schedule.integer)
+        threshold = settings.threshold(config)
+        denoiser = core if threshold is None else Thresholded(core, threshold)
+        self.model = Model(denoiser, schedule, (), name, form=settings.form(config))
         self.asked = self.ask(self.model)
         self.taught = lessons_of(self.model, self.asked)
 
@@ -154,13 +157,13 @@ class Job:
         scales = {recorder.guidance for recorder in recorders}
         if len(scales) > 1:
             raise DodeError(f"the calls have guidance scales {sorted(scales, key=str)}; calibrate each alone")
-        return replace(
-            self.model,
-            shape=shapes.pop(),
+        core = replace(
+            self.model.denoiser.core,
             fingerprint=self.fingerprint,
             guidance=scales.pop(),
             dtype=recorders[0].x_T.dtype,
         )
+        return replace(self.model, shape=shapes.pop(), denoiser=self.model.denoiser.rewrap(core))
 
 
 def no_network(x: Tensor, t: Tensor, cond: Any) -> Tensor:

@@ -14,7 +14,6 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin, SchedulerOutput
 from torch import Tensor
 
-from dode.denoisers import expressed, thresholded
 from dode.errors import DodeError
 from dode.integrations.diffusers import config as settings
 from dode.integrations.diffusers.plan_selection import (
@@ -27,6 +26,7 @@ from dode.integrations.diffusers.plan_selection import (
     same_shape,
     untouched,
 )
+from dode.parameterization import convert
 from dode.plan import Plan
 from dode.samplers import as_content
 from dode.sampling import State, advance, begin
@@ -262,13 +262,10 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         if settings.family(self.config) == "edm":
             _, skip, out = settings.preconditioning(self.config, node.t)
             output = skip * sample + out * output
-        kind, limit = settings.prediction(self.config), settings.threshold(self.config)
-
-        def known(x: Tensor, node: Node) -> Tensor:
-            return output
-
-        denoise = known if limit is None else thresholded(known, kind, limit)
-        return expressed(denoise, kind, plan.kind)(sample, node)
+        kind, threshold = settings.prediction(self.config), settings.threshold(self.config)
+        if threshold is not None:
+            output = threshold.of_output(sample, output, kind, node)
+        return convert(sample, output, kind, plan.kind, node)
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Tensor | None = None) -> int:
         """The number of the evaluation that is nearest to a time; the first of several."""
