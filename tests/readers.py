@@ -32,6 +32,7 @@ from dode.integrations.sigmas import known
 from dode.metrics import results, statistics
 from dode.metrics.comparison import Row
 from dode.metrics.paired import Stop
+from dode.output_cache import OutputCache
 
 Change = Callable[[Random, bytes], bytes]
 
@@ -73,7 +74,7 @@ def read_calibration(path):
     for read in (lambda: inspect.inspect(path), lambda: plotting.filed(path), lambda: known(path)):
         with contextlib.redirect_stdout(io.StringIO()):
             read()
-    for one in samplers.every(path, model()):
+    for one in samplers.load_all(path, model()):
         one.sample(1)
 
 

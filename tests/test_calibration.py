@@ -92,7 +92,7 @@ def test_a_plan_of_its_own_scale_comes_before_one_of_an_unknown(tmp_path, model,
         assert calibration.pick(mixed, 2.0, 4)["guidance"] is None
         with pytest.raises(ValueError, match="NFE 4, 6; say which"):
             calibration.pick(mixed, 1.0, None)
-    found = samplers.every(tmp_path / "a.json", model)
+    found = samplers.load_all(tmp_path / "a.json", model)
     assert [(one.nfe, one.model.guidance) for one in found] == [(4, 1.0), (6, 1.0), (4, 1.0)]
 
 

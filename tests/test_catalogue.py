@@ -163,11 +163,11 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize(("text", "parts"), SPELLINGS.items())
-def test_a_name_with_options_is_the_same_as_keywords(text, parts):
+def test_a_name_with_options_is_the_method_configured(text, parts):
     name, options = parts
     # where α = 1, time is σ/α, and deis' two variables are one
     model = gaussian().model(SCHEDULES["vp" if "variable" in text else "edm"], "data")
-    one, other = dode.sampler(model, text, nfe=5), dode.sampler(model, name, nfe=5, **options)
+    one, other = dode.sampler(model, text, nfe=5), dode.sampler(model, method(name, **options), nfe=5)
     np.testing.assert_array_equal(one.plan.table, other.plan.table)
     assert one.plan.added == other.plan.added
     assert one.name == other.name == method(name, **options).label == text

@@ -157,7 +157,7 @@ def test_fixed_searches_its_constant_unless_it_is_given():
     assert min(gaps) == gaps[0]
     np.testing.assert_allclose(found.plan.lambdas[1:], found.provenance.lam, rtol=1e-12)
     one = dode.distill(model, "ddim", nfe=6, samples=10, formulation="fixed", lam=1)
-    gamma = dode.sampler(model, "gradient-estimation", nfe=6, gamma=2)
+    gamma = dode.sampler(model, "gradient-estimation:gamma=2", nfe=6)
     np.testing.assert_allclose(one.plan.table, gamma.plan.table, rtol=1e-12, atol=1e-14)
 
 

@@ -51,7 +51,7 @@ def test_it_makes_the_calls_of_the_solution_alone():
 
 def test_noisier_than_its_start_there_is_no_path():
     model = gaussian().model(SCHEDULES["edm"], "data")
-    churned = dode.sampler(model, "edm", nfe=9, churn=20.0)
+    churned = dode.sampler(model, "edm:churn=20", nfe=9)
     with pytest.raises(ValueError, match="the exact path begins at t = 80"):
         exact.along(model, model.start(range(3), 0), None, 1e-2, 4, churned.plan.nodes)
 
@@ -59,7 +59,7 @@ def test_noisier_than_its_start_there_is_no_path():
 def test_the_path_of_several_samplers_has_all_their_nodes_and_the_end():
     model = gaussian().model(SCHEDULES["edm"], "data")
     chosen = [dode.sampler(model, "ddim", nfe=3), dode.sampler(model, "edm", nfe=5)]
-    stochastic = dode.sampler(model, "edm", nfe=9, churn=20.0)
+    stochastic = dode.sampler(model, "edm:churn=20", nfe=9)
     settings = Settings(4, metrics=("rms", "path"))
     end, path = exact_path(model, [*chosen, stochastic], settings, lambda done, total: None)
     assert set(path) == {node for one in chosen for node in one.plan.nodes}

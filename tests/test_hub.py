@@ -43,7 +43,7 @@ def test_a_calibration_comes_back_as_it_went(service):
     assert brought == json.loads(json.dumps(samplers.content(*made.values())))
     nfe, one = next(iter(made.items()))
     assert dode.load(brought, one.model, nfe).plan.nodes == one.plan.nodes
-    assert len(samplers.every(brought, one.model)) == len(made)
+    assert len(samplers.load_all(brought, one.model)) == len(made)
     page = (service / "me/fast/README.md").read_text()
     assert "| 4 | 1 | ddim |" in page
     assert 'hub.pull("me/fast")' in page

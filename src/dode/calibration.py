@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dode import json_schema
-from dode.errors import DodeError
+from dode.errors import CalibrationMismatch, DodeError
 from dode.files import replace_bytes as replace_bytes
 from dode.files import replace_text as replace_text
 from dode.fingerprint import alike
@@ -159,11 +159,15 @@ def match(content: Json, asked: Json) -> None:
     made = content["model"]
     ours, theirs = made.get("form"), asked.get("form")
     if ours and theirs and ours != theirs:
-        raise DodeError(f"the calibration is for {made['name']} called as {ours}; this scheduler calls it as {theirs}")
+        raise CalibrationMismatch(
+            f"the calibration is for {made['name']} called as {ours}; this scheduler calls it as {theirs}"
+        )
     for key in ("shape", "prediction", "schedule", "threshold", "classifier_scale"):
         if key in asked and made[key] != asked[key]:
             ours, theirs = (_said(key, one) for one in (made, asked))
-            raise DodeError(f"the calibration is for {made['name']} with {key} {ours}; this model has {theirs}")
+            raise CalibrationMismatch(
+                f"the calibration is for {made['name']} with {key} {ours}; this model has {theirs}"
+            )
 
 
 def _said(key: str, model: Json) -> str:
@@ -175,7 +179,7 @@ def recognise(content: Json, name: str, fingerprint: str) -> None:
     """ValueError unless it is the network that was calibrated."""
     made = content["model"]
     if not alike(made["fingerprint"], fingerprint):
-        raise DodeError(
+        raise CalibrationMismatch(
             f"the calibration is for the network {made['name']} ({made['fingerprint']}); "
             f"this one is {name} ({fingerprint})"
         )
@@ -195,10 +199,10 @@ def under(
     scales = {scale(one) for one in plans}
     known = ", ".join("unknown" if g is None else f"{g:g}" for g in sorted(scales, key=lambda g: g or 0))
     if guidance is None and len(scales) > 1:
-        raise DodeError(f"calibrated for guidance {known}; say which guidance")
+        raise CalibrationMismatch(f"calibrated for guidance {known}; say which guidance")
     fitting = [one for one in plans if guidance is None or scale(one) in (guidance, None)]
     if not fitting:
-        raise DodeError(f"calibrated for guidance {known}; asked for {guidance:g}")
+        raise CalibrationMismatch(f"calibrated for guidance {known}; asked for {guidance:g}")
     own = {nfe(one) for one in fitting if scale(one) is not None}
     return [one for one in fitting if scale(one) is not None or nfe(one) not in own]
 
@@ -211,7 +215,7 @@ def pick(content: Json, guidance: float | None, nfe: int | None) -> Json:
     guided = under(content["plans"], guidance, lambda entry: entry["guidance"], lambda entry: entry["nfe"])
     counts = sorted(entry["nfe"] for entry in guided)
     if nfe is None and len(counts) > 1:
-        raise DodeError(f"the file holds plans for NFE {', '.join(map(str, counts))}; say which")
+        raise CalibrationMismatch(f"the file holds plans for NFE {', '.join(map(str, counts))}; say which")
     if nfe is not None and nfe not in counts:
-        raise DodeError(f"calibrated for NFE {', '.join(map(str, counts))}; asked for {nfe}")
+        raise CalibrationMismatch(f"calibrated for NFE {', '.join(map(str, counts))}; asked for {nfe}")
     return next(entry for entry in guided if nfe is None or entry["nfe"] == nfe)

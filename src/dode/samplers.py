@@ -1,4 +1,4 @@
-"""A model with a plan: what a user samples with."""
+"""A model with a plan: what a user samples with, saves and loads."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from dode import calibration, exact
 from dode import noise as noises
 from dode.conditioning import rows
 from dode.errors import DodeError
+from dode.method import Method
 from dode.model import Model, checked
 from dode.plan import Plan
 from dode.sampling import Draw, State, run, trajectory
@@ -27,7 +28,7 @@ Callback = Callable[[State], None]
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a plan was made: everything that its file says beside the numbers."""
+    """How a plan was made: everything in its file besides the numbers."""
 
     method: str
     distilled: bool
@@ -50,44 +51,55 @@ class Provenance:
     errors: tuple[float | tuple[float, ...], ...] = ()  # standard error of each evaluation's λ, or of its several
     ratios: tuple[float, ...] = ()  # ‖v‖/‖u‖ of each evaluation
     conditions: tuple[float, ...] = ()  # condition number of each evaluation's slopes
-    report: dict[str, Any] = field(default_factory=dict)  # figures on report noise
+    report: dict[str, Any] = field(default_factory=dict)  # figures on test noise
+
+    @property
+    def solver(self) -> str:
+        """The plain solver's name with its options: dpm-solver-2:inner=time."""
+        return self.method + _written(self.options)
 
     @property
     def label(self) -> str:
-        """The solver as one asks for it: d-dpm-solver-2:inner=time:formulation=sep."""
+        """The solver's name with its options: d-dpm-solver-2:inner=time:formulation=sep."""
         if self.formulation == "auto":
             return "auto"
-        own = self.method + _written(self.options)
-        said = {"formulation": self.formulation} if self.formulation != "d" else {}
-        said |= {"lam": f"{self.lam:g}"} if self.lam is not None else {}
-        said |= {"carry": "false"} if not self.carry else {}
-        said |= {"states": self.states} if self.states != "student" else {}
-        usual = METHODS[self.method].teacher if self.method in METHODS else None
-        usual = own if usual == "self" else usual
-        said |= {"teacher": self.teacher} if self.teacher not in (None, usual) else {}
-        return ("d-" if self.distilled else "") + own + _written(said)
+        solver = self.solver
+        options = {"formulation": self.formulation} if self.formulation != "d" else {}
+        options |= {"lam": f"{self.lam:g}"} if self.lam is not None else {}
+        options |= {"carry": "false"} if not self.carry else {}
+        options |= {"states": self.states} if self.states != "student" else {}
+        default = METHODS[self.method].teacher if self.method in METHODS else None
+        default = solver if default == "self" else default
+        options |= {"teacher": self.teacher} if self.teacher not in (None, default) else {}
+        return ("d-" if self.distilled else "") + solver + _written(options)
 
     def lambda_errors(self, nfe: int) -> np.ndarray:
         """(nfe,): the standard error of each evaluation's λ; NaN where several numbers were fitted, or none."""
-        known = self.errors or (math.nan,) * nfe
-        return np.array([error if isinstance(error, int | float) else math.nan for error in known])
+        errors = self.errors or (math.nan,) * nfe
+        return np.array([error if isinstance(error, int | float) else math.nan for error in errors])
 
 
 def _written(options: Mapping[str, str | float]) -> str:
-    """Options as they stand behind a name."""
+    """Options as they are written behind a name."""
     return "".join(f":{key}={str(value).removesuffix('.0')}" for key, value in options.items())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sampler:
-    """Samples of one model by one plan."""
+    """Samples of one model by one plan.
+
+    Attributes:
+        model: What is sampled.
+        plan: The solver as numbers; ``print(sampler.plan)`` shows each.
+        provenance: How the plan was made.
+    """
 
     model: Model
     plan: Plan
     provenance: Provenance
 
     def __repr__(self) -> str:
-        """One line; print(sampler.plan) shows every number."""
+        """One line."""
         return f"Sampler({self.name}, NFE {self.nfe}, {self.model.title})"
 
     @property
@@ -97,7 +109,7 @@ class Sampler:
 
     @property
     def stochastic(self) -> bool:
-        """Does it add noise on its way?"""
+        """Whether sampling adds noise on its way."""
         return any(self.plan.added)
 
     @property
@@ -117,15 +129,26 @@ class Sampler:
         callback: Callback | None = None,
         first: int = 0,
     ) -> Tensor:
-        """Samples (n, *shape) in the model's range.
+        """Draw samples.
 
-        Give n and a seed, or noise: x_T (n, *shape), that is σ_T times standard normal. cond: one row a sample.
-        Results are bitwise equal for equal batch, and within 1e-5 otherwise.  callback(state) after every evaluation.
-        A stochastic sampler draws the noise of its states from the seed, with noise= too.  first: the number of the
-        first sample, to make many in several calls: noise and the model's own conditions go by it.
+        Args:
+            n: How many; their noise comes from the seed.
+            seed: Of the noise; a stochastic sampler draws the noise of its states from it, with `noise` too.
+            noise: In place of n, x_T (n, *shape): σ_T times standard normal.
+            cond: One row a sample; the model's own conditions by default.
+            batch: Samples a network call.
+            callback: Called with the state after every evaluation.
+            first: The number of the first sample, to draw many in several calls: noise and the model's own conditions
+                go by it.
+
+        Returns:
+            (n, *shape) in the model's range: bitwise equal for equal batch, within 1e-5 otherwise.
+
+        Raises:
+            NonFinite: where the network returns NaN or infinity, naming the evaluation.
+            DodeError: for noise or conditions of another shape.
         """
-        if batch < 1:
-            raise DodeError(f"batch must be at least 1; got {batch}")
+        _check_batch(batch)
         x_T, cond = self._begin(n, seed, noise, cond, first)
         parts = []
         for i in range(0, len(x_T), batch):
@@ -152,23 +175,30 @@ class Sampler:
 
     @torch.no_grad()
     def invert(self, x0: Tensor, cond: Any = None, steps: int | None = None, batch: int = 64) -> Tensor:
-        """x_T (n, *shape) whose exact solution is x0: Heun's method from data to noise; batch: samples a network call.
+        """The noise whose exact solution is x0, by Heun's method from data to noise.
 
-        steps: 50 if left out, or as many as the schedule has times.
+        Args:
+            x0: (n, *shape).
+            cond: One row a sample; the model's own by default.
+            steps: 50 by default, or as many as the schedule has times.
+            batch: Samples a network call.
 
-        It inverts the model's ODE, so `sample(noise=x_T)` returns to x0 up to this sampler's own error.
+        Returns:
+            x_T (n, *shape).  The model's ODE is inverted, so that ``sample(noise=x_T)`` returns to x0 up to this
+            sampler's own error.
         """
-        if batch < 1:
-            raise DodeError(f"batch must be at least 1; got {batch}")
-        x0 = self.model.placed(x0)
+        _check_batch(batch)
+        x0, schedule = self.model.placed(x0), self.model.schedule
         cond = self.model.conditions(range(len(x0)), cond)
-        opening = self.plan.added[0] or self.plan.told is not None  # then its first time is not its state's
-        start = self.model.schedule.node(self.model.schedule.t_max) if opening else self.plan.nodes[0]
-        most = int(self.model.schedule.t_max) if self.model.schedule.integer else 50
-        plan, first = exact.backward(self.model, min(50, most) if steps is None else steps, start)
-        parts = [slice(i, i + batch) for i in range(0, len(x0), batch)]
-        denoise = [self.model.bound(plan.kind, rows(cond, part)) for part in parts]
-        return torch.cat([run(plan, one, first.alpha * x0[part]) for one, part in zip(denoise, parts, strict=True)])
+        moved = self.plan.added[0] or self.plan.told is not None  # then the first time is not the state's
+        start = schedule.node(schedule.t_max) if moved else self.plan.nodes[0]
+        most = int(schedule.t_max) if schedule.integer else 50
+        plan, clean = exact.backward(self.model, min(50, most) if steps is None else steps, start)
+        ends = []
+        for i in range(0, len(x0), batch):
+            part = slice(i, i + batch)
+            ends.append(run(plan, self.model.bound(plan.kind, rows(cond, part)), clean.alpha * x0[part]))
+        return torch.cat(ends)
 
     def save(self, path: str | Path) -> None:
         """Write the calibration file; several samplers go into one with `dode.save`."""
@@ -190,35 +220,43 @@ class Sampler:
         return x_T, self.model.conditions(range(first, first + len(x_T)), cond)
 
 
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise DodeError(f"batch must be at least 1; got {batch}")
+
+
 def sampler(
     model: Model,
-    method: str,
-    *,
+    solver: str | Method,
     nfe: int,
+    *,
     grid: str | Sequence[float] | Grid | None = None,
     end: str = "data",
-    **options: Any,
 ) -> Sampler:
-    """The plain solver with nfe network evaluations; `dode.distill` gives the distilled one.
+    """The plain solver; `dode.distill` gives the distilled one.
 
-    model: what to sample from, guided or not. method: a name in `dode.METHODS`, with options like
-    "dpm-solver-2:inner=time" if you like; options: the same as keywords, inner="time". grid: trailing, leading,
-    linspace, logsnr, logsnr-trailing, karras, published, a list that others published (`sigma_tables.NAMES`), a grid
-    file, the times themselves, or a Grid. end: "data" or "t_min".
-    docs/solvers.md has the options of every solver. Raises ValueError for a name or option that does not exist, and for
-    a number of evaluations that it cannot spend.
+    Args:
+        model: What to sample from, guided or not.
+        solver: A name in `dode.METHODS`, with its options behind it, as "dpm-solver-2:inner=time"; or a `Method`.
+        nfe: Network evaluations per sample.
+        grid: trailing, leading, linspace, logsnr, logsnr-trailing, karras, published, a published list
+            (`dode.sigma_tables.NAMES`), a grid file, the times themselves, or a Grid; the schedule's own by default.
+        end: "data", or "t_min", the cleanest time of the network.
+
+    Raises:
+        DodeError: for a name or option that does not exist, and for evaluations that the solver cannot spend.
     """
-    if method.startswith("d-"):
-        raise DodeError(f"{method} must be fitted: dode.distill(model, {method[2:]!r}, nfe={nfe}), or dode distill")
-    model, chosen = checked(model), read(method, **options).method
-    plan, made = build(chosen, nfe, model.schedule, model.prediction, grid, end)
-    provenance = Provenance(chosen.name, False, where_made(made), end, dict(chosen.chosen), dtype=dtype_name(model))
+    if isinstance(solver, str) and solver.startswith("d-"):
+        raise DodeError(f"{solver} must be fitted: dode.distill(model, {solver[2:]!r}, nfe={nfe}), or dode distill")
+    model, method = checked(model), solver if isinstance(solver, Method) else read(solver).method
+    plan, made = build(method, nfe, model.schedule, model.prediction, grid, end)
+    provenance = Provenance(method.name, False, where_made(made), end, dict(method.chosen), dtype=dtype_name(model))
     return Sampler(model, plan, provenance)
 
 
-def where_made(made: Grid) -> str | tuple[float, ...]:
+def where_made(grid: Grid) -> str | tuple[float, ...]:
     """A grid's name, or its times if they were given by hand."""
-    return made.name if made.name != "times" else tuple(node.t for node in made.nodes)
+    return grid.name if grid.name != "times" else tuple(node.t for node in grid.nodes)
 
 
 def dtype_name(model: Model) -> str:
@@ -227,25 +265,29 @@ def dtype_name(model: Model) -> str:
 
 
 def save(path: str | Path, *samplers: Sampler | Mapping[int, Sampler]) -> None:
-    """Write the calibration file at path, of all these samplers, or those of a dict; it appears whole or not at all.
+    """Write a calibration file, whole or not at all.
 
-    Raises ValueError if they are of several models, if two are for the same number of evaluations and guidance, and
-    where it cannot be written.
+    Args:
+        path: Of the file.
+        samplers: Of one model, each for another number of evaluations or guidance scale; mappings give their values.
+
+    Raises:
+        DodeError: for samplers of several models, two for the same budget, or a file that cannot be written.
     """
-    every = [one for some in samplers for one in (some.values() if isinstance(some, Mapping) else [some])]
-    calibration.write(path, content(*every))
+    several = [one for some in samplers for one in (some.values() if isinstance(some, Mapping) else [some])]
+    calibration.write(path, content(*several))
 
 
 def content(*samplers: Sampler) -> calibration.Json:
     """What `save` writes."""
-    if not samplers or not all(isinstance(one, Sampler) for one in samplers):
+    if not samplers or not all(isinstance(sampler, Sampler) for sampler in samplers):
         raise DodeError("give a path and at least one sampler to save, as dode.save(path, sampler)")
     entries = []
-    for one in samplers:
-        entry = {"nfe": one.nfe, "guidance": one.model.guidance, "plan": calibration.plan_to_json(one.plan)}
-        entries.append(entry | {"provenance": asdict(one.provenance)})
-    described = [one.model.describe() for one in samplers]
-    return calibration.compose(described[0], entries, described)
+    for sampler in samplers:
+        entry = {"nfe": sampler.nfe, "guidance": sampler.model.guidance, "plan": calibration.plan_to_json(sampler.plan)}
+        entries.append(entry | {"provenance": asdict(sampler.provenance)})
+    models = [sampler.model.describe() for sampler in samplers]
+    return calibration.compose(models[0], entries, models)
 
 
 def as_content(given: Any) -> calibration.Json:
@@ -255,22 +297,20 @@ def as_content(given: Any) -> calibration.Json:
     if isinstance(given, Sampler):
         return content(given)
     several = list(given.values()) if isinstance(given, Mapping) else given
-    if isinstance(several, list | tuple) and several and all(isinstance(one, Sampler) for one in several):
+    if isinstance(several, list | tuple) and several and all(isinstance(sampler, Sampler) for sampler in several):
         return content(*several)
     return calibration.checked(given, "the calibration")
 
 
-def every(given: str | Path | calibration.Json, model: Model) -> list[Sampler]:
-    """All samplers of a file, or of its content, under their own guidance scales."""
-    known = as_content(given)
-    calibration.belongs(known, model.describe())
-    scales = [entry["guidance"] for entry in known["plans"]]
-    models = [_under(model, scale) for scale in scales]
-    return [_of(entry, one) for entry, one in zip(known["plans"], models, strict=True)]
+def load_all(calibrated: str | Path | calibration.Json, model: Model) -> list[Sampler]:
+    """All samplers of a calibration file, or of its content, each at its own guidance scale."""
+    file = as_content(calibrated)
+    calibration.belongs(file, model.describe())
+    return [_of(entry, _at_guidance(model, entry["guidance"])) for entry in file["plans"]]
 
 
-def _under(model: Model, scale: float | None) -> Model:
-    """The model at the guidance that a plan was made for; None is unknown, and leaves it."""
+def _at_guidance(model: Model, scale: float | None) -> Model:
+    """The model at the guidance scale of a plan; None is unknown, and leaves it."""
     if scale is None or scale == model.guidance:
         return model
     guidable = model.conditioning is not None and model.conditioning.null is not None
@@ -278,11 +318,16 @@ def _under(model: Model, scale: float | None) -> Model:
 
 
 def load(path: str | Path | calibration.Json, model: Model, nfe: int | None = None) -> Sampler:
-    """The sampler of a calibration for this model, its guidance and this number of evaluations.
+    """The sampler of a calibration for this model at its guidance scale.
 
-    path: of a file, or what such a file holds, as `dode.hub.pull` brings it; nfe may be left out if it holds
-    one. Raises ValueError, with what was calibrated and what was asked, if the file is damaged or belongs to another
-    model, schedule, guidance or number of evaluations.
+    Args:
+        path: Of a file, or what such a file holds, as `dode.hub.pull` brings it.
+        model: The network that was calibrated.
+        nfe: Which of the file's budgets; may be left out if it holds one.
+
+    Raises:
+        CalibrationMismatch: for another model, schedule, guidance or budget; says which was calibrated and asked for.
+        DodeError: for a damaged file.
     """
     if isinstance(path, Model):
         raise DodeError("give the file first, and then the model: dode.load(path, model)")
@@ -296,9 +341,9 @@ def _of(entry: calibration.Json, model: Model) -> Sampler:
 
 def provenance_from_json(data: calibration.Json) -> Provenance:
     """How a plan of a calibration file was made."""
-    made = dict(data)
+    fields = dict(data)
     for key in ("errors", "ratios", "conditions"):
-        made[key] = tuple(tuple(value) if isinstance(value, list) else value for value in made.get(key, ()))
-    if isinstance(made["grid"], list):
-        made["grid"] = tuple(made["grid"])
-    return Provenance(**made)
+        fields[key] = tuple(tuple(value) if isinstance(value, list) else value for value in fields.get(key, ()))
+    if isinstance(fields["grid"], list):
+        fields["grid"] = tuple(fields["grid"])
+    return Provenance(**fields)

@@ -86,7 +86,7 @@ def _there(output: Path, model: "Model") -> "tuple[dict[int, Sampler], list[Samp
     """What was searched for under this guidance scale, and what else the file holds, which stays as it is."""
     from dode import samplers
 
-    known = samplers.every(output, model) if output.exists() else []
+    known = samplers.load_all(output, model) if output.exists() else []
     between = [one for one in known if "between" in one.provenance.report]  # a search is worth more
     made = {one.nfe: one for one in known if one.model.guidance == model.guidance and one not in between}
     return made, [one for one in known if one.model.guidance != model.guidance or one in between]

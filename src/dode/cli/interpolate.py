@@ -35,7 +35,7 @@ def interpolate(
     from dode.search import interpolation
 
     opened = common.open_model(model, guidance, device, dtype, prompts=prompt, negative=negative_prompt, label=label)
-    found = samplers.every(calibration, opened)
+    found = samplers.load_all(calibration, opened)
     common.same_class(found, label, calibration)
     here = output.exists() and output.samefile(calibration)  # then what is in it stays
     others = [one for one in found if here and not _again(one, nfe, opened.guidance)]

@@ -1,7 +1,7 @@
 """dode sample."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def sample(
         chosen = samplers.load(calibration, opened, nfe)
     else:
         solver, nfe = _own(opened, solver, nfe)
-        chosen = samplers.sampler(opened, solver, nfe=nfe, grid=grid, end=end, **common.once(solver, options))
+        chosen = samplers.sampler(opened, written(solver, common.once(solver, options)), nfe=nfe, grid=grid, end=end)
     common.room(number, opened.shape)
     images = _drawn(chosen, number, batch, seed)
     if here().first:
@@ -100,3 +100,8 @@ def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]
     if nfe is None:
         raise DodeError("--solver needs --nfe, the number of network evaluations")
     return solver, nfe
+
+
+def written(solver: str, options: dict[str, Any]) -> str:
+    """The solver's name with these options behind it."""
+    return solver + "".join(f":{name}={value}" for name, value in options.items())

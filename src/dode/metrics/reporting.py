@@ -104,4 +104,4 @@ def noted(one: Sampler, settings: Settings, mine: Row, base: Row | None) -> Samp
 def _base(model: Model, one: Sampler) -> Sampler:
     """The plain solver that a distilled one was made from."""
     made = one.provenance
-    return plain.sampler(model, made.method, nfe=one.nfe, grid=made.grid, end=made.end, **made.options)
+    return plain.sampler(model, made.solver, nfe=one.nfe, grid=made.grid, end=made.end)

@@ -29,7 +29,7 @@ def interpolate(
 ) -> Sampler:
     """The sampler of `model` with nfe evaluations, between two of `found`.
 
-    found: what `dode.distill(model, "auto", …)` gave, or `dode.samplers.every(file, model)`: under the model's guidance
+    found: what `dode.distill(model, "auto", …)` gave, or `samplers.load_all(file, model)`: under the model's guidance
     with fewer and with more evaluations, or with this many under a smaller and a larger guidance scale. seed: of the
     noise that it is judged on, 32 samples of which are solved; batch: samples a network call. Raises ValueError without
     neighbours on both sides, and where it is not nearer than plain solvers.
