@@ -44,7 +44,6 @@ from dode.search.budget import Budget
 from dode.search.initial_candidates import Task, nearest, starts, task
 from dode.search.levenberg_marquardt import squares
 from dode.search.parametrization import Family, history, weighted
-from dode.timesteps import loose
 
 RATES, BATCH, LOOK = (3e-3, 1e-2, 3e-2), 16, 10  # LOOK: iterations between two looks at the select error
 LEAST, MOST = 100, 1000  # iterations
@@ -198,7 +197,7 @@ def by_gradients(name: str, guidance: float, nfe: int, rate: float, ends: Tensor
         starts(model, nfe, (*BLENDS, "gradient-estimation")), select, budget.select, BATCH, spent, lambda: True
     )
     label, plan = looked[0].label, looked[0].plan
-    family = Family(weighted(plan), loose(model.schedule), history, told=True)
+    family = Family(weighted(plan), model.schedule.continuous(), history, told=True)
     numbers, value, iterations = trained(family, fit, select, rate, spent)
     seconds, memory = time.perf_counter() - began, peak() - before
     said = {"start": label, "select": math.sqrt(value), "iterations": iterations, "calls": spent.calls}

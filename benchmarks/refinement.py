@@ -25,7 +25,6 @@ from dode.plan import Array, Plan
 from dode.search.initial_candidates import Task, starts, task
 from dode.search.levenberg_marquardt import begun, rounds, squares
 from dode.search.parametrization import Family, history, weighted
-from dode.timesteps import loose
 
 COUNTS = (4, 5, 8)
 
@@ -80,7 +79,7 @@ def main() -> None:
         for name, (directions, times, told) in VARIANTS.items():
             if f"{name} {count}" in records.entries:
                 continue
-            family = Family(weighted(plan), loose(model.schedule), directions, told, times)
+            family = Family(weighted(plan), model.schedule.continuous(), directions, told, times)
             pupils, judges = fit.pupils(plan.kind), select.pupils(plan.kind)
             path = [begun(family, pupils, quiet)]
             path += islice(rounds(family, path[0], pupils, [pupils], quiet), 12)

@@ -17,7 +17,6 @@ from torch import Tensor
 from dode.model import Model
 from dode.samplers import Provenance
 from dode.sampling import Denoise
-from dode.schedule import DiscreteVP
 
 STEPS = 1000
 SOLVERS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -82,8 +81,8 @@ def _noise(model: Model, denoise: Denoise, y: Tensor, sigma: float) -> Tensor:
 
 def _betas(model: Model) -> dict[str, Any]:
     """The model's levels as a table of a thousand betas."""
-    if isinstance(model.schedule, DiscreteVP):
-        kept = np.asarray(model.schedule.alphas_cumprod)
+    if model.schedule.knots:
+        kept = np.array([model.schedule.node(t).alpha ** 2 for t in model.schedule.knots])
     else:
         ends = [model.schedule.node(t).logsnr for t in (model.schedule.t_min, model.schedule.t_max)]
         kept = 1 / (1 + np.exp(-2 * np.linspace(ends[0], ends[1], STEPS)))
@@ -93,5 +92,5 @@ def _betas(model: Model) -> dict[str, Any]:
 
 def rivals(model: Model, nfe: int, names: Sequence[str] = tuple(SOLVERS)) -> list[Rival]:
     """Every solver on every grid; even times only where the model has a table of times."""
-    grids = GRIDS if isinstance(model.schedule, DiscreteVP) else ("karras", "logsnr")
+    grids = GRIDS if model.schedule.knots else ("karras", "logsnr")
     return [Rival(model, name, nfe, Provenance(name, False, where)) for name in names for where in grids]

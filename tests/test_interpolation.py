@@ -18,7 +18,6 @@ from dode.search.interpolation import between, resampled
 from dode.search.parametrization import Family, history, weighted
 from dode.solvers import METHODS
 from dode.solvers.step_allocation import build
-from dode.timesteps import loose
 
 CASES = {"vp": "noise", "edm": "data", "flow": "flow", "zero-snr": "data", "discrete": "noise"}
 
@@ -33,7 +32,7 @@ def found():
 def plans(schedule, nfe):
     """A plan of a family with numbers of its own, and its schedule."""
     model = mixture_model(schedule)
-    chosen = loose(model.schedule)
+    chosen = model.schedule.continuous()
     plan, _ = build(METHODS["ipndm-2"], nfe, chosen, model.prediction, "trailing", kind=CASES[schedule])
     some = Family(weighted(plan), chosen, history, told=True)
     random = np.random.default_rng(nfe)

@@ -17,7 +17,7 @@ from dode.search.optimal_grid import LEAST, costs, evaluations, fine_plan, weigh
 from dode.solvers import METHODS
 from dode.solvers.ddim import DDIM
 from dode.solvers.step_allocation import build
-from dode.timesteps import Grid, loose
+from dode.timesteps import Grid
 from dode.tracing import trace
 
 
@@ -35,7 +35,7 @@ def found(model, count, samples=4):
     some = made(model, samples)
     kind = kinds(model)[0]
     (pupil,) = some.pupils(kind)
-    schedule = loose(model.schedule)
+    schedule = model.schedule.continuous()
     return costs([pupil], fine_plan(count, schedule, kind), schedule, quiet), pupil
 
 
@@ -109,7 +109,7 @@ def _unweighed(model, plan, j):
 def test_every_schedule_has_one(name):
     model = mixture_model(name)
     for nfe in (1, 2, 6, 12):
-        grid = grid_of(made(model), nfe, kinds(model)[0], loose(model.schedule))
+        grid = grid_of(made(model), nfe, kinds(model)[0], model.schedule.continuous())
         assert len(grid.nodes) == nfe + 1
         assert grid.nodes[0] == model.schedule.node(model.schedule.t_max)
         assert grid.nodes[-1].t == model.schedule.t_end
@@ -127,7 +127,7 @@ def test_whole_times_where_no_others_are_allowed_and_none_where_there_are_too_fe
 
 def test_the_batch_does_not_matter():
     model = mixture_model("edm")
-    schedule = loose(model.schedule)
+    schedule = model.schedule.continuous()
     fine = fine_plan(24, schedule, "data")
     grids = [weighed(made(model), 5, fine, schedule, batch, quiet) for batch in (1, 3, 64)]
     assert grids[0].nodes == grids[1].nodes == grids[2].nodes

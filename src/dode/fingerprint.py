@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from dode import noise
 from dode.errors import DodeError, NonFinite
 from dode.sampling import Denoise
-from dode.schedule import DiscreteVP, Flow, Schedule
+from dode.schedule import Schedule
 from dode.timesteps import grid
 
 
 def schedule_hash(schedule: Schedule) -> str:
     """Sixteen hexadecimal digits that say which schedule this is: α, σ at 33 times to ten digits, a flow's shift."""
     times = [schedule.t_min + (schedule.t_max - schedule.t_min) * i / 32 for i in range(33)]
-    if isinstance(schedule, DiscreteVP):
+    if schedule.knots:
         times = [float(round(t)) for t in times]
     numbers = [str(schedule.integer), *(f"{value:.9e}" for t in times for value in schedule.node(t))]
-    if isinstance(schedule, Flow) and schedule.shift != 1:
+    if schedule.shift != 1:
         numbers.append(f"shift {schedule.shift:.6e}")
     return hashlib.sha256(" ".join(numbers).encode()).hexdigest()[:16]
 
@@ -30,7 +30,7 @@ def schedule_hash(schedule: Schedule) -> str:
 def schedule_name(schedule: Schedule) -> str:
     """What a person calls it: the class with its ends, and a flow's shift."""
     first = schedule.node(schedule.t_max)
-    shift = f", shift {schedule.shift:.4g}" if isinstance(schedule, Flow) else ""
+    shift = f", shift {schedule.shift:.4g}" if schedule.shift != 1 else ""
     return (
         f"{type(schedule).__name__} from t = {first.t:g}, alpha = {first.alpha:.4g}, sigma = {first.sigma:.4g}{shift}"
     )

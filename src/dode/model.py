@@ -20,7 +20,7 @@ from dode.output_cache import OutputCache, open_cache
 from dode.parameterization import KINDS, Kind
 from dode.process_group import ALONE, Team
 from dode.sampling import Denoise
-from dode.schedule import Schedule
+from dode.schedule import Schedule, checked_schedule
 
 OTHER_NAMES = {"epsilon": "noise", "eps": "noise", "sample": "data", "x0": "data"}
 OTHER_NAMES |= {"v_prediction": "v", "velocity": "flow"}
@@ -343,8 +343,6 @@ def from_callable(
     Raises:
         DodeError: for arguments of another kind, or if a first call does not return the shape of x.
     """
-    if isinstance(schedule, str | type) or not hasattr(schedule, "node"):
-        raise DodeError(f"schedule must be an object of dode.schedule, as VP() or EDM(); got {schedule!r}")
     shape = shape if isinstance(shape, int) else tuple(shape)
     if isinstance(shape, int) or not all(isinstance(size, int | np.integer) and size > 0 for size in shape):
         raise DodeError(f"shape must be the sizes of one sample, as (3, 64, 64) or (2,); got {shape}")
@@ -359,7 +357,7 @@ def from_callable(
     _callable(fn, ("x", "t") if cond is None else ("x", "t", "cond"))
     model = build(
         CallableNetwork(fn, cond is not None, numpy),
-        schedule,
+        checked_schedule(schedule),
         prediction,
         shape,
         name,

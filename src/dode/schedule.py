@@ -1,25 +1,27 @@
 """Noise schedules: x = α·x₀ + σ·ε at time t.  log-SNR here is always log(α/σ), half of what some papers use.
 
-A schedule says where a run starts (`t_max`), the smallest noise level the network knows (`t_min`) and the clean end
-(`t_end`). Its numbers are plain floats: everything known ahead of a run is computed ahead, in float64.
+All numbers are plain floats: everything known ahead of a run is computed ahead, in float64.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dode.errors import DodeError
 
-TINY, MOST = 1e-12, 1e30  # networks are told times and levels in float32, which ends at 3e38
+TINY, MOST = 1e-12, 1e30  # networks get times and levels in float32, which ends at 3e38
 ROUNDING = 1e-6  # a time that went through float32 may come back this much beyond an end
 
 
 class Node(NamedTuple):
-    """A point of the schedule: the time that the network is told, and x = alpha·x₀ + sigma·noise."""
+    """A point of a schedule: the time that the network is given, and x = alpha·x₀ + sigma·noise."""
 
     t: float
     alpha: float
@@ -33,30 +35,85 @@ class Node(NamedTuple):
         return -math.inf if self.alpha == 0 else math.log(self.alpha) - math.log(self.sigma)
 
 
-class Schedule(Protocol):
-    """What a model needs to know of its noise schedule."""
+class Schedule(ABC):
+    """A noise schedule, and everything that grids, solvers, fits and adapters ask about it.
 
-    @property
-    def t_max(self) -> float:
-        """Where sampling starts."""
+    A schedule of your own derives from this class and defines ``t_max``, ``t_min`` and ``node``; all else has an
+    answer here, and is redefined where another answer is right or quicker.  log-SNR falls strictly with time.
 
-    @property
-    def t_min(self) -> float:
-        """The cleanest time that the network was trained on."""
+    Attributes:
+        t_max: where sampling starts.
+        t_min: the cleanest time that the network was trained on.
+        t_end: where sampling ends, the data (σ = 0) if the schedule has such a point; `t_min` if not given.
+        t_limit: the largest time for which `node` answers; `t_max` if not given.
+        integer: whether the network takes whole times only.
+        knots: for schedules from a table, the times of its rows, rising. Between them log-SNR is smooth, below the
+            first there is only `t_end`. Grids of the published code count these rows.
+        default_grid: the name of the grid to use when none is asked for; "karras" for noise levels as times.
+        shift: where even grids spend their steps (Esser et al. 2024): even in u, t = shift·u/(1 + (shift − 1)·u); for
+            times in [0, 1].
+    """
 
-    @property
+    integer: bool = False
+    default_grid: str = "trailing"
+    shift: float = 1.0
+
+    if TYPE_CHECKING:  # attributes, fields of a dataclass or properties, as a subclass likes
+
+        @property
+        def t_max(self) -> float: ...
+        @property
+        def t_min(self) -> float: ...
+
+    @cached_property
+    def knots(self) -> Sequence[float]:
+        return ()
+
+    @cached_property
     def t_end(self) -> float:
-        """Where sampling ends (σ = 0, if the schedule has such a point)."""
+        return self.t_min
 
-    @property
-    def integer(self) -> bool:
-        """Does the network take whole times only?"""
+    @cached_property
+    def t_limit(self) -> float:
+        return self.t_max
 
+    @abstractmethod
     def node(self, t: float) -> Node:
-        """The point at time t."""
+        """The point at time t, t_end ≤ t ≤ t_limit; between whole times too, even if `integer`."""
 
     def at(self, logsnr: float) -> Node:
-        """The point with this log-SNR: the inverse of `node`."""
+        """The point with this log-SNR, the inverse of `node`; here by bisection to the last bit.
+
+        Raises DodeError for a log-SNR outside the schedule.
+        """
+        for end in (self.node(self.t_end), self.node(self.t_max)):
+            if logsnr == end.logsnr:
+                return end
+        low, high = self.knots[0] if self.knots else self.t_end, self.t_max
+        noisiest, cleanest = self.node(high).logsnr, self.node(low).logsnr
+        if not noisiest <= logsnr <= cleanest:
+            raise DodeError(f"log-SNR {logsnr:g} is outside the schedule's, {noisiest:g} to {cleanest:g}")
+        while low < (middle := (low + high) / 2) < high:
+            low, high = (low, middle) if self.node(middle).logsnr < logsnr else (middle, high)
+        return self.node(low)
+
+    def continuous(self) -> "Schedule":
+        """The schedule of the same network called at times between whole ones; itself where `integer` is False."""
+        if not self.integer:
+            return self
+        made = copy(self)
+        object.__setattr__(made, "integer", False)
+        return made
+
+
+def checked_schedule(given: Any) -> Schedule:
+    """The schedule; DodeError for anything else."""
+    if not isinstance(given, Schedule):
+        raise DodeError(
+            "schedule must be an object of dode.schedule, such as VP() or EDM(), or of a class derived from "
+            f"dode.schedule.Schedule; got {given!r}"
+        )
+    return given
 
 
 def _vp(t: float, log_alpha: float) -> Node:
@@ -75,17 +132,17 @@ def _inside(t: float, low: float, high: float, name: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class DiscreteVP:
+class DiscreteVP(Schedule):
     """DDPM's schedule: ᾱ at the times 0 … T − 1, α = √ᾱ, σ = √(1 − ᾱ); t = −1 is the data.
 
     Between whole times log-SNR is linear in t, so that `at` inverts `node` exactly. The last ᾱ may be 0
     (zero terminal SNR); see `zero_terminal_snr`.
     """
 
+    t_min, t_end = 0.0, -1.0
+
     alphas_cumprod: np.ndarray  # (T,) float64, decreasing
     integer: bool = True
-    _logsnr: np.ndarray = field(init=False, repr=False)  # (T,), −inf last if the terminal SNR is zero
-    _rising: np.ndarray = field(init=False, repr=False)  # −log-SNR where it is finite, from time 0 on
 
     def __post_init__(self) -> None:
         a = np.asarray(self.alphas_cumprod, dtype=np.float64)
@@ -94,26 +151,32 @@ class DiscreteVP:
                 f"alphas_cumprod must fall strictly, from below 1 to 0 or above; got {a[:1]} … {a[-1:]}, {a.shape}"
             )
         object.__setattr__(self, "alphas_cumprod", a)
-        with np.errstate(divide="ignore"):
-            object.__setattr__(self, "_logsnr", 0.5 * (np.log(a) - np.log1p(-a)))
-        object.__setattr__(self, "_rising", -self._logsnr[np.isfinite(self._logsnr)])
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | np.ndarray, integer: bool = True) -> "DiscreteVP":
         """ᾱ_t = Π (1 − β_s), s ≤ t."""
         return cls(np.cumprod(1 - np.asarray(betas, dtype=np.float64)), integer)
 
-    @property
+    @cached_property
+    def knots(self) -> Sequence[float]:
+        return tuple(map(float, range(len(self.alphas_cumprod))))
+
+    @cached_property
     def t_max(self) -> float:
-        return float(len(self.alphas_cumprod) - 1)
+        return self.knots[-1]
 
-    @property
-    def t_min(self) -> float:
-        return 0.0
+    @cached_property
+    def _logsnr(self) -> np.ndarray:
+        """(T,): −inf last if the terminal SNR is zero."""
+        with np.errstate(divide="ignore"):
+            levels: np.ndarray = 0.5 * (np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod))
+        return levels
 
-    @property
-    def t_end(self) -> float:
-        return -1.0
+    @cached_property
+    def _rising(self) -> np.ndarray:
+        """−log-SNR where it is finite, from time 0 on."""
+        rising: np.ndarray = -self._logsnr[np.isfinite(self._logsnr)]
+        return rising
 
     def node(self, t: float) -> Node:
         if t == -1:
@@ -137,7 +200,7 @@ class DiscreteVP:
 
 
 @dataclass(frozen=True)
-class VP:
+class VP(Schedule):
     """The continuous limit of DDPM (Song et al. 2021): log α = −t²·(β₁ − β₀)/4 − t·β₀/2."""
 
     beta_min: float = 0.1
@@ -145,7 +208,6 @@ class VP:
     t_max: float = 1.0
     t_min: float = 1e-3
     t_end: float = 0.0
-    integer: bool = False
 
     def node(self, t: float) -> Node:
         _inside(t, 0, 1, "VP schedule")
@@ -160,7 +222,7 @@ class VP:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """Nichol & Dhariwal 2021: α = cos(π/2·(t + s)/(1 + s)) / cos(π/2·s/(1 + s)).
 
     It starts a little before t = 1, where α = 0 (0.9946 is DPM-Solver's choice).
@@ -170,7 +232,6 @@ class Cosine:
     t_max: float = 0.9946
     t_min: float = 1e-3
     t_end: float = 0.0
-    integer: bool = False
 
     def _angle(self, t: float) -> float:
         return math.pi / 2 * (t + self.s) / (1 + self.s)
@@ -188,19 +249,19 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class EDM:
+class EDM(Schedule):
     """Variance exploding, time is the noise level: α = 1, σ = t (Karras et al. 2022)."""
 
     sigma_max: float = 80.0
     sigma_min: float = 0.002
     t_end: float = 0.0
-    integer: bool = False
+    t_limit, default_grid = MOST, "karras"
 
-    @property
+    @cached_property
     def t_max(self) -> float:
         return self.sigma_max
 
-    @property
+    @cached_property
     def t_min(self) -> float:
         return self.sigma_min
 
@@ -213,16 +274,12 @@ class EDM:
 
 
 @dataclass(frozen=True)
-class Flow:
-    """Straight paths (rectified flow): α = 1 − t, σ = t; the start t = 1 is pure noise, α = 0.
-
-    shift: where grids spend their steps (Esser et al. 2024): they are even in u, and t = shift·u/(1 + (shift − 1)·u).
-    """
+class Flow(Schedule):
+    """Straight paths (rectified flow): α = 1 − t, σ = t; the start t = 1 is pure noise, α = 0."""
 
     t_max: float = 1.0
     t_min: float = 1e-3
     t_end: float = 0.0
-    integer: bool = False
     shift: float = 1.0
 
     def __post_init__(self) -> None:
@@ -238,18 +295,23 @@ class Flow:
 
 
 @dataclass(frozen=True, eq=False)
-class Functions:
+class Functions(Schedule):
     """A schedule from two functions of time; `from_functions` makes it."""
 
     alpha: Callable[[float], float]
     sigma: Callable[[float], float]
     t_max: float
     t_min: float
-    integer: bool = False
 
-    @property
-    def t_end(self) -> float:
-        return self.t_min
+    def __post_init__(self) -> None:
+        if not self.t_min < self.t_max:
+            raise DodeError(f"t_min must be below t_max; got t_min={self.t_min:g}, t_max={self.t_max:g}")
+        nodes = [self.node(self.t_min + (self.t_max - self.t_min) * i / 256) for i in range(257)]
+        for s, t in pairwise(nodes):
+            if not (min(s.alpha, s.sigma, t.alpha, t.sigma) >= 0 and t.logsnr < s.logsnr):
+                raise DodeError(
+                    f"log(alpha/sigma) must fall strictly with t, alpha and sigma ≥ 0; it does not near t={s.t:g}"
+                )
 
     def node(self, t: float) -> Node:
         _inside(t, self.t_min - ROUNDING, self.t_max + ROUNDING * max(1.0, abs(self.t_max)), "schedule")
@@ -257,32 +319,15 @@ class Functions:
         # cos(π/2) is 6e-17, not 0: what is rounding is an end
         return Node(float(t), 0.0 if alpha < TINY * sigma else alpha, 0.0 if sigma < TINY * alpha else sigma)
 
-    def at(self, logsnr: float) -> Node:
-        low, high = self.t_min, self.t_max  # log-SNR falls with t: bisect to the last bit
-        if not self.node(high).logsnr <= logsnr <= self.node(low).logsnr:
-            raise DodeError(f"log-SNR {logsnr:g} is outside the schedule")
-        while low < (middle := (low + high) / 2) < high:
-            low, high = (low, middle) if self.node(middle).logsnr < logsnr else (middle, high)
-        return self.node(low)
-
 
 def from_functions(
     *, alpha: Callable[[float], float], sigma: Callable[[float], float], t_max: float, t_min: float
 ) -> Functions:
     """States x = alpha(t)·x₀ + sigma(t)·ε for t in [t_min, t_max], sampled from t_max to t_min.
 
-    Raises ValueError unless log(alpha/sigma) falls strictly with t.
+    Raises DodeError unless log(alpha/sigma) falls strictly with t.
     """
-    if not t_min < t_max:
-        raise DodeError(f"t_min must be below t_max; got t_min={t_min:g}, t_max={t_max:g}")
-    made = Functions(alpha, sigma, float(t_max), float(t_min))
-    nodes = [made.node(t_min + (t_max - t_min) * i / 256) for i in range(257)]
-    for s, t in pairwise(nodes):
-        if not (min(s.alpha, s.sigma, t.alpha, t.sigma) >= 0 and t.logsnr < s.logsnr):
-            raise DodeError(
-                f"log(alpha/sigma) must fall strictly with t, alpha and sigma ≥ 0; it does not near t={s.t:g}"
-            )
-    return made
+    return Functions(alpha, sigma, float(t_max), float(t_min))
 
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> np.ndarray:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from dode.errors import DodeError
 from dode.messages import unknown
-from dode.schedule import EDM, DiscreteVP, Flow, Node, Schedule
+from dode.schedule import Node, Schedule
 
 MOST = 4000  # steps; a plan of so many holds half a gigabyte
 INSIDE = 1e-3  # where log-SNR is infinite it is taken this share of the schedule inside
@@ -44,23 +44,13 @@ def whole(node: Node, schedule: Schedule) -> Node:
     return schedule.node(float(round(node.t))) if schedule.integer and node.t > 0 else node
 
 
-def loose(schedule: Schedule) -> Schedule:
-    """The schedule with times between whole ones."""
-    return replace(schedule, integer=False) if isinstance(schedule, DiscreteVP) else schedule
-
-
 def shifted(u: float, shift: float) -> float:
     """The time of a flow schedule for u in [0, 1]: Esser et al. 2024, (23); with shift = 1 it is u."""
     return shift * u / (1 + (shift - 1) * u)
 
 
-def _shift(schedule: Schedule) -> float:
-    return schedule.shift if isinstance(schedule, Flow) else 1.0
-
-
 def _times(schedule: Schedule, times: Sequence[float]) -> list[Node]:
-    shift = _shift(schedule)
-    return [schedule.node(float(round(t)) if schedule.integer else shifted(t, shift)) for t in times]
+    return [schedule.node(float(round(t)) if schedule.integer else shifted(t, schedule.shift)) for t in times]
 
 
 def _even(first: float, last: float, count: int) -> list[float]:
@@ -90,14 +80,15 @@ def _linspace(schedule: Schedule, steps: int, rho: float, end: float) -> list[No
 
 
 def _published(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
-    """The D-ODE code's grids: int(linspace(0, T, N + 1)[:N]) reversed; ρ-spaced for EDM."""
+    """The D-ODE code's grids: int(linspace(0, T, N + 1)[:N]) reversed; ρ-spaced where time has no table."""
     if schedule.node(schedule.t_max).alpha == 0 or end != schedule.t_end:
         raise DodeError(
             "published grids exist for schedules with alpha > 0 and end at the data; use another grid, or align='time'"
         )
-    if not isinstance(schedule, DiscreteVP):
+    rows = schedule.knots
+    if not rows:
         return _karras(schedule, steps, rho, end)
-    return [schedule.node(float(int((schedule.t_max + 1) * i / steps))) for i in reversed(range(steps))]
+    return [schedule.node(rows[int(len(rows) * i / steps)]) for i in reversed(range(steps))]
 
 
 def _spaced(schedule: Schedule, steps: int, end: float, grid: Grid) -> list[Node]:
@@ -148,12 +139,7 @@ def unbounded(schedule: Schedule, steps: int) -> Grid:
         low = schedule.node(schedule.t_min + INSIDE**2 * span)
     count = steps if low == end else steps - 1  # the last of them may be the end itself
     inner = [schedule.at(value) for value in _even(top.logsnr, low.logsnr, count)][: steps - 1]
-    return _checked(Grid((first, *inner, end), "t", "unbounded", shift=_shift(schedule)))
-
-
-def default(schedule: Schedule) -> str:
-    """The grid to use when none is asked for: karras for EDM's schedule, else evenly spaced times to the clean end."""
-    return "karras" if isinstance(schedule, EDM) else "trailing"
+    return _checked(Grid((first, *inner, end), "t", "unbounded", shift=schedule.shift))
 
 
 def grid(
@@ -178,15 +164,15 @@ def grid(
         if schedule.integer and any(float(t) != int(t) for t in name):
             raise DodeError(f"this network takes whole times; got {', '.join(f'{t:g}' for t in name)}")
         return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
-    name = name or default(schedule)
+    name = name or schedule.default_grid
     if name not in GRIDS:
         raise unknown("grid", name, GRIDS)
     make, coordinate = GRIDS[name]
-    if name == "published" and not isinstance(schedule, DiscreteVP):
+    if name == "published" and not schedule.knots:
         coordinate = "karras"
     last = schedule.t_min if end == "t_min" else schedule.t_end
     nodes = (*make(schedule, steps, rho, last), schedule.node(last))
-    return _checked(Grid(nodes, coordinate, name, rho, _shift(schedule)))
+    return _checked(Grid(nodes, coordinate, name, rho, schedule.shift))
 
 
 def _checked(made: Grid) -> Grid:

@@ -139,10 +139,10 @@ class Tracer:
             keep = m.alpha / s.alpha
             self.rows[-1] = keep * self.rows[-1] + _root(m.sigma**2 - (keep * s.sigma) ** 2) * self.noise()
             return m
-        if s.alpha != 1:  # x_T stands where the schedule begins, and only σ can grow there
+        if s.alpha != 1 or self.schedule.t_limit == self.schedule.t_max:  # x_T stands where the schedule begins
             return s
         self.first = s.sigma * _root(factor**2 - 1)
-        return self.schedule.node(factor * s.sigma)
+        return self.schedule.at(s.logsnr - math.log(factor))
 
     def step(self, method: Method, s: Node, t: Node) -> None:
         """Run one step from s to t.

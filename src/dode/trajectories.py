@@ -17,8 +17,8 @@ from dode.model import Model
 from dode.plan import Plan
 from dode.progress import Tick
 from dode.samplers import Sampler
-from dode.schedule import EDM, Node, Schedule
-from dode.timesteps import grid, loose
+from dode.schedule import Node, Schedule
+from dode.timesteps import grid
 
 RTOL = 2e-3  # of the exact path: less than a line's width, and about a grey level
 SHOWN = 48  # steps of the exact path that is drawn
@@ -64,7 +64,7 @@ def times(plan: Plan, schedule: Schedule) -> list[float]:
     """When every state stands, the last too; a plan's nodes have the times that the network is told."""
     if plan.told is None:
         return [node.t for node in plan.nodes]
-    own, end = loose(schedule), plan.nodes[-1]
+    own, end = schedule.continuous(), plan.nodes[-1]
     return [*(_own(node, shift, own) for node, shift in zip(plan.nodes[:-1], plan.told, strict=True)), end.t]
 
 
@@ -93,8 +93,8 @@ def calls(samplers: Sequence[Sampler]) -> int:
 
 
 def axis(model: Model) -> str:
-    """The scale on which times are shown: evenly, or σ^{1/7}, in which EDM's grid is even."""
-    return "root" if isinstance(model.schedule, EDM) else "linear"
+    """The scale on which times are shown: evenly, or σ^{1/7}, in which the karras grid is even."""
+    return "root" if model.schedule.default_grid == "karras" else "linear"
 
 
 def _seen(node: Node, y: Tensor, pixels: Sequence[int]) -> tuple[float, np.ndarray]:

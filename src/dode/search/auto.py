@@ -21,7 +21,7 @@ from dode.errors import DodeError
 from dode.model import Model
 from dode.plan import Plan
 from dode.samplers import Provenance, Sampler, dtype_name
-from dode.schedule import Flow, Schedule
+from dode.schedule import Schedule
 from dode.search.budget import Budget, Meter, able
 from dode.search.initial_candidates import TEACHER, Start, Task, kinds, nearest, starts, task
 from dode.search.levenberg_marquardt import DAMPINGS, Pupil, Round, begun, cost, errors, rounds, squares
@@ -29,7 +29,7 @@ from dode.search.optimal_grid import evaluations, fine_plan, weighed
 from dode.search.parametrization import Family, history, weighted
 from dode.search.validation import Candidate, Jury, convened
 from dode.solvers.ddim import DDIM
-from dode.timesteps import Grid, grid, loose
+from dode.timesteps import Grid, grid
 from dode.tracing import trace
 
 Telling = Callable[[str, float], None]  # what is being tried, share of the evaluations that may be spent
@@ -76,13 +76,14 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
 
 def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
     """The grid that is made for the model, if its schedule has times enough; and even times under a flow's shift."""
-    schedule = fit.model.schedule if budget.whole else loose(fit.model.schedule)
+    schedule = fit.model.schedule if budget.whole else fit.model.schedule.continuous()
     found: list[Grid] = []
     with suppress(ValueError):  # there are too few, or the network fails where only this run asks it
         fine = fine_plan(evaluations(nfe), schedule, kinds(fit.model)[0])
         found.append(weighed(fit, nfe, fine, schedule, budget.batch, meter.tick))
-    if isinstance(schedule, Flow) and schedule.shift != 1:
-        found.append(replace(grid(replace(schedule, shift=1.0), nfe, "trailing"), name="unshifted"))
+    if schedule.shift != 1:
+        times = [schedule.t_max + (schedule.t_end - schedule.t_max) * i / nfe for i in range(nfe + 1)]
+        found.append(replace(grid(schedule, nfe, times), name="unshifted"))
     return found
 
 
@@ -128,7 +129,7 @@ def _family(plan: Plan, schedule: Schedule, budget: Budget) -> Family:
     """What is refined of a start: all, or the weights alone where the network can be asked at whole times only."""
     if not budget.between:
         return Family(weighted(plan), schedule, history, times=False)
-    return Family(weighted(plan), loose(schedule), history, budget.told and not budget.whole)
+    return Family(weighted(plan), schedule.continuous(), history, budget.told and not budget.whole)
 
 
 def _trial(family: Family, pupils: Sequence[Pupil], meter: Meter, each: int, last: float) -> Round:
@@ -205,8 +206,8 @@ def _rounded(
     schedule, old = fit.model.schedule, found.plan
     _, *inner, last = old.nodes
     nodes = [schedule.node(float(round(schedule.at(node.logsnr).t))) for node in inner]
-    moved = trace(DDIM, (schedule.node(schedule.t_max), *nodes, last), loose(schedule), old.kind)
-    family = Family(replace(moved, mix=old.mix, free=True), loose(schedule), history, times=False)
+    moved = trace(DDIM, (schedule.node(schedule.t_max), *nodes, last), schedule.continuous(), old.kind)
+    family = Family(replace(moved, mix=old.mix, free=True), schedule.continuous(), history, times=False)
     pupils = fit.pupils(old.kind, batch=budget.batch)
     return _finished(fit, jury, start, family, begun(family, pupils, meter.tick), budget, meter, path)
 

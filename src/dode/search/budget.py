@@ -11,7 +11,6 @@ from dode.errors import DodeError
 from dode.json_schema import line
 from dode.model import Model
 from dode.search.initial_candidates import GRIDS, TRIED
-from dode.timesteps import loose
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def able(model: Model, budget: Budget, cond: Any) -> Budget:
     schedule = model.schedule
     if not schedule.integer:
         return budget
-    first, middle = model.start(range(1), 0, "fit"), loose(schedule).node(int(schedule.t_max / 2) + 0.5)
+    first, middle = model.start(range(1), 0, "fit"), schedule.continuous().node(int(schedule.t_max / 2) + 0.5)
     given = rows(model.conditions(range(budget.samples), cond), [0])
     try:
         model.bound(model.prediction, given)(first, middle)

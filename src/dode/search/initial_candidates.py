@@ -17,7 +17,7 @@ from dode.schedule import Schedule
 from dode.search.levenberg_marquardt import Pupil, tried
 from dode.solvers import METHODS
 from dode.solvers.step_allocation import build
-from dode.timesteps import Grid, grid, loose, unbounded, whole
+from dode.timesteps import Grid, grid, unbounded, whole
 
 PLAIN = ("unipc-2", "dpm-solver++2m", "ipndm-2", "ddim")  # on the model's own grid these are judged whatever is spent
 TEACHER = "unipc-2"  # with 60 evaluations near enough to exact ends: tests/test_auto.py
@@ -67,7 +67,7 @@ def task(
 def _enough(schedule: Schedule, count: int) -> Schedule:
     """The schedule, with times between whole ones if it has too few of them; beside a node of α = 0 there are none."""
     short = schedule.integer and int(schedule.t_max) // 2 < count
-    return loose(schedule) if short and schedule.node(schedule.t_max).alpha > 0 else schedule
+    return schedule.continuous() if short and schedule.node(schedule.t_max).alpha > 0 else schedule
 
 
 def _fine(schedule: Schedule, count: int) -> Grid:
@@ -81,9 +81,9 @@ def _fine(schedule: Schedule, count: int) -> Grid:
     count = min(count, int(schedule.t_max) // 2)
     if silent or schedule.t_max <= 500:
         return grid(schedule, count, "trailing")
-    made = grid(loose(schedule), count, "karras")
+    made = grid(schedule.continuous(), count, "karras")
     for asked in range(count, 4 * count):
-        finer = grid(loose(schedule), asked, "karras").nodes
+        finer = grid(schedule.continuous(), asked, "karras").nodes
         nodes = tuple(dict.fromkeys(whole(node, schedule) for node in finer))
         if len(nodes) > count + 1:
             break
@@ -119,7 +119,7 @@ def starts(
     whole_times: bool = False,
 ) -> list[Start]:
     """Every learning-free solver to begin with, each once: first PLAIN, as they come."""
-    schedule = model.schedule if whole_times else loose(model.schedule)
+    schedule = model.schedule if whole_times else model.schedule.continuous()
     found: dict[str, Start] = {}
     asked: list[tuple[str, Kind | None, str | Grid | None]] = [(name, None, None) for name in PLAIN]
     asked += [(name, kind, where) for name in names for kind in kinds(model) for where in grids]

@@ -20,7 +20,6 @@ from dode.search.budget import QUICK, Budget, Meter
 from dode.search.initial_candidates import nearest, starts, task
 from dode.search.parametrization import composed, level, one_a_step
 from dode.search.validation import convened
-from dode.timesteps import loose
 
 
 @torch.no_grad()
@@ -70,7 +69,7 @@ def _plans(low: Sampler, high: Sampler, share: float, model: Model, nfe: int) ->
                 "interpolated; where nothing is nearer auto gives a plain solver back, and that has any number of "
                 "evaluations by itself"
             )
-    schedule = loose(model.schedule)
+    schedule = model.schedule.continuous()
     plans = {f"that of {_said(one)}": resampled(one.plan, nfe, schedule) for one in (low, high)}
     if low.plan.kind == high.plan.kind:
         first, second = plans.values()
@@ -98,7 +97,7 @@ def _whole(plan: Plan) -> bool:
 def _rounded(plan: Plan, schedule: Schedule) -> Plan:
     """The plan on the nearest whole times, told as they are."""
     nodes = [schedule.node(float(round(node.t))) for node in plan.nodes[:-1]]
-    return composed((*nodes, plan.nodes[-1]), loose(schedule), plan.kind, plan.mix, None)
+    return composed((*nodes, plan.nodes[-1]), schedule.continuous(), plan.kind, plan.mix, None)
 
 
 def _neighbours(found: Sequence[Sampler], model: Model, nfe: int) -> tuple[Sampler, Sampler, float]:

@@ -19,7 +19,7 @@ from dode.errors import DodeError
 from dode.parameterization import Kind
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, advance, begin, evaluate
-from dode.schedule import DiscreteVP, Schedule
+from dode.schedule import Schedule
 from dode.search.initial_candidates import Task
 from dode.search.levenberg_marquardt import Pupil, Tick
 from dode.solvers import METHODS
@@ -78,7 +78,7 @@ def fine_plan(count: int, schedule: Schedule, kind: Kind) -> Plan:
     """Of a fine run with so many evaluations; ValueError if the schedule has not enough times."""
     where: str | Grid = "uniform" if schedule.integer else "logsnr-trailing"  # whole times near the data are few
     if schedule.node(schedule.t_max).alpha == 0:
-        where = "uniform" if isinstance(schedule, DiscreteVP) else unbounded(schedule, count)
+        where = "uniform" if schedule.knots else unbounded(schedule, count)
     return build(METHODS[FINE], count, schedule, kind, where, kind=kind)[0]
 
 

@@ -9,7 +9,7 @@ from dode.distillation.formulations import Directions, two
 from dode.errors import DodeError
 from dode.parameterization import Kind
 from dode.plan import Array, Plan
-from dode.schedule import DiscreteVP, Node, Schedule
+from dode.schedule import Node, Schedule
 from dode.solvers.ddim import DDIM
 from dode.tracing import trace
 
@@ -67,7 +67,7 @@ class Family:
         if not np.any(changes):
             return self.base.nodes
         known = [level(node, self.schedule) for node in (first, *inner)]
-        if first.alpha == 0 and not isinstance(self.schedule, DiscreteVP):  # nodes may stand before its level
+        if first.alpha == 0 and not self.schedule.knots:  # nodes may stand before its level
             known[0] = min(known[0], known[1] - NARROW)
         gaps = np.diff(known) * np.exp(changes)
         levels = np.minimum(known[0] + np.cumsum(gaps), self.schedule.node(self.schedule.t_min).logsnr)
@@ -99,8 +99,8 @@ def level(node: Node, schedule: Schedule, share: float = INSIDE) -> float:
     if node.alpha > 0:
         return node.logsnr
     inside = schedule.t_max + share * (schedule.t_min - schedule.t_max)
-    if isinstance(schedule, DiscreteVP):  # between its last two times there is none
-        inside = min(inside, schedule.t_max - 1)
+    if schedule.knots:  # between its last two times there is none
+        inside = min(inside, schedule.knots[-2])
     return schedule.node(inside).logsnr
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from dode import json_schema
 from dode.errors import DodeError
-from dode.schedule import EDM, Node, Schedule
+from dode.schedule import Node, Schedule
 from dode.timesteps import Grid, whole
 
 HERE = Path(__file__).parent
@@ -169,7 +169,7 @@ def placed(where: str, schedule: Schedule, nfe: int, end: str = "data") -> Grid:
         if not s.logsnr < t.logsnr:
             raise DodeError(f"{listed.name}: {nfe} evaluations do not move on at t = {s.t:g} → {t.t:g}; ask for fewer")
     name = listed.name if where in NAMES else "times"
-    return Grid(tuple(nodes), "karras" if isinstance(schedule, EDM) else "logsnr", name)
+    return Grid(tuple(nodes), "karras" if schedule.default_grid == "karras" else "logsnr", name)
 
 
 def _node(value: float, listed: Listed, schedule: Schedule) -> Node:
@@ -178,7 +178,7 @@ def _node(value: float, listed: Listed, schedule: Schedule) -> Node:
             whole(schedule.node(float(value)), schedule) if value != schedule.t_end else schedule.node(schedule.t_end)
         )
     first = schedule.node(schedule.t_max)
-    most = first.sigma / first.alpha if first.alpha and not isinstance(schedule, EDM) else math.inf
+    most = first.sigma / first.alpha if first.alpha and schedule.t_limit == schedule.t_max else math.inf
     if value > most * (1 + ROUNDED):
         raise DodeError(
             f"{listed.name} begins at sigma = {value:g}, and this model's schedule at {most:g}: "

@@ -11,7 +11,7 @@ import numpy as np
 
 from dode.method import Method, Option
 from dode.parameterization import Kind
-from dode.schedule import DiscreteVP, Node, Schedule
+from dode.schedule import Node, Schedule
 
 POINTS, FEW = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(6)  # for wide and for narrow pieces
 NARROW = 0.1  # in log-SNR: six points are exact there to the last bits
@@ -56,7 +56,7 @@ def weights(
 
     at = [node.t if variable == "t" else clock(kind, node) for node in known]
     narrow = abs(s.logsnr - t.logsnr) < NARROW
-    points, factors = FEW if narrow or isinstance(schedule, DiscreteVP) else POINTS
+    points, factors = FEW if narrow or schedule.knots else POINTS
     low, high = (np.array(ends)[:, None] for ends in _pieces(a, b, kind, schedule, narrow))
     where = np.array([place(value) for value in (low + (high - low) * (points + 1) / 2).ravel().tolist()])
     totals = _lagrange(at, where) @ ((high - low) * factors).ravel()
@@ -94,9 +94,9 @@ LOGSNR: dict[str, Callable[[float], float]] = {
 
 
 def _time(kind: Kind, value: float, schedule: Schedule) -> float:
-    """The time at a value of the clock; linear in the clock beside a discrete schedule's ends of infinite log-SNR."""
+    """The time at a value of the clock; linear in the clock beside a table's ends of infinite log-SNR."""
     logsnr = LOGSNR[kind](value)
-    if isinstance(schedule, DiscreteVP):
+    if schedule.knots:
         clean, noisy, beside = _ends(schedule)
         if logsnr > clean.logsnr:
             return _linear(kind, value, clean, schedule.node(schedule.t_end))
@@ -111,20 +111,21 @@ def _linear(kind: Kind, value: float, a: Node, b: Node) -> float:
 
 
 @lru_cache(maxsize=8)
-def _ends(schedule: DiscreteVP) -> tuple[Node, Node, Node]:
+def _ends(schedule: Schedule) -> tuple[Node, Node, Node]:
     """The cleanest node, the noisiest, and the one before it."""
-    return schedule.node(0.0), schedule.node(schedule.t_max), schedule.node(schedule.t_max - 1)
+    knots = schedule.knots
+    return schedule.node(knots[0]), schedule.node(knots[-1]), schedule.node(knots[-2])
 
 
 @lru_cache(maxsize=8)
-def _knots(kind: Kind, schedule: DiscreteVP) -> list[float]:
-    return sorted(clock(kind, schedule.node(float(t))) for t in range(int(schedule.t_max) + 1))
+def _knots(kind: Kind, schedule: Schedule) -> list[float]:
+    return sorted(clock(kind, schedule.node(t)) for t in schedule.knots)
 
 
 def _pieces(a: float, b: float, kind: Kind, schedule: Schedule, narrow: bool) -> tuple[list[float], list[float]]:
-    """Where time is smooth in the clock: between the whole times of a discrete schedule, else factors of at most e."""
+    """Where time is smooth in the clock: between the knots of a schedule that has some, else factors of at most e."""
     low, high = min(a, b), max(a, b)
-    if isinstance(schedule, DiscreteVP):
+    if schedule.knots:
         knots = _knots(kind, schedule)
         inner = knots[bisect_right(knots, low) : bisect_left(knots, high)]
     elif narrow:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dode.bundled_models.wrappers import Preconditioned
 from dode.denoisers import Network
 from dode.errors import DodeError
-from dode.schedule import EDM
+from dode.schedule import Schedule
 from dode.solvers import METHODS
 from dode.timesteps import grid
 from dode_paper.baselines.batched_solver import Pieces, pieces, run, wide
@@ -46,7 +46,7 @@ def from_preconditioned(net: Preconditioned, least: float) -> Consistency:
     return Consistency(net.net, net.sigma_data, least)
 
 
-def levels(schedule: EDM, count: int) -> Pieces:
+def levels(schedule: Schedule, count: int) -> Pieces:
     """A discretisation of `count` noise levels, even in sigma^(1/7): piece n is a Heun step from level n to n + 1."""
     if count < 2:
         raise DodeError(f"at least two noise levels are needed; got {count}")

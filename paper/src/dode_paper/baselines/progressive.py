@@ -4,7 +4,7 @@ Salimans & Ho 2022, algorithm 2.  The student of one halving, averaged, is the t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,8 +37,9 @@ class Halving:
 
 def fine_nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
     """The nodes of the first teacher; every second of them are those of its student."""
-    levels = replace(schedule, sigma_min=max(LEAST, schedule.sigma_min)) if isinstance(schedule, EDM) else schedule
-    return grid(levels, steps).nodes
+    if schedule.default_grid == "karras":  # noise levels are its times
+        schedule = EDM(schedule.t_max, max(LEAST, schedule.t_min))
+    return grid(schedule, steps).nodes
 
 
 def halvings(schedule: Schedule, kind: Kind, steps: int) -> list[Halving]:

@@ -14,7 +14,7 @@ from dode.calibration import Json, replace_text
 from dode.denoisers import CallableNetwork
 from dode.errors import DodeError
 from dode.model import Model
-from dode.schedule import EDM
+from dode.schedule import Schedule
 from dode_paper.baselines import direct, model_card, student_file, trainer, training_methods
 from dode_paper.baselines.data import FOLDER, fashion
 from dode_paper.baselines.student_file import Form
@@ -67,10 +67,11 @@ class Reports:
     every: float = 180.0  # seconds between checkpoints, and sheets of samples
 
 
-def teacher_of(model: Model) -> tuple[Preconditioned, EDM]:
+def teacher_of(model: Model) -> tuple[Preconditioned, Schedule]:
     """The network to learn from, in its own right.  Raises ValueError for models of another form."""
     net = model.network.fn if isinstance(model.network, CallableNetwork) else None
-    if not isinstance(net, Preconditioned) or not isinstance(model.schedule, EDM) or model.trained is not None:
+    levels = model.schedule.default_grid == "karras"  # its times are noise levels
+    if not isinstance(net, Preconditioned) or not levels or model.trained is not None:
         raise DodeError(
             f"{model.name} cannot be the teacher: students are data networks on EDM's noise levels, in the form of the "
             "bundled fashion-edm; give --model fashion-edm"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dode.bundled_models import NO_LABEL
 from dode.parameterization import Kind
-from dode.schedule import EDM, Node
+from dode.schedule import Node, Schedule
 from dode_paper.baselines import consistency, direct, guided, progressive
 from dode_paper.baselines.batched_solver import wide
 from dode_paper.baselines.direct import Pairs
@@ -66,7 +66,7 @@ def scales(rng: np.random.Generator, batch: int) -> Tensor:
     return torch.from_numpy(rng.uniform(*guided.SCALES, size=batch).astype(np.float32))
 
 
-def halving_task(stage: Halving, data: Data, schedule: EDM, told: bool = False) -> Task:
+def halving_task(stage: Halving, data: Data, schedule: Schedule, told: bool = False) -> Task:
     """Progressive distillation to this many steps; told: the networks take (label, guidance scale)."""
 
     def loss(trio: Trio, rng: np.random.Generator, done: float) -> Tensor:
@@ -81,18 +81,18 @@ def halving_task(stage: Halving, data: Data, schedule: EDM, told: bool = False) 
     return Task(made, form_of(schedule, stage.nodes, told), stage.steps <= KEPT)
 
 
-def form_of(schedule: EDM, nodes: Sequence[Node], told: bool = False) -> Form:
+def form_of(schedule: Schedule, nodes: Sequence[Node], told: bool = False) -> Form:
     """A student of DDIM steps on these nodes."""
-    times, ends = {len(nodes) - 1: tuple(node.t for node in nodes)}, (schedule.sigma_max, schedule.sigma_min)
+    times, ends = {len(nodes) - 1: tuple(node.t for node in nodes)}, (schedule.t_max, schedule.t_min)
     return Form("guided", "ddim", times, guided.SCALES, *ends) if told else Form("data", "ddim", times, None, *ends)
 
 
-def progressive_tasks(schedule: EDM, kind: Kind, steps: int, data: Data) -> list[Task]:
+def progressive_tasks(schedule: Schedule, kind: Kind, steps: int, data: Data) -> list[Task]:
     """All halvings from `steps` to 1."""
     return [halving_task(stage, data, schedule) for stage in progressive.halvings(schedule, kind, steps)]
 
 
-def guided_tasks(schedule: EDM, kind: Kind, steps: int, data: Data) -> list[Task]:
+def guided_tasks(schedule: Schedule, kind: Kind, steps: int, data: Data) -> list[Task]:
     """Stage one: the guided outputs at the teacher's nodes; stage two: all halvings, the scale told."""
     fine = progressive.fine_nodes(schedule, steps)
     at = progressive.single(schedule, kind, fine)
@@ -110,19 +110,19 @@ def guided_tasks(schedule: EDM, kind: Kind, steps: int, data: Data) -> list[Task
     return [Task(opening, form_of(schedule, fine, told=True), kept=False), *rest]
 
 
-def direct_task(schedule: EDM, made: Pairs, batch: int) -> Task:
+def direct_task(schedule: Schedule, made: Pairs, batch: int) -> Task:
     """One step from pairs of noise and the teacher's sample."""
 
     def loss(trio: Trio, rng: np.random.Generator, done: float) -> Tensor:
         index = chosen(rng, len(made.samples), batch)
-        first = torch.full((batch,), schedule.sigma_max)
+        first = torch.full((batch,), schedule.t_max)
         return direct.loss(trio.student, first, made.noise[index], made.samples[index], made.labels[index])
 
-    nodes = (schedule.node(schedule.sigma_max), schedule.node(0.0))
+    nodes = (schedule.node(schedule.t_max), schedule.node(0.0))
     return Task(Stage("direct", 1.0, lambda net: net, loss, calls=batch), form_of(schedule, nodes))
 
 
-def consistency_task(schedule: EDM, data: Data, from_data: bool = False) -> Task:
+def consistency_task(schedule: Schedule, data: Data, from_data: bool = False) -> Task:
     """Consistency distillation, or training from data alone, on noise levels that grow in number."""
     ladder = [(until, consistency.levels(schedule, count)) for until, count in COUNTS]
 
@@ -135,9 +135,9 @@ def consistency_task(schedule: EDM, data: Data, from_data: bool = False) -> Task
         x = x0 + wide(heun.sigmas[which, 0], x0) * noise
         return consistency.loss(heun, trio.student, trio.slow, trio.teacher, x, which, label)
 
-    top = schedule.sigma_max
+    top = schedule.t_max
     times = {1: (top, 0.0)} | {nfe: (top, *levels, 0.0) for nfe, levels in AGAIN.items()}
-    form = Form("consistency", "ddim:fresh=1", times, None, top, schedule.sigma_min)
-    begin: Callable[[Any], Any] = lambda net: consistency.from_preconditioned(net, schedule.sigma_min)  # noqa: E731
+    form = Form("consistency", "ddim:fresh=1", times, None, top, schedule.t_min)
+    begin: Callable[[Any], Any] = lambda net: consistency.from_preconditioned(net, schedule.t_min)  # noqa: E731
     calls = (2 if from_data else 4) * data.batch
     return Task(Stage("consistency", 1.0, begin, loss, calls=calls, rate=3e-4), form)

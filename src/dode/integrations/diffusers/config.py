@@ -219,7 +219,7 @@ def default_grid(config: Config, schedule: Schedule, count: int) -> Grid:
     name = spacing(config)
     made = grid(schedule, count, name, end=end(config), rho=float(config.get("rho") or 7.0))
     offset = float(config.get("steps_offset") or 0)
-    if name == "leading" and offset and isinstance(schedule, DiscreteVP):
+    if name == "leading" and offset and schedule.knots:
         moved = [schedule.node(min(node.t + offset, schedule.t_max)) for node in made.nodes[:-1]]
         made = replace(made, nodes=(*moved, made.nodes[-1]))
     if config.get("shift_terminal") and made.nodes[-2].t != 1:  # but for a single step, which begins at the noise
@@ -229,8 +229,8 @@ def default_grid(config: Config, schedule: Schedule, count: int) -> Grid:
 
 def ladder(config: Config, schedule: Schedule) -> Sequence[Node]:
     """Every noise level that the network was trained on, from the largest, and the end; as many of a continuous one."""
-    if isinstance(schedule, DiscreteVP):
-        return [schedule.node(float(t)) for t in range(int(schedule.t_max), -2, -1)]
+    if schedule.knots:
+        return [*map(schedule.node, reversed(schedule.knots)), schedule.node(schedule.t_end)]
     return default_grid(config, schedule, int(config["num_train_timesteps"])).nodes
 
 
@@ -256,7 +256,7 @@ def given_grid(config: Config, schedule: Schedule, values: Sequence[float], leve
     """
     if not levels:
         nodes = [heard(config, schedule, value) for value in values]
-    elif isinstance(schedule, Flow):
+    elif family(config) == "flow":
         if np.allclose(values, [1 - i / len(values) for i in range(len(values))], rtol=0, atol=1e-6):
             return None
         nodes = [schedule.node(shifted(value, schedule.shift)) for value in values]
@@ -266,7 +266,7 @@ def given_grid(config: Config, schedule: Schedule, values: Sequence[float], leve
     if not all(s.logsnr < t.logsnr for s, t in pairwise([*nodes, last])):
         said = ", ".join(f"{value:g}" for value in values)
         raise DodeError(f"times and levels must fall strictly, and end before t = {last.t:g}; got {said}")
-    made = Grid((*nodes, last), "t", "times", shift=schedule.shift if isinstance(schedule, Flow) else 1.0)
+    made = Grid((*nodes, last), "t", "times", shift=schedule.shift)
     if config.get("shift_terminal") and levels:
         made = _stretched(made, schedule, 1 - float(config["shift_terminal"]))
     return made

@@ -30,7 +30,7 @@ from dode.parameterization import convert
 from dode.plan import Plan
 from dode.samplers import as_content
 from dode.sampling import State, advance, begin
-from dode.schedule import DiscreteVP, Node, Schedule
+from dode.schedule import Node, Schedule
 
 CLOSE = 1e-5  # a time that went through float32 is a node's if it is this near
 
@@ -149,17 +149,18 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     @property
     def alphas_cumprod(self) -> Tensor:
         """ᾱ at the training times, for pipelines that look: (num_train_timesteps,) float32; a VP schedule has it."""
-        if not isinstance(self.schedule, DiscreteVP):
-            raise AttributeError("only schedules of betas have alphas_cumprod")
-        return torch.tensor(self.schedule.alphas_cumprod, dtype=torch.float32)
+        return torch.tensor(self._squares("alphas_cumprod"), dtype=torch.float32)
 
     @property
     def betas(self) -> Tensor:
         """β at the training times, of ᾱ as it is after a rescaling: (num_train_timesteps,) float32."""
-        if not isinstance(self.schedule, DiscreteVP):
-            raise AttributeError("only schedules of betas have betas")
-        squares = self.schedule.alphas_cumprod
+        squares = self._squares("betas")
         return torch.tensor(1 - squares / np.append(1.0, squares[:-1]), dtype=torch.float32)
+
+    def _squares(self, name: str) -> np.ndarray:
+        if not self.schedule.knots:
+            raise AttributeError(f"only schedules of betas have {name}")
+        return np.array([self.schedule.node(t).alpha ** 2 for t in self.schedule.knots])
 
     @property
     def step_index(self) -> int | None:
