@@ -1,4 +1,4 @@
-"""The main figures: distilled beside plain solvers on report noise, distances and Fréchet distance at n = 5,000.
+"""The main figures: distilled beside plain solvers on test noise, distances and Fréchet distance at n = 5,000.
 
     python benchmarks/acceptance.py fashion --guidance 1
     python benchmarks/acceptance.py fashion --guidance 3
@@ -79,7 +79,7 @@ def main() -> None:
         own.append(f"{e['fd change']:+.2f} ± {e['fd change error']:.2f}" if compared else "")
         lines.append([solver, evaluations, *own])
     heads = ["solver", "NFE", "RMS ±", "median", "RMS / plain ±", f"FD ± (n={settings.fd})", "FD − plain ±"]
-    head = f"{arguments.model}, guidance {arguments.guidance:g}: {settings.paired} report samples, seed 0."
+    head = f"{arguments.model}, guidance {arguments.guidance:g}: {settings.paired} test samples, seed 0."
     records.path.with_suffix(".md").write_text(f"{head}\n\n{table(heads, lines)}")
     print(table(heads, lines))
 

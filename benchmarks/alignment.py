@@ -59,7 +59,7 @@ def main() -> None:
         own = [f"{e['rms']:.4f} ± {e['rms error']:.4f}", f"{e['median']:.4f}", f"{e['fd']:.2f} ± {e['fd error']:.2f}"]
         lines.append([name, evaluations, align, *own, f"{e['fd change']:+.2f} ± {e['fd change error']:.2f}"])
     heads = ["solver", "NFE", "align", "RMS ±", "median", f"FD ± (n={settings.fd})", "FD − plain on the default grid ±"]
-    head = f"{arguments.model}: {settings.paired} report samples, seed 0; count: the published pairing with its grids."
+    head = f"{arguments.model}: {settings.paired} test samples, seed 0; count: the published pairing with its grids."
     records.path.with_suffix(".md").write_text(f"{head}\n\n{table(heads, lines)}")
     print(table(heads, lines))
 

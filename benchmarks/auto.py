@@ -1,4 +1,4 @@
-"""`auto` beside the best learning-free solver and the best distilled solver of the paper, on report noise.
+"""`auto` beside the best learning-free solver and the best distilled solver of the paper, on test noise.
 
     python benchmarks/auto.py fashion
     python benchmarks/auto.py fashion --guidance 3
@@ -6,8 +6,8 @@
     python benchmarks/auto.py fashion-mixture
 
 Learning-free: every solver of the catalogue on every plain grid, and diffusers' own UniPC and DPM-Solver++ multistep;
-the paper: its distilled solvers, 100 samples, C = 10.  The best of each is chosen on select noise, everything is
-measured on the same report noise, at equal evaluations.  "whole": auto on whole times, its weights found again, for
+the paper: its distilled solvers, 100 samples, C = 10.  The best of each is chosen on validation noise, everything is
+measured on the same test noise, at equal evaluations.  "whole": auto on whole times, its weights found again, for
 networks with discrete time, without guidance; "nearest whole": auto's times rounded, its weights as they were.  Then
 the Fréchet distances of the best learning-free solver and of auto, to the training images, on the same noise: --fd
 samples.  Seconds are those of the search with its teacher, on one thread of a shared machine.
@@ -61,7 +61,7 @@ def learning_free(model: Model, count: int) -> list[Solver]:
 
 
 def best(samplers: Sequence[Solver], exact: torch.Tensor, settings: Settings) -> Solver:
-    """The nearest on select noise."""
+    """The nearest on validation noise."""
     rows = []
     for one in samplers:
         try:
@@ -91,7 +91,7 @@ def written(records: Records, model: str, guidance: float, report: int) -> None:
         if f"auto {count}" in records.entries:
             logs.append(math.log(records.entries[f"auto {count}"]["ratio"]))
     heads = ["NFE", "what", "solver", "RMS ±", "median", "RMS / learning-free ±", "cost", "seconds"]
-    head = f"{model}, guidance {guidance:g}: {report} report samples, seed 0; cost: evaluations a sample over 10·NFE."
+    head = f"{model}, guidance {guidance:g}: {report} test samples, seed 0; cost: evaluations a sample over 10·NFE."
     mean = f"auto / learning-free, geometric mean: {math.exp(sum(logs) / len(logs)):.3f}\n" if logs else ""
     replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}\n{mean}{_frechet(records)}")
     print(mean)
@@ -187,7 +187,7 @@ def chosen(
     choice: Settings,
     settings: Settings,
 ) -> None:
-    """The best learning-free solver and the best of the paper's, chosen on select noise."""
+    """The best learning-free solver and the best of the paper's, chosen on validation noise."""
     if not todo:
         return
     selected = reporting.exact_ends(model, choice, silent)
@@ -221,7 +221,7 @@ def main() -> None:
         "fd": arguments.fd,
     }
     records = Records(f"auto-{arguments.model}-{arguments.guidance:g}", said | {"model": model.fingerprint})
-    choice = Settings(arguments.select, rtol=arguments.rtol, stream="select")
+    choice = Settings(arguments.select, rtol=arguments.rtol, stream="validation")
     settings = Settings(arguments.paired, rtol=arguments.rtol)
     plans = Path(f"{records.path.with_suffix('')}-plans.json")
     for _ in filled(records, model, plans, choice, settings):

@@ -97,7 +97,7 @@ def written(records: Records, name: str, report: int, fd: int) -> None:
     """The tables: RMS and median of X and D-X, the formulations, Fréchet distances, and where D-X is worse."""
     known = records.entries
     counts = [count for count in COUNTS if f"d-ddim {count}" in known]
-    head = f"{name}: {report} report samples, seed 0."
+    head = f"{name}: {report} test samples, seed 0."
     pairs, forms_, fds, worse = [], [], [], []
     for count in counts:
         for base in names(count):

@@ -1,7 +1,7 @@
 """Where the bundled consistency student goes on from: python benchmarks/consistency_levels.py students/cd.safetensors
 
 The noise levels of its second, third and fourth evaluation, one added at a time: the one of CANDIDATES with the lowest
-Fréchet distance on select noise (Song et al. 2023, section 4, search them likewise).  What is found stands in
+Fréchet distance on validation noise (Song et al. 2023, section 4, search them likewise).  What is found stands in
 `dode_paper.baselines.training_methods.AGAIN`.
 """
 
@@ -23,10 +23,10 @@ MOST = 4
 
 
 def distance(model: Model, levels: list[float], samples: int, judge: Judge) -> float:
-    """Fréchet distance on select noise of sampling that goes on from these levels."""
+    """Fréchet distance on validation noise of sampling that goes on from these levels."""
     grid = [model.schedule.t_max, *levels, 0.0]
     sampler: Sampler = dode.sampler(model, "ddim:fresh=1", nfe=len(grid) - 1, grid=grid)
-    images = sampler.sample(noise=model.start(range(samples), 0, "select"), batch=100)
+    images = sampler.sample(noise=model.start(range(samples), 0, "validation"), batch=100)
     return frechet(moments(extracted(judge.features, to_uint8(images))), judge.statistics)
 
 
@@ -52,7 +52,7 @@ def main() -> None:
             tried[key] = records.entries[key]
         chosen = [float(value) for value in min(tried, key=lambda key: tried[key]).split()]
     lines = [[str(len(key.split()) + 1), key, f"{fd:.2f}"] for key, fd in records.entries.items()]
-    head = f"Consistency student, {arguments.samples} samples of select noise, seed 0.\n\n"
+    head = f"Consistency student, {arguments.samples} samples of validation noise, seed 0.\n\n"
     (RESULTS / "consistency-levels.md").write_text(head + table(["NFE", "noise levels after 80", "FD"], lines))
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/frechet_ways.py fashion-edm --nfe 8
 
-Beside auto and the best learning-free solver of benchmarks/auto.py, on the same report noise:
+Beside auto and the best learning-free solver of benchmarks/auto.py, on the same test noise:
 "mean square": auto once more, refining and judging the mean of the squared distances, without Cauchy's loss;
-"contrast s": auto's ends times s, the s of five that has the least distance on select noise;
+"contrast s": auto's ends times s, the s of five that has the least distance on validation noise;
 "halfway": the mean of auto's ends and the learning-free solver's, which no plan of so many evaluations gives: it says
 whether the way to the lower distance is a straight one.
 """
@@ -69,14 +69,14 @@ def main() -> None:
         "mean square": lambda: with_loss(model, nfe, NEVER, NEVER, Budget()),
     }
     records = Records(f"frechet-ways-{model.name}", {"nfe": nfe, "fd": count, "model": model.fingerprint})
-    ends = _ends(model, solvers, count, "report")
+    ends = _ends(model, solvers, count, "test")
     for name, found in ends.items():
         records.put(name, judged(found, model))
-    chosen = _ends(model, {"auto": solvers["auto"]}, count, "select")["auto"]
+    chosen = _ends(model, {"auto": solvers["auto"]}, count, "validation")["auto"]
     scale = min(SCALES, key=lambda s: judged(chosen * s, model)["fd"])
     records.put("contrast", judged(ends["auto"] * scale, model) | {"scale": scale})
     records.put("halfway", judged((ends["auto"] + ends["learning-free"]) / 2, model))
-    written(records, f"{model.name}, NFE {nfe}, n = {count:,}, report noise, seed 0.")
+    written(records, f"{model.name}, NFE {nfe}, n = {count:,}, test noise, seed 0.")
 
 
 def _ends(model: Model, solvers: dict[str, Callable[[], Any]], count: int, stream: str) -> dict[str, Tensor]:

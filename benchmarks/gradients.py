@@ -7,7 +7,7 @@ The reference is of the family of LD3 (Tong et al. 2024), S4S (Frankel et al. 20
 from their descriptions: Adam (Kingma & Ba 2015) on the squared distance of the samples' ends to the teacher's, by
 backpropagation through the network and the sampler.  It has what auto has: the same 64 samples with their ends, the
 same 32 to stop and to choose on, the same numbers (`levenberg_marquardt.Family`: weights, scales, times, what the
-network is told), and begins with the learning-free solver that is nearest on select noise.  Three learning rates,
+network is told), and begins with the learning-free solver that is nearest on validation noise.  Three learning rates,
 batches of 16, each rate until its select error has not fallen for a fifth of its iterations.
 
 Calls are evaluations of one sample, a backward pass counts two; the teacher's are in both.  Memory is the peak of the
@@ -179,9 +179,9 @@ def opened(name: str, guidance: float) -> Model:
 
 
 def report(plan: Plan, name: str, guidance: float, ends: Tensor) -> dict[str, float]:
-    """Distances to the exact ends (samples, *shape) of report noise."""
+    """Distances to the exact ends (samples, *shape) of test noise."""
     model, count = dode.bundled(name).guided(guidance), len(ends)
-    exact = Task(model, model.start(range(count), 0, "report"), ends, model.conditions(range(count)), 0)
+    exact = Task(model, model.start(range(count), 0, "test"), ends, model.conditions(range(count)), 0)
     found = squares(plan, exact.pupils(plan.kind), Spent())
     error = found.std(ddof=1) / math.sqrt(len(found)) / (2 * math.sqrt(found.mean()))
     return {"rms": math.sqrt(found.mean()), "rms error": float(error), "median": math.sqrt(float(np.median(found)))}
@@ -192,7 +192,7 @@ def by_gradients(name: str, guidance: float, nfe: int, rate: float, ends: Tensor
     model, began, before, spent = opened(name, guidance), time.perf_counter(), forget(), Spent()
     budget = Budget()
     fit = task(model, "fit", budget.samples, budget.teacher, 0, spent, batch=BATCH)
-    select = task(model, "select", budget.select, budget.teacher, 0, spent, batch=BATCH)
+    select = task(model, "validation", budget.select, budget.teacher, 0, spent, batch=BATCH)
     looked = nearest(
         starts(model, nfe, (*BLENDS, "gradient-estimation")), select, budget.select, BATCH, spent, lambda: True
     )
@@ -217,7 +217,7 @@ def by_auto(name: str, guidance: float, nfe: int, rate: float, ends: Tensor) -> 
 
 
 def written(records: Records, title: str) -> None:
-    """The table: auto, each rate, and the rate that is best on select noise beside it."""
+    """The table: auto, each rate, and the rate that is best on validation noise beside it."""
     lines = []
     for nfe in sorted({int(key.split()[-1]) for key in records.entries}):
         if f"auto {nfe}" not in records.entries:
@@ -247,9 +247,7 @@ def main() -> None:
     arguments = parser.parse_args()
     said = {"report": arguments.report, "seed": 0, "guidance": arguments.guidance, "batch": BATCH}
     records = Records(f"gradients-{arguments.model}-{arguments.guidance:g}", said)
-    title = (
-        f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.report} report samples, seed 0, one thread."
-    )
+    title = f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.report} test samples, seed 0, one thread."
     settings = Settings(arguments.report, rtol=1e-3)
     ends = reporting.exact_ends(
         dode.bundled(arguments.model).guided(arguments.guidance), settings, lambda done, total: None

@@ -4,7 +4,7 @@
 
 The plans are those of benchmarks/auto.py (docs/results/auto-MODEL-GUIDANCE-plans.json).  At 5, 6 and 8 evaluations from
 the neighbours on both sides, beside auto's own plan there and the best learning-free solver of benchmarks/auto.py; for
-a network with guidance, at scale 2 from scales 1 and 3 beside the plain solver that is nearest on select noise.
+a network with guidance, at scale 2 from scales 1 and 3 beside the plain solver that is nearest on validation noise.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BETWEEN = {5: (4, 6), 6: (5, 8), 8: (6, 10)}
 def judged(
     records: Records, key: str, found: list[Sampler], model: Model, nfe: int, others: dict[str, Sampler]
 ) -> None:
-    """An entry: the interpolated plan and others on the same report noise, or why there is none."""
+    """An entry: the interpolated plan and others on the same test noise, or why there is none."""
     if key in records.entries:
         return
     settings = Settings(100, rtol=1e-3)
@@ -49,8 +49,8 @@ def judged(
 
 
 def nearest(model: Model, nfe: int) -> Sampler:
-    """The plain solver that is nearest on select noise, of those that auto tries."""
-    settings = Settings(32, rtol=2e-3, stream="select")
+    """The plain solver that is nearest on validation noise, of those that auto tries."""
+    settings = Settings(32, rtol=2e-3, stream="validation")
     exact = reporting.exact_ends(model, settings, silent)
     every = [
         dode.sampler(model, name, nfe=nfe, grid=where)
@@ -71,7 +71,7 @@ def written(records: Records, name: str) -> None:
         if "refused" in entry:
             lines.append([key, "interpolated", "refused", "", ""])
     heads = ["where", "what", "RMS ±", "median", "RMS of interpolated / this ±"]
-    replace_text(records.path.with_suffix(".md"), f"{name}: 100 report samples, seed 0.\n\n{table(heads, lines)}")
+    replace_text(records.path.with_suffix(".md"), f"{name}: 100 test samples, seed 0.\n\n{table(heads, lines)}")
 
 
 def main() -> None:

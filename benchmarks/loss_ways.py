@@ -3,7 +3,7 @@
     python benchmarks/loss_ways.py fashion-mixture --nfe 10
 
 auto as it is; with Cauchy's loss from a hundred medians on instead of ten; by the mean of the squares, refined and
-judged; and with twice the samples to fit and to judge on, which costs twice as much.  All on the same report noise.
+judged; and with twice the samples to fit and to judge on, which costs twice as much.  All on the same test noise.
 "But one" is the RMS without the sample that is farthest.
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
         [name, f"{e['rms']:.4f} ± {e['rms error']:.4f}", *(f"{e[key]:.4f}" for key in ("median", "but one", "select"))]
         for name, e in records.entries.items()
     ]
-    title = f"{model.name}, NFE {nfe}, {arguments.report} report samples, seed 0."
+    title = f"{model.name}, NFE {nfe}, {arguments.report} test samples, seed 0."
     heads = ["what", "RMS ±", "median", "RMS but one", "select, by its loss"]
     replace_text(records.path.with_suffix(".md"), f"{title}\n\n{table(heads, lines)}")
 

@@ -5,7 +5,7 @@
     python benchmarks/refinement.py fashion-mixture
 
 From one start each (the nearest of the learning-free solvers), 32 samples, 12 rounds at most, the round with the least
-error on 32 select samples; RMS on report noise.
+error on 32 select samples; RMS on test noise.
 """
 
 import argparse
@@ -67,8 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model)
-    fit, select = (task(model, stream, 32, 60, 0, quiet) for stream in ("fit", "select"))
-    report = task(model, "report", arguments.paired, 100 if not model.schedule.integer else 60, 0, quiet)
+    fit, select = (task(model, stream, 32, 60, 0, quiet) for stream in ("fit", "validation"))
+    report = task(model, "test", arguments.paired, 100 if not model.schedule.integer else 60, 0, quiet)
     said = {"report": arguments.paired, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"refinement-{arguments.model}", said)
     for count in COUNTS:
@@ -93,7 +93,7 @@ def main() -> None:
         own = [f"{e['fit']:.4f}", f"{e['rms']:.4f}", f"{e['median']:.4f}", f"{e['rms'] / e['base']:.3f}"]
         lines.append([evaluations, name, str(e["numbers"]), *own])
     heads = ["NFE", "what moves", "numbers", "RMS on fit", "RMS", "median", "RMS / start"]
-    head = f"{arguments.model}: {arguments.paired} report samples, seed 0, from the nearest learning-free start."
+    head = f"{arguments.model}: {arguments.paired} test samples, seed 0, from the nearest learning-free start."
     replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}")
 
 

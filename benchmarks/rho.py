@@ -4,7 +4,7 @@
     python benchmarks/rho.py fashion-edm
     python benchmarks/rho.py fashion-mixture
 
-`dode.distillation.api.RHO` is chosen from these three tables; report noise plays no part in it.
+`dode.distillation.api.RHO` is chosen from these three tables; test noise plays no part in it.
 """
 
 import argparse
@@ -62,12 +62,12 @@ def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settin
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=CASES)
-    parser.add_argument("--samples", type=int, default=48, help="of select noise")
+    parser.add_argument("--samples", type=int, default=48, help="of validation noise")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", UserWarning)  # large λ at rho = 0 are what is measured here
-    settings = Settings(arguments.samples, seed=0, rtol=1e-3, stream="select")
+    settings = Settings(arguments.samples, seed=0, rtol=1e-3, stream="validation")
     model = dode.bundled(arguments.model)
     said = {"samples": arguments.samples, "stream": "select", "seed": 0, "rhos": RHOS, "model": model.fingerprint}
     records = Records(f"rho-{arguments.model}", said)

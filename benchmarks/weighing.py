@@ -7,7 +7,7 @@
 
 "plain": the solvers that a search tries, on its plain grids; "weighed": the same solvers on the grid of
 `dode.search.optimal_grid`; "not weighed": on the one whose steps cost their errors where they are made.  The nearest of
-each on 32 select samples, measured on the same report noise.
+each on 32 select samples, measured on the same test noise.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def quiet(count: int) -> None:
 
 
 def found(select: Task, report: Task, some: list[Start]) -> tuple[str, Array]:
-    """The nearest on select noise, with its squared distances on report noise."""
+    """The nearest on validation noise, with its squared distances on test noise."""
     best = min(some, key=lambda one: tried(one.plan, select.pupils(one.plan.kind), quiet).mean())
     return best.label, squares(best.plan, report.pupils(best.plan.kind), quiet)
 
@@ -47,8 +47,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model).guided(arguments.guidance)
-    fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "select", 32, 60, 0, quiet)
-    report = task(model, "report", arguments.paired, 60 if model.schedule.integer else 100, 0, quiet)
+    fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "validation", 32, 60, 0, quiet)
+    report = task(model, "test", arguments.paired, 60 if model.schedule.integer else 100, 0, quiet)
     kind, schedule = kinds(model)[0], model.schedule.continuous()
     pupils = fit.pupils(kind)
     said = {"report": arguments.paired, "select": 32, "seed": 0, "model": model.fingerprint}
@@ -72,7 +72,7 @@ def main() -> None:
         own = [f"{e['rms']:.4f}", f"{e['median']:.4f}", f"{e['ratio']:.3f} ± {e['ratio error']:.3f}"]
         lines.append([number, name, e["solver"], *own])
     heads = ["NFE", "grid", "solver", "RMS", "median", "RMS / plain ±"]
-    head = f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.paired} report samples, seed 0."
+    head = f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.paired} test samples, seed 0."
     replace_text(records.path.with_suffix(".md"), f"{head}\n\n{table(heads, lines)}")
 
 

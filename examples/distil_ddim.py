@@ -18,7 +18,7 @@ def main(name: str = "fashion-mixture", samples: int = 100, report: int = 64) ->
     fitted = dode.distill(model, "ddim", nfe=[5, 10], samples=samples)  # one teacher serves both
     print(explain(content(*fitted.values())))
 
-    x_T = model.start(range(report), seed=0)  # noise of the report stream: nothing was fitted on it
+    x_T = model.start(range(report), seed=0)  # noise of the test stream: nothing was fitted on it
     exact = model.exact(x_T, rtol=1e-2)
     found = {}
     with TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ BETAS = {
 
 
 def distance(sampler, count=32):
-    """RMS to the exact solution on report noise."""
+    """RMS to the exact solution on test noise."""
     model = sampler.model
     x_T, cond = model.start(range(count), 0), model.conditions(range(count))
     exact = model.exact(x_T, 3e-3, cond)
@@ -74,7 +74,7 @@ def plain_sampler(model, name, where):
 
 @pytest.mark.parametrize("schedule", ["discrete", "flow", "zero-snr", "functions"])
 def test_on_every_schedule_it_is_not_worse(schedule):
-    """At most 1 + 2 s.e. of the solver on a plain grid that is nearest on select noise.
+    """At most 1 + 2 s.e. of the solver on a plain grid that is nearest on validation noise.
 
     Modes in the plane: most of the distance is that of few samples which change sides.
     """
@@ -85,9 +85,9 @@ def test_on_every_schedule_it_is_not_worse(schedule):
         return measure(sampler, model.exact(x_T, 3e-3, batch=500), Settings(count, stream=stream, batch=500), None)
 
     plain = [plain_sampler(model, name, where) for name in TRIED for where in GRIDS]
-    best = min((one for one in plain if one), key=lambda one: measured(one, "select", 32).rms)
+    best = min((one for one in plain if one), key=lambda one: measured(one, "validation", 32).rms)
     sampler = tuned(model, [4])[4][0]
-    value, error = ratio(measured(sampler, "report", 500), measured(best, "report", 500))
+    value, error = ratio(measured(sampler, "test", 500), measured(best, "test", 500))
     assert value <= 1 + 2 * error
     assert np.isfinite(sampler.plan.table).all()
 
@@ -148,7 +148,7 @@ def test_the_shift_of_a_flow_schedule_is_in_the_way_of_nothing(shift):
     x_T = even.start(range(64), 0)
     exact = even.exact(x_T, 1e-4)
     assert torch.allclose(shifted.exact(x_T, 1e-4), exact, atol=1e-3)
-    taught = task(shifted, "report", 64, 60, 0, lambda calls: None)
+    taught = task(shifted, "test", 64, 60, 0, lambda calls: None)
     assert torch.allclose(taught.x_T, x_T)
     sampler = tuned(shifted, [6], SMALL)[6][0]
 
@@ -210,7 +210,7 @@ def test_a_search_that_may_spend_nothing_gives_the_best_of_the_plain_solvers(bud
     model = dode.bundled("fashion-mixture")
     sampler, how = tuned(model, [count], budget)[count]
     assert count == 1 or not how.rounds  # one evaluation is cheap enough to refine
-    taught = task(model, "select", budget.select, 60, 0, lambda n: None)
+    taught = task(model, "validation", budget.select, 60, 0, lambda n: None)
 
     def error(one):
         ends = one.sample(noise=taught.x_T, cond=taught.cond)
@@ -349,7 +349,7 @@ def test_a_start_that_fails_on_samples_to_judge_on_does_not_win(monkeypatch):
     found = iter([np.full(8, np.inf), np.full(8, 4.0), np.full(8, 1.0)])
     monkeypatch.setattr(validation, "tried", lambda *given: next(found))
     jury, candidates = validation.convened(
-        some, task(model, "select", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
+        some, task(model, "validation", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
     )
     assert jury.middle == 4.0
     assert [np.isfinite(one.select) for one in candidates] == [False, True, True]
@@ -357,7 +357,7 @@ def test_a_start_that_fails_on_samples_to_judge_on_does_not_win(monkeypatch):
     monkeypatch.setattr(validation, "tried", lambda *given: np.full(8, np.inf))
     with pytest.raises(ValueError, match="no solver that was tried stays finite"):
         validation.convened(
-            some, task(model, "select", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
+            some, task(model, "validation", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
         )
 
 
@@ -391,7 +391,7 @@ def test_the_teacher_of_a_short_schedule_may_ask_between_its_times(times, nfe):
     model = mixture(torch.float64).model(schedule, "noise", torch.float64)
     fine = mixture(torch.float64).model(replace(schedule, integer=False), "noise", torch.float64)
     x_T = model.start(range(32), 0)
-    exact, taught = fine.exact(x_T, 1e-3), task(model, "report", 32, 3 * nfe, 0, lambda count: None)
+    exact, taught = fine.exact(x_T, 1e-3), task(model, "test", 32, 3 * nfe, 0, lambda count: None)
     assert taught.count == 3 * nfe
 
     def far(ends):
@@ -402,7 +402,7 @@ def test_the_teacher_of_a_short_schedule_may_ask_between_its_times(times, nfe):
     sampler, how = tuned(model, [nfe], replace(SMALL, most=4.0))[nfe]
     assert far(sampler.sample(noise=x_T)) < plain
     assert how.best.select > 0.5 * far(sampler.sample(noise=x_T))  # what it says is so
-    among = task(model, "report", 4, 3 * nfe, 0, lambda count: None, whole_times=True)
+    among = task(model, "test", 4, 3 * nfe, 0, lambda count: None, whole_times=True)
     assert among.count == (times - 1) // 2
 
 

@@ -246,7 +246,7 @@ def test_auto_searches_goes_on_and_shows_what_it_is_worth(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "NFE 4, guidance 1" in done.stdout
     assert "evaluations for each sample to fit on: " in done.stdout
-    assert "report samples: 4" in done.stdout
+    assert "test samples: 4" in done.stdout
     report = entries[1]["provenance"]["report"]
     assert f"beside the plain solver: {report['plain']}" in done.stdout
     told = re.search(r"^  auto.* 4 +(\d\.\d{4}) ± .* (\d\.\d{3}) ± ", table, re.MULTILINE)

@@ -32,7 +32,7 @@ def fashion():
 def test_distances_are_those_of_the_report_noise():
     sampler = dode.sampler(mixture_model("edm"), "ddim", nfe=5)
     found = dode.evaluate(sampler, paired=12, seed=3, batch=5)
-    x_T = sampler.model.start(range(12), 3, "report")
+    x_T = sampler.model.start(range(12), 3, "test")
     gap = distance(sampler.sample(noise=x_T), sampler.model.exact(x_T, 4e-4))
     assert found.rms == pytest.approx(gap.rms, rel=1e-12)
     assert found.median == pytest.approx(gap.median, rel=1e-12)

@@ -38,8 +38,8 @@ def _there(folder, monkeypatch):
 
 def test_compare_writes_the_report(folder):
     text = (folder / "r.html").read_text()
-    assert "6 samples of report noise, seed 0, 1," in text
-    assert "20 samples of report noise, ± over the seeds" in text
+    assert "6 samples of test noise, seed 0, 1," in text
+    assert "20 samples of test noise, ± over the seeds" in text
     assert "d-ddim@c.json</th>" in text
     assert "<dd>dode compare fashion-mixture --nfe 3,4 --solvers ddim,c.json" in text
     assert "anywhere/" not in text

@@ -275,8 +275,8 @@ def test_settings_are_said(pages):
     text = (pages / "whole.html").read_text()
     for words in (
         "fashion-mixture",
-        "12 samples of report noise, seed 3",
-        "40 samples of report noise",
+        "12 samples of test noise, seed 3",
+        "40 samples of test noise",
         dode.__version__,
     ):
         assert words in text

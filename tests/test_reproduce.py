@@ -280,13 +280,13 @@ def test_a_constant_is_what_distill_makes_of_it(form, lam):
     assert mine.name == f"d-ddim:formulation={form}:lam={lam}"
 
 
-def test_the_search_sees_select_noise_alone_and_takes_the_least():
+def test_the_search_sees_validation_noise_alone_and_takes_the_least():
     one = fresh()
     found = fig2b_fig2c.searched(one, "fixed")
     known = {lam: fig2b_fig2c.tried(one, "fixed", lam)["fd"] for lam in fig2b_fig2c.trials(one, "fixed")}
     assert found["minimises"] == "fd"
     assert known[found["lambda"]] == min(known.values())
-    assert {key[2] for key in one.kept if key[0] == "exact"} == {"select"}
+    assert {key[2] for key in one.kept if key[0] == "exact"} == {"validation"}
     assert 0.5 in known
     assert 0.1 in fig2b_fig2c.trials(one, "la")
 

@@ -34,7 +34,8 @@ def test_a_sample_does_not_depend_on_how_many_are_asked_for(sampler):
 
 
 def test_seeds_and_streams_are_disjoint(model):
-    rows = [model.start([i], seed, stream) for seed in (0, 1) for stream in ("fit", "select", "report") for i in (0, 1)]
+    streams = ("fit", "validation", "test")
+    rows = [model.start([i], seed, stream) for seed in (0, 1) for stream in streams for i in (0, 1)]
     assert len({float(row.sum()) for row in rows}) == len(rows)
 
 

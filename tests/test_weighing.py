@@ -154,7 +154,7 @@ def test_a_network_that_always_says_the_same_has_a_grid_too():
 def test_plain_solvers_are_much_nearer_on_it():
     """The bundled mixture at 4 and 5 evaluations, beside the plain grids, on noise that the grid was not made from."""
     model = dode.bundled("fashion-mixture")
-    judges = task(model, "report", 32, 60, 0, quiet)
+    judges = task(model, "test", 32, 60, 0, quiet)
     for nfe in (4, 5):
         grid = grid_of(made(model), nfe, "noise", model.schedule)
 

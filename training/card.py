@@ -39,7 +39,7 @@ training images, features of 5,000 of them).""",
 
 
 def figures(model: Model, guidance: float, samples: int) -> tuple[torch.Tensor, float, float]:
-    """Exact solutions on report noise, the share classified as their label, and their Fréchet distance."""
+    """Exact solutions on test noise, the share classified as their label, and their Fréchet distance."""
     guided = model.guided(guidance)
     images = guided.exact(guided.start(range(samples), seed=0), rtol=5e-3, batch=100)
     agreement = float(agreed(classifier()(to_uint8(images)), guided.conditions(range(samples))).mean())
@@ -82,7 +82,7 @@ def main() -> None:
             else:
                 lines += [agreement_lines(name, arguments.samples), ""]
                 lines += [f"![exact solutions, classes from left to right]({name}.png)", ""]
-                lines.append("Columns: " + ", ".join(CLASSES) + "; guidance 3, report noise.")
+                lines.append("Columns: " + ", ".join(CLASSES) + "; guidance 3, test noise.")
             (WEIGHTS / f"{name}.md").write_text("\n".join(lines) + "\n")
             print(f"{name}.md written", flush=True)
 

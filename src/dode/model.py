@@ -214,7 +214,7 @@ class Model:
         placed: Tensor = x.to(self.dtype).to(self.device)  # in this order: some devices have no float64
         return placed
 
-    def start(self, indices: Sequence[int], seed: int, stream: str = "report") -> Tensor:
+    def start(self, indices: Sequence[int], seed: int, stream: str = "test") -> Tensor:
         """x_T of these samples: (n, *shape) at the schedule's t_max."""
         drawn = noise.start(indices, self.shape, self.schedule, seed, stream)
         return drawn.to(self.dtype).to(self.device)

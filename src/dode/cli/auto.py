@@ -33,7 +33,7 @@ def auto(
         bool, typer.Option(help="The network may be told other times than its states'; other tools cannot follow that.")
     ] = True,
     whole: Annotated[bool, typer.Option("--whole", help="Whole times only, the weights found again for them.")] = False,
-    paired: Annotated[int, typer.Option(help="Samples of report noise for the table and the plot; 0 for none.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of test noise for the table and the plot; 0 for none.")] = 32,
     rtol: measuring.Rtol = None,
     plot: Annotated[Path | None, typer.Option(help="Error against evaluations, PNG.")] = None,
     label: common.Label = None,
@@ -99,7 +99,7 @@ def _beside(others: "list[Sampler]", made: "dict[int, Sampler]") -> "list[Sample
 
 
 def _exact(model: "Model", settings: "Settings") -> "Tensor":
-    """The exact solution of the report noise; asked before the search, as a network may not reach its accuracy."""
+    """The exact solution of the test noise; asked before the search, as a network may not reach its accuracy."""
     from dode.metrics import reporting
 
     with common.progress("exact solution") as advance:
@@ -122,7 +122,7 @@ def _said(found: "Sampler") -> str:
     if not how.distilled:
         return f"NFE {found.nfe}: a plain solver, {report['start']}: nothing nearer was found in {spent}"
     name = min(plain, key=plain.__getitem__)
-    values = f"{distance(report['robust select rms'])} on select noise, {name} {distance(plain[name])}"
+    values = f"{distance(report['robust select rms'])} on validation noise, {name} {distance(plain[name])}"
     return f"NFE {found.nfe}: {report['start']}: {values}; {spent}"
 
 

@@ -25,7 +25,7 @@ def demo(
     ),
     model: Annotated[str, typer.Option(help="fashion, fashion-edm or fashion-mixture.")] = "fashion",
     nfe: Annotated[str, typer.Option(help="Network evaluations.")] = "5,10,20",
-    paired: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of test noise for the distances.")] = 32,
     fd: Annotated[int, typer.Option(help="Samples for the Fréchet distance.")] = 500,
     samples: Annotated[int, typer.Option(help="Samples to fit on.")] = 100,
     guidance: common.Guidance = 1.0,

@@ -41,7 +41,7 @@ def distill(
     churn: Annotated[float | None, typer.Option(help="Refused above 0, as eta.")] = None,
     threshold: common.Threshold = None,
     quantile: common.Quantile = None,
-    paired: Annotated[int, typer.Option(help="Samples of report noise for the file's figures; 0 for none.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of test noise for the file's figures; 0 for none.")] = 32,
     rtol: measuring.Rtol = None,
     label: common.Label = None,
     guidance: common.Guidance = 1.0,
@@ -107,7 +107,7 @@ def _measured(
     batch: int,
     rtol: float | None,
 ) -> "dict[int, Sampler]":
-    """The samplers with their distances on report noise, in the file too."""
+    """The samplers with their distances on test noise, in the file too."""
     import dode
     from dode.metrics import reporting
     from dode.process_group import here

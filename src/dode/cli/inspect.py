@@ -78,14 +78,14 @@ def _print_entry(entry: "Json") -> None:
 
 IN_WORDS = {  # a search's figures in the file
     "start": "search began with",
-    "robust select rms": "RMS on select noise, outliers held down",
+    "robust select rms": "RMS on validation noise, outliers held down",
     "evaluations a sample": "evaluations for each sample to fit on",
     "budget": "of these at most so many times those of a C = 10 teacher",
     "errors of log gaps": "± of the logarithms of the gaps in log-SNR between nodes",
     "errors of told": "± of the log-SNR that the network is told",
-    "n": "report samples",
+    "n": "test samples",
     "seed": "their seed",
-    "rms": "RMS on report noise",
+    "rms": "RMS on test noise",
     "rms error": "its ±",
     "plain": "beside the plain solver",
     "plain rms": "RMS of the plain solver",
@@ -94,7 +94,7 @@ IN_WORDS = {  # a search's figures in the file
 
 
 def _report(report: "Json") -> None:
-    """Figures: of the search, where there was one, and on report noise."""
+    """Figures: of the search, where there was one, and on test noise."""
     for key, value in report.items():
         several = value if isinstance(value, list) else [value]
         print(f"{IN_WORDS.get(key, key)}: {'  '.join(f'{v:.4g}' if isinstance(v, float) else str(v) for v in several)}")

@@ -46,7 +46,7 @@ def interpolate(
     report = made.provenance.report
     (name,) = (key for key in report if key.startswith("tried "))
     near, far = distance(report["robust select rms"]), distance(report[name])
-    print(f"between {' and '.join(report['between'])}: {near} on select noise, {name.removeprefix('tried ')} {far}")
+    print(f"between {' and '.join(report['between'])}: {near} on validation noise, {name.removeprefix('tried ')} {far}")
     print(f"written: {output}")
 
 

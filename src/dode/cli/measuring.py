@@ -23,7 +23,7 @@ Metrics = Annotated[
         help="rms, path, fd, kid, pr (precision and recall), agreement (of classes); rms if left out, and fd with --fd."
     ),
 ]
-Paired = Annotated[int, typer.Option(help="Samples of report noise for the distances.")]
+Paired = Annotated[int, typer.Option(help="Samples of test noise for the distances.")]
 Rtol = Annotated[
     float | None, typer.Option(help="Accuracy of the exact solution, 4e-4; larger where a network does not reach it.")
 ]
@@ -49,7 +49,7 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Results, JSON, written after every row; goes on with what is there."),
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", help="The rows as a table for other programs.")]
-Seeds = Annotated[str, typer.Option("--seed", help="Seed of fits and of report noise; several, 0,1,2, give means.")]
+Seeds = Annotated[str, typer.Option("--seed", help="Seed of fits and of test noise; several, 0,1,2, give means.")]
 Scales = Annotated[str, typer.Option("--guidance", help="Classifier-free guidance scales, 1,3; 1 is none.")]
 
 

@@ -18,7 +18,7 @@ Solvers = Annotated[
 ]
 Counts = Annotated[str, typer.Option(help="Network evaluations: 5,10,20.")]
 Count = Annotated[int, typer.Option(help="Network evaluations.")]
-Samples = Annotated[int, typer.Option("--samples", "-n", help="Samples of report noise.")]
+Samples = Annotated[int, typer.Option("--samples", "-n", help="Samples of test noise.")]
 
 
 @plot.command()
@@ -27,7 +27,7 @@ def error(
     output: Output,
     solvers: Solvers = "ddim,d-ddim",
     nfe: Counts = "5,10,20",
-    paired: Annotated[int, typer.Option(help="Samples of report noise for the distances.")] = 32,
+    paired: Annotated[int, typer.Option(help="Samples of test noise for the distances.")] = 32,
     guidance: common.Guidance = 1.0,
     grid: common.Grid = None,
     seed: common.Seed = 0,
@@ -87,7 +87,7 @@ def pixels(
     output: Output,
     solvers: Solvers = "ddim,d-ddim",
     nfe: Count = 10,
-    sample: Annotated[int, typer.Option(help="Which sample of report noise, from 0.")] = 0,
+    sample: Annotated[int, typer.Option(help="Which sample of test noise, from 0.")] = 0,
     guidance: common.Guidance = 1.0,
     grid: common.Grid = None,
     seed: common.Seed = 0,

@@ -22,7 +22,7 @@ class Asked(NamedTuple):
 
     solvers: str
     nfe: str
-    samples: int  # of report noise
+    samples: int  # of test noise
     fd: int
     guidance: float
     grid: str | None

@@ -151,7 +151,7 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
     paired = max(0 if row.each is None else len(row.each) // len(row.seeds) for row in rows)
     if paired:
         found.append(
-            f"RMS and median: distance to the exact solution from the same noise, {paired} report samples{each}."
+            f"RMS and median: distance to the exact solution from the same noise, {paired} test samples{each}."
         )
     if any(row.stochastic for row in rows):
         found.append(STOCHASTIC)

@@ -34,7 +34,7 @@ class Settings:
     seed: int = 0
     batch: int = 100
     rtol: float = 4e-4  # of the reference
-    stream: str = "report"  # or "select", for choices
+    stream: str = "test"  # or "validation", for choices
     metrics: tuple[str, ...] = ("rms", "fd")  # of METRICS; those that have no samples are left out
     team: Team = ALONE  # processes that share the batches
 
@@ -116,7 +116,7 @@ def measure(
     tick: Tick = lambda n: None,
     path: Mapping[Node, Tensor] | None = None,
 ) -> Row:
-    """Sample the report noise and compare, batch by batch.
+    """Sample the test noise and compare, batch by batch.
 
     exact: the end of the exact solution (paired, *shape), None without paired samples; judge: for figures of features;
     path: the exact solution at the plan's nodes, if the distance is wanted there too.  Processes take batches in turn,

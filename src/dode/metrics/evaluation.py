@@ -38,7 +38,7 @@ def evaluate(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Row:
-    """How good a sampler is, on report noise: figures with their standard errors.
+    """How good a sampler is, on test noise: figures with their standard errors.
 
     Distances are in the units of the states, Fréchet and kernel distances in those of the features.
     sampler: plain or distilled; batch: samples a network call.

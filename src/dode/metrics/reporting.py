@@ -32,7 +32,7 @@ def judge(features: Features, statistics: Statistics, classify: Features | None 
 
 @torch.no_grad()
 def exact_ends(model: Model, settings: Settings, progress: Progress) -> Tensor:
-    """The exact solutions of the report noise (settings.paired, *shape), as exact as half precision allows."""
+    """The exact solutions of the test noise (settings.paired, *shape), as exact as half precision allows."""
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     rtol = exact.tolerance(model, settings.rtol)
     return model.exact(x_T, rtol, batch=settings.batch, progress=progress, team=settings.team)
@@ -71,7 +71,7 @@ def measured(
     judge: Judge | None = None,
     path: Mapping[Node, Tensor] | None = None,
 ) -> list[Row]:
-    """A row for each sampler, all on the same report noise."""
+    """A row for each sampler, all on the same test noise."""
     if judge is None and settings.fd:
         judge = bundled_judge()
     tick = counting(progress, calls(chosen, settings))
@@ -79,7 +79,7 @@ def measured(
 
 
 def with_figures(made: dict[int, Sampler], settings: Settings, progress: Progress) -> dict[int, Sampler]:
-    """The samplers with their distances on report noise in their provenance, and the plain solver's, where one is."""
+    """The samplers with their distances on test noise in their provenance, and the plain solver's, where one is."""
     model = next(iter(made.values())).model
     fits = {count: one for count, one in made.items() if one.provenance.distilled}
     bases = {count: _base(model, one) for count, one in fits.items() if one.provenance.formulation != "auto"}

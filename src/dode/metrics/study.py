@@ -28,7 +28,7 @@ Bar = Callable[[str], AbstractContextManager[Progress]]  # a progress bar with t
 class Study:
     """What is compared; every solver is measured at every number of evaluations, guidance and seed.
 
-    A seed is that of the fit and of the report noise.
+    A seed is that of the fit and of the test noise.
     """
 
     names: tuple[str, ...]  # of solvers with options, grid=karras too, or calibration files

@@ -20,7 +20,7 @@ DIGITS = 5  # of numbers that are only drawn
 
 
 def gathered(rows: Sequence[Row], samplers: Sequence[Sampler], columns: int, progress: Progress | None) -> Json:
-    """Everything that is drawn; runs every sampler once more on the first samples of report noise, for its path."""
+    """Everything that is drawn; runs every sampler once more on the first samples of test noise, for its path."""
     model, seed = samplers[0].model, rows[0].seeds[0]
     x_T = model.start(range(columns), seed)
     exact, pixels = trajectories.exact_track(model, x_T)

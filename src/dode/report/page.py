@@ -37,7 +37,7 @@ def write(
 
     rows: one for each solver and number of evaluations, with paired distances; samplers: the sampler of each row, in
     the same order, all of one model under one guidance; command: what was typed; columns: samples that are shown.
-    Every sampler runs once more on the samples shown, from the report noise of the rows' (first) seed, for its path.
+    Every sampler runs once more on the samples shown, from the test noise of the rows' (first) seed, for its path.
     Raises ValueError if rows and samplers do not belong together.
     """
     _check(rows, samplers, columns)
@@ -84,7 +84,7 @@ def _about(rows: Sequence[Row], samplers: Sequence[Sampler], command: str) -> di
         "Noise schedule": schedule_name(model.schedule),
         "Guidance": guidance,
         "Grids": ", ".join(grids),
-        "Distances": f"{count} samples of report noise, seed {seeds}, to the exact solution from the same noise",
+        "Distances": f"{count} samples of test noise, seed {seeds}, to the exact solution from the same noise",
         **_features(rows),
         **({"Fits": "; ".join(fits)} if fits else {}),
         "Versions": f"dode {dode.__version__}, torch {version('torch')}, numpy {version('numpy')}, "
@@ -100,7 +100,7 @@ def _features(rows: Sequence[Row]) -> dict[str, str]:
         return {}
     marks = ", ".join(sorted({row.reference for row in rows if row.reference}))
     errors = "over the seeds" if len(rows[0].seeds) > 1 else "from ten disjoint splits"
-    return {"Figures of features": f"{samples} samples of report noise, ± {errors}; reference {marks}"}
+    return {"Figures of features": f"{samples} samples of test noise, ± {errors}; reference {marks}"}
 
 
 def _filled(rows: Sequence[Row], content: Json, about: dict[str, str], name: str) -> str:

@@ -252,7 +252,7 @@ def searched(
     teacher = max(map(budget.taught, counts))
     fit = task(model, "fit", budget.samples, teacher, seed, paid.tick, cond, budget.batch, budget.whole)
     given = None if cond is None else rows(model.conditions(range(budget.samples), cond), _in_turn(budget))
-    select = task(model, "select", budget.select, teacher, seed, paid.tick, given, budget.batch, budget.whole)
+    select = task(model, "validation", budget.select, teacher, seed, paid.tick, given, budget.batch, budget.whole)
     wanted, began = sorted(set(counts)), time.monotonic()
     for i, nfe in enumerate(wanted):
         left = budget.seconds - (time.monotonic() - began)

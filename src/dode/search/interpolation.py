@@ -1,7 +1,7 @@
 """Plans of `auto` between those that were found: at another number of evaluations, or under another guidance scale.
 
 Times and weights are interpolated along the run, from the neighbours on both sides.  Nothing is fitted, so nothing
-promises that it holds: the plan is judged on select noise, and refused if it is not nearer than every plain solver.
+promises that it holds: the plan is judged on validation noise, and refused if it is not nearer than every plain solver.
 """
 
 import math
@@ -40,7 +40,8 @@ def interpolate(
     plans, budget = _plans(low, high, share, model, nfe), Budget(batch=batch)
     meter = Meter(math.inf, lambda what, done: None)
     whole = model.schedule.integer and all(map(_whole, plans.values()))
-    select = task(model, "select", budget.select, max(budget.teacher, 3 * nfe), seed, meter.tick, None, batch, whole)
+    fine = max(budget.teacher, 3 * nfe)
+    select = task(model, "validation", budget.select, fine, seed, meter.tick, None, batch, whole)
     every = starts(model, nfe, QUICK.tried, whole_times=whole)
     looked = nearest(every, select, budget.select, batch, meter.tick, lambda: True)
     jury, (plain,) = convened(looked[:1], select, batch, meter)
@@ -50,7 +51,7 @@ def interpolate(
     if not errors[best] < rival:
         raise DodeError(
             f"between {_said(low)} and {_said(high)} nothing is nearer than {label}: {distance(errors[best])} against "
-            f"{distance(rival)} on select noise; search for it: dode auto --nfe {nfe}"
+            f"{distance(rival)} on validation noise; search for it: dode auto --nfe {nfe}"
         )
     report = {"between": [_said(low), _said(high)], "robust select rms": errors[best], f"tried {label}": rival}
     report |= {"evaluations a sample": meter.spent / budget.select}

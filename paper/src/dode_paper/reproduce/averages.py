@@ -1,6 +1,6 @@
 """Means over seeds with their errors, and what differences say.
 
-± is a standard error everywhere: of each seed's samples, joined over the seeds, whose report noises are independent.
+± is a standard error everywhere: of each seed's samples, joined over the seeds, whose test noises are independent.
 Differences and ratios are paired, part of the samples by part, on the same noise.
 """
 
@@ -45,7 +45,7 @@ def spread(entries: Sequence[Entry], what: str) -> float | None:
 
 
 def over_fits(entries: Sequence[Entry]) -> Entry:
-    """The mean of several fits on one report noise, as an entry: repeating the noise does not make errors smaller."""
+    """The mean of several fits on one test noise, as an entry: repeating the noise does not make errors smaller."""
     numbers = ("rms", "rms error", "median", "square parts", "fd", "fd error", "fd parts")
     return {
         what: np.mean([entry[what] for entry in entries], axis=0).tolist() for what in numbers if what in entries[0]

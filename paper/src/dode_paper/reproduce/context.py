@@ -59,7 +59,7 @@ class Lab:
         return self.kept[key]
 
 
-def exact(lab: Lab, seed: int, stream: str = "report") -> Tensor:
+def exact(lab: Lab, seed: int, stream: str = "test") -> Tensor:
     """The exact solutions of the first `report` samples of a noise: (report, *shape)."""
     settings = Settings(lab.size.report, 0, seed, BATCH, lab.size.rtol, stream)
     found: Tensor = lab.once(("exact", seed, stream), lambda: exact_cache.exact(lab.model, settings, lab.folder))
@@ -166,7 +166,7 @@ def measured(
     one: Sampler,
     seed: int,
     fd: int,
-    stream: str = "report",
+    stream: str = "test",
     report: int | None = None,
     metrics: tuple[str, ...] = ("rms", "fd"),
 ) -> Entry:

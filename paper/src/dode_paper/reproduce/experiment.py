@@ -28,7 +28,7 @@ def usual(lab: Lab) -> str:
     """What most items' numbers are of."""
     size = lab.size
     text = (
-        f"{seeds(lab)}; distances on {size.report} report samples a seed, |B| = {size.samples}, C = 10, no ridge unless"
+        f"{seeds(lab)}; distances on {size.report} test samples a seed, |B| = {size.samples}, C = 10, no ridge unless"
     )
     judged = f"Fréchet distances on up to {size.fd}" if lab.judge else "no Fréchet distance for this model"
     return f"{text} the table says otherwise; {judged}"

@@ -114,7 +114,7 @@ def _norm(lab: Lab, entries: Entries, label: str) -> tuple[list[float], list[Fig
 
 def said(lab: Lab) -> str:
     """What the curves are of."""
-    return f"{seeds(lab)}; {lab.size.path} report samples a seed, |B| = {lab.size.samples}, C = 10, no ridge"
+    return f"{seeds(lab)}; {lab.size.path} test samples a seed, |B| = {lab.size.samples}, C = 10, no ridge"
 
 
 def labels(lab: Lab, entries: Entries) -> list[str]:

@@ -1,6 +1,6 @@
 """Figures 2b and 2c: one constant λ for all evaluations, searched as the paper does, by Fréchet distance (FID there).
 
-The search sees select noise alone; what is found is then measured on report noise.  Without a Fréchet distance (other
+The search sees validation noise alone; what is found is then measured on test noise.  Without a Fréchet distance (other
 models than the bundled) it minimises the distance to the exact solution.
 """
 
@@ -35,8 +35,8 @@ def count(lab: Lab) -> int:
 
 
 def tried(lab: Lab, form: str, lam: float) -> Entry:
-    """One constant on select noise."""
-    return measured(lab, constant(lab, form, lam, count(lab)), lab.size.seeds[0], lab.size.search, "select")
+    """One constant on validation noise."""
+    return measured(lab, constant(lab, form, lam, count(lab)), lab.size.seeds[0], lab.size.search, "validation")
 
 
 def searched(lab: Lab, form: str) -> Entry:
@@ -60,17 +60,16 @@ def tasks(lab: Lab, form: str) -> Iterator[Task]:
     for lam in trials(lab, form):
         yield Task(f"select {lam:g}", once, partial(tried, lab, form, lam))
     how = Fitting(first, lab.size.samples)
-    yield Task("select ddim", once, lambda: measured(lab, plain(lab, "ddim", nfe), first, lab.size.search, "select"))
+    ddim = partial(measured, lab, plain(lab, "ddim", nfe), first, lab.size.search, "validation")
+    yield Task("select ddim", once, ddim)
     yield Task(
-        "select d-ddim", once + teaching(lab, nfe, how), partial(_distilled, lab, how, lab.size.search, "select")
+        "select d-ddim", once + teaching(lab, nfe, how), partial(_distilled, lab, how, lab.size.search, "validation")
     )
     yield Task("best", 0, partial(searched, lab, form))
     for seed in lab.size.seeds:
         once, how = cost(lab, nfe, lab.size.fd), Fitting(seed, lab.size.samples)
         yield Task(f"ddim {seed}", once, partial(_plain, lab, seed))
-        yield Task(
-            f"d-ddim {seed}", once + teaching(lab, nfe, how), partial(_distilled, lab, how, lab.size.fd, "report")
-        )
+        yield Task(f"d-ddim {seed}", once + teaching(lab, nfe, how), partial(_distilled, lab, how, lab.size.fd, "test"))
         yield Task(f"found {seed}", once, partial(_found, lab, form, seed))
 
 
@@ -97,7 +96,7 @@ def result(lab: Lab, entries: Entries, form: str) -> Result:
         lines.append(
             [name, *(shown(mean([entries[f"select {name}"]], what), 4 if what == "rms" else 2) for what in measures)]
         )
-    heads = ["λ, or solver", *(f"{NAMES[what]} on select noise ±" for what in measures)]
+    heads = ["λ, or solver", *(f"{NAMES[what]} on validation noise ±" for what in measures)]
     return Result(table(heads, lines), _finding(lab, entries, form), _figure(known, entries, form, measures))
 
 
@@ -110,16 +109,16 @@ def _figure(known: dict[float, Entry], entries: Entries, form: str, measures: li
         drawing.line(one, list(known), [mean([e], what) for e in known.values()], SHOWN[form], "o-", 0)
         for i, name in enumerate(("ddim", "d-ddim")):
             one.axhline(entries[f"select {name}"][what], ls=":", color=drawing.COLOURS[1 + i], label=name.upper())
-        drawing.finish(one, "λ", f"{NAMES[what]} on select noise", SHOWN[form])
+        drawing.finish(one, "λ", f"{NAMES[what]} on validation noise", SHOWN[form])
     return figure
 
 
 def _finding(lab: Lab, entries: Entries, form: str) -> str:
     best, lists = entries["best"], {name: over_seeds(lab, entries, name) for name in ("ddim", "d-ddim", "found")}
-    text = f"At {count(lab)} evaluations the search (by {NAMES[best['minimises']]}, select noise) takes λ = "
+    text = f"At {count(lab)} evaluations the search (by {NAMES[best['minimises']]}, validation noise) takes λ = "
     text += f"{best['lambda']:g} for {SHOWN[form]}, by distance alone it would take {best['lambda by rms']:g}. "
     gap = ratio(lists["found"], lists["d-ddim"])
-    text += f"On report noise its distance is {word(gap, 1)} D-DDIM's ({shown(gap, 3)} of it)"
+    text += f"On test noise its distance is {word(gap, 1)} D-DDIM's ({shown(gap, 3)} of it)"
     if "fd" in lists["found"][0]:
         change: Figure = difference(lists["found"], lists["d-ddim"])
         text += f" and its Fréchet distance is {word(change)} D-DDIM's ({shown(change, sign=True)})"

@@ -49,7 +49,7 @@ def tasks(lab: Lab, names: Sequence[str], counts: Sequence[int]) -> Iterator[Tas
 
 
 def _plain(lab: Lab, name: str, place: Place, seed: int) -> Entry:
-    return measured(lab, plain(lab, name, place.nfe), seed, place.fd, "report", place.report)
+    return measured(lab, plain(lab, name, place.nfe), seed, place.fd, "test", place.report)
 
 
 def _together(lab: Lab, counts: Sequence[int], name: str, other: str, place: Place) -> bool:
@@ -60,7 +60,7 @@ def _together(lab: Lab, counts: Sequence[int], name: str, other: str, place: Pla
 
 def _distilled(lab: Lab, names: Sequence[str], name: str, place: Place, how: Fitting) -> Entry:
     one = fitted(lab, names, place.nfe, how)[names.index(name)]
-    return measured(lab, one, how.seed, place.fd, "report", place.report)
+    return measured(lab, one, how.seed, place.fd, "test", place.report)
 
 
 Curves = dict[str, dict[int, list[Entry]]]  # solver → evaluations → an entry a seed

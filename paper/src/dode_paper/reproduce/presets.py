@@ -11,7 +11,7 @@ class Size:
     """Seeds, evaluations and samples of every item; they are part of the results' settings."""
 
     name: str
-    seeds: tuple[int, ...]  # of the fit's and of the report noise
+    seeds: tuple[int, ...]  # of the fit's and of the test noise
     counts: tuple[int, ...]  # evaluations in the tables
     curve: tuple[int, ...]  # evaluations in figure 4
     few: tuple[int, ...]  # evaluations in figures 2a and 3
@@ -27,7 +27,7 @@ class Size:
     samples_many: int
     scales: tuple[int, ...]  # C in table 2a
     batches: tuple[int, ...]  # |B| in table 2b
-    search: int  # samples of select noise that a constant is searched on
+    search: int  # samples of validation noise that a constant is searched on
     fine: int  # how many constants figures 2b and 2c try
     path: int  # samples of figures 1 and 5, a seed
     steps: int  # steps of their target

@@ -63,7 +63,7 @@ def _correlation(flat: Tensor) -> list[list[float]]:
 def _error(lab: Lab, seed: int) -> Entry:
     """RMS of both estimates' errors on images with known noise, at every node."""
     x0, cond, words = reference_images.shown(lab, lab.size.tests)
-    noise = lab.model.start(range(len(x0)), seed, "report") / lab.model.schedule.node(lab.model.schedule.t_max).sigma
+    noise = lab.model.start(range(len(x0)), seed, "test") / lab.model.schedule.node(lab.model.schedule.t_max).sigma
     denoise = lab.model.bound("data", lab.model.conditions(range(len(x0)), cond))
     found: dict[str, list[list[float]]] = {form: [] for form in FORMS}
     for node in nodes(lab):

@@ -1,7 +1,7 @@
 """Sections 4.3 and 5: the λ of a run, other constants and momentum, and exposure bias.
 
 λ = 1 (Permenter & Yuan: gradient-estimation) and PNDM beside DDIM; heavy-ball momentum, a step function that is not in
-the catalogue, over its β on select noise; a fit on the student's own states beside one on the teacher's.
+the catalogue, over its β on validation noise; a fit on the student's own states beside one on the teacher's.
 """
 
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def _ball(lab: Lab, beta: float, nfe: int) -> Entry:
     method = HEAVY_BALL.configured(beta=beta)
     plan, made = build(method, nfe, lab.model.schedule, lab.model.prediction)
     one = Sampler(lab.model, plan, Provenance(method.name, False, made.name, options=dict(method.chosen)))
-    return measured(lab, one, lab.size.seeds[0], 0, "select")
+    return measured(lab, one, lab.size.seeds[0], 0, "validation")
 
 
 def _plain(lab: Lab, name: str, nfe: int, seed: int) -> Entry:
@@ -91,7 +91,7 @@ def result(lab: Lab, entries: Entries) -> Result:
             mine = bases if name in BASES else over_seeds(lab, entries, f"{name} {nfe}")
             lines.append([name, str(nfe), *cells(mine, bases)[3:]])
     text = table(["solver", "NFE", "RMS ±", "median", "RMS / plain ±"], lines)
-    text += "\nHeavy-ball momentum β on select noise, RMS; 0 is DDIM.\n\n"
+    text += "\nHeavy-ball momentum β on validation noise, RMS; 0 is DDIM.\n\n"
     balls = [[str(nfe), *(f"{entries[f'beta={b:g} {nfe} select']['rms']:.4f}" for b in BETAS)] for nfe in lab.size.few]
     text += table(["NFE", *(f"β = {beta:g}" for beta in BETAS)], balls)
     text += "\nλ of D-DDIM from the first evaluation (noisiest) to the last, mean over seeds; above 0 extrapolates.\n\n"

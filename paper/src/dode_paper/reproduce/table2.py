@@ -1,6 +1,6 @@
 """Table 2: the scale C of the teacher, and the batch |B| that the fit sees.
 
-2a varies the seed of fit and report noise together and pairs every C with C = 10.  2b keeps the report noise and varies
+2a varies the seed of fit and test noise together and pairs every C with C = 10.  2b keeps the test noise and varies
 the fit's seed alone, so that its spread is the fit's; the standard errors of λ say the same without sampling.
 """
 

@@ -64,7 +64,8 @@ def _shown(name: str, entries: Entries) -> str:
 
 def _finding(lab: Lab, entries: Entries) -> str:
     search = entries["search fixed"]
-    text = [f"The searches minimise {NAMES[search['minimises']]} on select noise at {lab.size.counts[0]} evaluations."]
+    what, few = NAMES[search["minimises"]], lab.size.counts[0]
+    text = [f"The searches minimise {what} on validation noise at {few} evaluations."]
     for form in FORMS:
         said = []
         for nfe in lab.size.counts:
