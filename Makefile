@@ -40,11 +40,12 @@ oldest: .venv-oldest/installed
 bench: .venv/dev
 	$(BIN)/python benchmarks/overhead.py
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml paper/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet -c constraints.txt torch==2.13.0 editables hatchling
 	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[cli]'
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation --no-deps -e paper
 	touch $@
 
 .venv/dev: .venv/installed
@@ -56,7 +57,7 @@ bench: .venv/dev
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet editables hatchling
-	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt --no-build-isolation -e '.[cli,diffusers]' 'click<8.2' \
+	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt --no-build-isolation -e '.[cli,diffusers]' -e paper 'click<8.2' \
 	    einops hypothesis pytest pytest-xdist selenium torchmetrics
 	.venv-oldest/bin/python -m pip install --quiet --no-deps azula
 	touch $@

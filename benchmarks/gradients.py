@@ -33,7 +33,7 @@ from torch import Tensor
 import dode
 from dode.calibration import replace_text
 from dode.conditioning import joined
-from dode.denoisers import Network
+from dode.denoisers import Network, classifier_free
 from dode.metrics import reporting
 from dode.metrics.comparison import Settings
 from dode.model import Model
@@ -105,8 +105,7 @@ def guided_network(model: Model) -> Network:
 
     def guided(x: Tensor, t: Tensor, cond: Any) -> Tensor:
         both = joined(cond, model.conditions(range(len(x)), null(range(len(x)))))
-        conditional, unconditional = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
-        return unconditional + scale * (conditional - unconditional)
+        return classifier_free(network(torch.cat([x, x]), torch.cat([t, t]), both), scale)
 
     return guided
 

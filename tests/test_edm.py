@@ -64,7 +64,7 @@ def test_a_converted_file_is_the_network(converted):
     found = model.bound("data", model.conditions(range(2), [3, 1]))(x, model.schedule.node(sigma))
     assert torch.allclose(found, network(x, torch.full((2,), sigma), torch.eye(4)[[3, 1]]), atol=1e-5)
     assert edm_file.open_file(path).fingerprint == model.fingerprint
-    wide = dode.from_edm(path, dtype=torch.float64)
+    wide = model.to(dtype=torch.float64)
     assert wide.start(range(1), seed=0).dtype == torch.float64
     assert dode.sampler(wide, "ddim", nfe=2).sample(1, seed=0).dtype == torch.float64
 
@@ -75,14 +75,6 @@ def test_the_ranges_of_noise_of_a_file(tmp_path):
         edm_file.convert(path, tmp_path / "a.safetensors")
         schedule = edm_file.open_file(tmp_path / "a.safetensors").schedule
         assert (schedule.t_min, schedule.t_max) == (low, high)
-
-
-def test_what_is_said_twice_or_not_at_all_is_refused(converted):
-    path, _ = converted
-    with pytest.raises(ValueError, match="needs shape"):
-        edm_file.open_file(gaussian)
-    with pytest.raises(ValueError, match="a file brings its own shape and classes"):
-        dode.from_edm(path, shape=(3, 8, 8))
 
 
 def test_a_safetensors_file_of_others_is_refused(tmp_path):

@@ -79,7 +79,7 @@ def test_every_recipe_opens_its_checkpoint(name, tmp_path):
     assert model.prediction == recipe.paper["prediction"]
     assert model.fingerprint.startswith("weights:")
     assert (model.conditioning is None) == (not (recipe.network.get("classes") or recipe.network.get("label_dim")))
-    assert model.variance == (recipe.family == "adm")
+    assert model.denoiser.core.learned_variance == (recipe.family == "adm")
     assert model.conditioning is None or model.conditioning.null is None  # none of them was trained without labels
     method = recipe.paper["solvers"][0]
     images = dode.sampler(model, method, nfe=3).sample(2, seed=0)
@@ -106,10 +106,14 @@ def test_the_classifier_of_a_recipe_guides(tmp_path):
     torch.save(filled(judge).state_dict(), tmp_path / "classifier.pt")
     guided = recipe.open(path, tmp_path / "classifier.pt", 2.0)
     plain = recipe.open(path)
-    assert guided.classifier[1] == 2.0
+    assert guided.describe()["classifier_scale"] == 2.0
     x = plain.start(range(2), seed=0)
     one, other = (dode.sampler(model, "ddim", nfe=2).sample(noise=x, cond=[1, 2]) for model in (plain, guided))
     assert not torch.equal(one, other)
+    wide = guided.to(dtype=torch.float64)  # the classifier moves with the network
+    assert dode.sampler(wide, "ddim", nfe=2).sample(noise=x, cond=[1, 2]).dtype == torch.float64
+    assert next(wide.denoiser.log_probability.__self__.parameters()).dtype == torch.float64
+    assert next(guided.denoiser.log_probability.__self__.parameters()).dtype == torch.float32
     with pytest.raises(ValueError, match="both the classifier's checkpoint and a scale"):
         recipe.open(path, tmp_path / "classifier.pt")
     with pytest.raises(ValueError, match="has no classifier"):

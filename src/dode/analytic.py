@@ -41,7 +41,7 @@ class Gaussian:
             prediction,
             tuple(self.mean.shape),
             dtype,
-            solution=lambda x, _: self.flow(x, first, last),
+            solution=lambda model, x, cond: self.flow(x, first, last),
         )
 
 

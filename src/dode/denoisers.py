@@ -69,6 +69,8 @@ class NetworkDenoiser:
             dropped.
         fingerprint: ``weights:…``, a hash, or ``probe:…``, of some outputs.
         guidance: The scale that is already at work inside the network or its caller; None is unknown.
+        guidance_range: The scales that a network takes beside its condition, (cond, scale (B,)), if it was trained with
+            guidance inside.
     """
 
     network: Network
@@ -79,6 +81,7 @@ class NetworkDenoiser:
     device: str = "cpu"
     fingerprint: str = ""
     guidance: float | None = 1.0
+    guidance_range: tuple[float, float] | None = None
 
     @property
     def core(self) -> "NetworkDenoiser":
@@ -89,6 +92,8 @@ class NetworkDenoiser:
         whole = self.whole_times and node.t == round(node.t)
         dtype = torch.int64 if whole else torch.promote_types(x.dtype, torch.float32)  # bfloat16 rounds 999 to 1000
         time = torch.full(x.shape[:1], int(node.t) if whole else node.t, dtype=dtype, device=x.device)
+        if self.guidance_range is not None:
+            cond = (cond, torch.full((len(x),), self.guidance or 1.0, device=x.device))
         # copies: a network may work in place, or return the same buffer at every call
         output = self.network(x.clone(), time, cond)
         if not isinstance(output, Tensor):
@@ -113,6 +118,7 @@ class NetworkDenoiser:
             "fingerprint": self.fingerprint,
             "network": code_hash(self.network),
             "prediction": self.prediction,
+            "guidance": self.guidance,
             "dtype": str(self.dtype),
             "device": torch.device(self.device).type,
         }
@@ -159,6 +165,12 @@ class Wrapper:
         return replace(self, inner=self.inner.rewrap(core))
 
 
+def classifier_free(outputs: Tensor, scale: float | Tensor) -> Tensor:
+    """Ho & Salimans 2022: the guided output (B, …) of outputs (2B, …) with the condition, then without."""
+    conditional, unconditional = outputs.chunk(2)
+    return unconditional + scale * (conditional - unconditional)
+
+
 @dataclass(frozen=True, eq=False)
 class Guided(Wrapper):
     """Classifier-free guidance (Ho & Salimans 2022): out = uncond + scale·(cond − uncond), in one call of two batches.
@@ -184,8 +196,7 @@ class Guided(Wrapper):
 
     def __call__(self, x: Tensor, node: Node, cond: Any) -> Tensor:
         both = conditioning.joined(cond, self._rows(len(x)))
-        conditional, unconditional = self.inner(torch.cat([x, x]), node, both).chunk(2)
-        return unconditional + self.scale * (conditional - unconditional)
+        return classifier_free(self.inner(torch.cat([x, x]), node, both), self.scale)
 
     def describe(self) -> Json:
         """The scale and the condition that means "none" besides."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dode import conditioning, denoisers, exact, noise
 from dode.conditioning import Conditioning, Default
 from dode.denoisers import CallableNetwork, Denoiser, LogProbability, Network, NetworkDenoiser, Threshold, Wrapper
-from dode.errors import DodeError
+from dode.errors import DodeError, Unsupported
 from dode.fingerprint import probe, schedule_hash, schedule_name, weights_hash
 from dode.output_cache import OutputCache, open_cache
 from dode.parameterization import KINDS, Kind
@@ -37,7 +37,7 @@ class Model:
         shape: Of one sample.
         name: In files and tables.
         conditioning: Its default conditions; None for a network that takes none.
-        solution: (x_T (n, *shape), cond) → the exact solution, where it is known in closed form.
+        solution: (model, x_T (n, *shape), cond) → the exact solution, where it is known otherwise than from the ODE.
         decode: States → images in [−1, 1], where states are latents.
         form: How a pipeline's scheduler calls the network, where the schedule does not say it.
     """
@@ -47,7 +47,7 @@ class Model:
     shape: tuple[int, ...]
     name: str = "model"
     conditioning: Conditioning | None = None
-    solution: Callable[[Tensor, Any], Tensor] | None = None
+    solution: Callable[["Model", Tensor, Any], Tensor] | None = None
     decode: Callable[[Tensor], Tensor] | None = None
     form: str = ""
 
@@ -133,6 +133,11 @@ class Model:
         if isinstance(scale, str) or scale is None or not math.isfinite(scale):
             raise DodeError(f"the guidance scale must be a number; got {scale!r}")
         null = None if self.conditioning is None else self.conditioning.null
+        if self.denoiser.core.guidance_range is not None:
+            low, high = self.denoiser.core.guidance_range
+            if not low <= scale <= high:
+                raise DodeError(f"{self.name} was trained for guidance from {low:g} to {high:g}; got {scale:g}")
+            return self.declared(float(scale))
         if null is None:
             if scale == self.guidance or scale == 1:
                 return self
@@ -243,7 +248,7 @@ class Model:
             team: Processes that share the batches.
 
         Returns:
-            (n, *shape), in closed form where the model has it, else by `dode.exact.solve`.
+            (n, *shape), as the model knows it, else by `dode.exact.solve`.
 
         Raises:
             DodeError: where the most steps there are do not reach rtol.
@@ -251,7 +256,7 @@ class Model:
         x_T = self.placed(x_T)
         cond = self.conditions(range(len(x_T)), cond)
         if self.solution is not None:
-            return self.solution(x_T, cond)
+            return self.solution(self, x_T, cond)
         return exact.solve(self, x_T, cond, rtol, batch, progress, team)
 
     def _probe(self, denoiser: Denoiser) -> str:
@@ -260,9 +265,13 @@ class Model:
         return probe(denoise, self.schedule, self.shape, lambda x: x.to(self.dtype).to(self.device))
 
 
-def checked(model: Any) -> Model:
-    """The model; DodeError for anything else, such as its name."""
+def checked(model: Any, ode: bool = False) -> Model:
+    """The model; DodeError for anything else, such as its name; ode: Unsupported too where it follows no ODE."""
     if isinstance(model, Model):
+        if ode and not model.schedule.continuous_path:
+            raise Unsupported(
+                f"{model.name} was trained for few steps and follows no ODE between them: fit a solver to its teacher"
+            )
         return model
     text = repr(model)
     how = f"dode.bundled({text})" if isinstance(model, str) else "dode.from_callable or dode.from_diffusers"
@@ -281,6 +290,7 @@ def build(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     fingerprint: str | None = None,
+    guidance_range: tuple[float, float] | None = None,
     **fields: Any,
 ) -> Model:
     """A model of a network (x, t, cond) → output; its fingerprint is of some outputs unless it is given."""
@@ -288,6 +298,7 @@ def build(
         here = f", which is {OTHER_NAMES[prediction]!r} here" if prediction in OTHER_NAMES else ""
         raise DodeError(f"prediction must be one of {', '.join(KINDS)}; got {prediction!r}{here}")
     core = NetworkDenoiser(network, prediction, schedule.integer, variance, dtype, device, fingerprint or "")
+    core = replace(core, guidance_range=guidance_range)
     model = Model(core, schedule, tuple(shape), name, conditions, **fields)
     if fingerprint is None:
         model = replace(model, denoiser=replace(core, fingerprint=model._probe(core)))

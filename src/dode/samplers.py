@@ -188,7 +188,7 @@ class Sampler:
             sampler's own error.
         """
         _check_batch(batch)
-        x0, schedule = self.model.placed(x0), self.model.schedule
+        x0, schedule = checked(self.model, ode=True).placed(x0), self.model.schedule
         cond = self.model.conditions(range(len(x0)), cond)
         moved = self.plan.added[0] or self.plan.told is not None  # then the first time is not the state's
         start = schedule.node(schedule.t_max) if moved else self.plan.nodes[0]

@@ -50,6 +50,8 @@ class Schedule(ABC):
         knots: for schedules from a table, the times of its rows, rising. Between them log-SNR is smooth, below the
             first there is only `t_end`. Grids of the published code count these rows.
         default_grid: the name of the grid to use when none is asked for; "karras" for noise levels as times.
+        continuous_path: whether the network follows an ODE between its times; one that was distilled to few steps does
+            not, and nothing can be fitted to it.
         shift: where even grids spend their steps (Esser et al. 2024): even in u, t = shift·u/(1 + (shift − 1)·u); for
             times in [0, 1].
     """
@@ -57,6 +59,7 @@ class Schedule(ABC):
     integer: bool = False
     default_grid: str = "trailing"
     shift: float = 1.0
+    continuous_path: bool = True
 
     if TYPE_CHECKING:  # attributes, fields of a dataclass or properties, as a subclass likes
 
@@ -96,6 +99,10 @@ class Schedule(ABC):
         while low < (middle := (low + high) / 2) < high:
             low, high = (low, middle) if self.node(middle).logsnr < logsnr else (middle, high)
         return self.node(low)
+
+    def default_times(self, steps: int) -> str | Sequence[float]:
+        """The grid of this many steps when none is asked for: its name, or the times themselves, steps + 1."""
+        return self.default_grid
 
     def continuous(self) -> "Schedule":
         """The schedule of the same network called at times between whole ones; itself where `integer` is False."""

@@ -158,13 +158,13 @@ def grid(
         raise DodeError(f"{steps} steps on a schedule of {schedule.t_max - schedule.t_end:.0f}; ask for fewer")
     if end not in ("data", "t_min"):
         raise DodeError(f"end must be 'data' or 't_min'; got {end!r}")
-    if name is not None and not isinstance(name, str):
+    name = schedule.default_times(steps) if name is None else name
+    if not isinstance(name, str):
         if len(name) != steps + 1:
             raise DodeError(f"{steps} steps need {steps + 1} times; got {len(name)}")
         if schedule.integer and any(float(t) != int(t) for t in name):
             raise DodeError(f"this network takes whole times; got {', '.join(f'{t:g}' for t in name)}")
         return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
-    name = name or schedule.default_grid
     if name not in GRIDS:
         raise unknown("grid", name, GRIDS)
     make, coordinate = GRIDS[name]

@@ -1,48 +1,43 @@
-"""What a distilled network was trained for: it answers well only at the times it has seen."""
+"""A network that was trained to need few evaluations: it answers well only at the times of its training.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+It is a model like any other.  Its schedule gives the trained times as the default grid, and has none for other numbers
+of evaluations; nothing is fitted to it; its exact solution is its teacher's.
+"""
 
-from dode.errors import DodeError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:
-    from dode.model import Model
+from dode.errors import Unsupported
+from dode.schedule import EDM
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The sampling that a student was trained for."""
+class TrainedTimes(EDM):
+    """EDM's noise levels, for a student.
 
-    teacher: "Callable[[], Model]"  # what it was distilled from
-    solver: str  # as one asks for it: ddim, or ddim:fresh=1
-    times: Mapping[int, tuple[float, ...]]  # network evaluations -> the nodes, one more than evaluations
-    guidance: tuple[float, float] | None = None  # the scales that the network takes as an input, if it does
+    Attributes:
+        student: Its name.
+        teacher: The name of the model that it was distilled from.
+        solver: How it is sampled: ddim, or ddim:fresh=1.
+        times: Network evaluations → the nodes, one more than evaluations.
+    """
 
-    def nodes(self, name: str, nfe: int) -> tuple[float, ...]:
-        """The times for this number of evaluations.  Raises ValueError if it was trained for others."""
-        if nfe not in self.times:
-            raise DodeError(
-                f"{name} was trained for {self.counts} network evaluations; got {nfe}: ask for "
-                f"{'one of these' if len(self.times) > 1 else 'that many'}, or give the times themselves as the grid"
+    student: str = ""
+    teacher: str = ""
+    solver: str = "ddim"
+    times: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+
+    continuous_path = False
+
+    def default_times(self, steps: int) -> str | Sequence[float]:
+        """The times of the training; Unsupported for another number of steps."""
+        if steps not in self.times:
+            several = "one of these" if len(self.times) > 1 else "that many"
+            raise Unsupported(
+                f"{self.student} was trained for {self.counts} network evaluations; got {steps}: ask for {several}, or "
+                "give the times as the grid"
             )
-        return self.times[nfe]
-
-    def scale(self, name: str, guidance: float) -> float:
-        """The guidance scale to tell the network.  Raises ValueError outside what it was trained for."""
-        if self.guidance is None:
-            raise DodeError(f"{name} was trained without guidance, so it cannot be guided; got {guidance:g}")
-        low, high = self.guidance
-        if not low <= guidance <= high:
-            raise DodeError(f"{name} was trained for guidance from {low:g} to {high:g}; got {guidance:g}")
-        return float(guidance)
-
-    def refuse(self, name: str) -> None:
-        """ValueError: a student's solver cannot be distilled."""
-        raise DodeError(
-            f"{name} was trained for {self.counts} network evaluations and has no ODE between their times, so there is "
-            f"no solver of it to distil; distil one of its teacher, {self.teacher().name}"
-        )
+        return self.times[steps]
 
     @property
     def counts(self) -> str:

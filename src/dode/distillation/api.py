@@ -117,7 +117,7 @@ def distill(
     course = Course(
         teacher, scale, of, whole_seed(seed), rho, align, batch, cond, end, formulation, lam, carry, states, noise
     )
-    model = checked(model)
+    model = checked(model, ode=True)
     working = _remembering(model, cache, cache_dtype)
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))

@@ -49,7 +49,7 @@ def exact_path(
     *states, end = exact.along(
         model, x_T, cond, exact.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
     )
-    return end if model.solution is None else model.solution(x_T, cond), dict(zip(nodes, states, strict=True))
+    return end if model.solution is None else model.solution(model, x_T, cond), dict(zip(nodes, states, strict=True))
 
 
 def solutions(

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from dode.bundled_models.wrappers import Preconditioned
 from dode.denoisers import Network
 from dode.errors import DodeError
+from dode.preconditioning import edm
 from dode.schedule import Schedule
 from dode.solvers import METHODS
 from dode.timesteps import grid
 from dode_paper.baselines.batched_solver import Pieces, pieces, run, wide
-from dode_paper.checkpoints.preconditioning import edm
 
 HUBER = 0.00054  # times the root of the number of pixels: Song & Dhariwal 2024
 

@@ -68,6 +68,7 @@ def loss(
     time = at.times[which, 0]
     with torch.no_grad():
         none = torch.full_like(label, null)
-        wanted = classifier_free(teacher, none, wide(scale, x))(x, time, label)
+        both = teacher(torch.cat([x, x]), torch.cat([time, time]), torch.cat([label, none]))
+        wanted = classifier_free(both, wide(scale, x))
     mean: Tensor = (wide(snr, x) * (student(x, time, given) - wanted) ** 2).mean()
     return mean

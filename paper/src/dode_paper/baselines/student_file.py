@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from dode import json_schema
 from dode import samplers as plain
@@ -16,14 +16,17 @@ from dode.bundled_models import CLASSES, SIGMA_DATA, bundled, labels
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.calibration import Json, replace_bytes
+from dode.conditioning import Conditioning
+from dode.denoisers import CallableNetwork
 from dode.errors import DodeError
-from dode.model import Model, from_callable
+from dode.fingerprint import weights_hash
+from dode.model import Model, build
 from dode.samplers import Sampler
 from dode.schedule import EDM
 from dode_paper.baselines.consistency import Consistency
 from dode_paper.baselines.guided import told_the_scale
 from dode_paper.checkpoints.loading import described, load, opened
-from dode_paper.distilled_network import Trained
+from dode_paper.distilled_network import TrainedTimes
 
 WHAT = "dode student"
 FORM = {"network": str, "solver": str, "times": {str: [float]}, "guidance": (None, [float])}
@@ -85,11 +88,17 @@ def open_file(path: str | Path) -> Model:
     return model_of(net, form, about["teacher"], about["fingerprint"], Path(path).stem)
 
 
+def teacher_of(path: str | Path) -> str:
+    """The fingerprint of the model that a student's file was distilled from."""
+    return str(opened(path, WHAT, FIELDS, "dode train")[0]["fingerprint"])
+
+
 def samplers(path: str | Path) -> dict[int, Sampler]:
     """The samplers of a student's file by their network evaluations: its own solver at its own times."""
     model = open_file(path)
-    assert model.trained is not None, "open_file says how a student is sampled"
-    return {nfe: plain.sampler(model, model.trained.solver, nfe=nfe) for nfe in sorted(model.trained.times)}
+    trained = model.schedule
+    assert isinstance(trained, TrainedTimes), "open_file says how a student is sampled"
+    return {nfe: plain.sampler(model, trained.solver, nfe) for nfe in sorted(trained.times)}
 
 
 def model_of(net: nn.Module, form: Form, teacher: str, fingerprint: str, name: str) -> Model:
@@ -104,16 +113,20 @@ def model_of(net: nn.Module, form: Form, teacher: str, fingerprint: str, name: s
             )
         return model
 
-    trained = Trained(taught_by, form.solver, form.times, form.guidance)
-    return from_callable(
-        net,
-        schedule=EDM(form.sigma_max, form.sigma_min),
-        prediction="data",
-        shape=(1, 32, 32),
-        cond=labels,
-        classes=len(CLASSES),
-        name=name,
-        trained=trained,
+    def solution(model: Model, x_T: Tensor, cond: Any) -> Tensor:
+        return taught_by().to(model.device, model.dtype).guided(model.guidance or 1.0).exact(x_T, cond=cond)
+
+    schedule = TrainedTimes(form.sigma_max, form.sigma_min, 0.0, name, teacher, form.solver, form.times)
+    return build(
+        CallableNetwork(net.eval(), True),
+        schedule,
+        "data",
+        (1, 32, 32),
+        name,
+        conditions=Conditioning(labels, None, len(CLASSES)),
+        fingerprint=weights_hash(net),
+        guidance_range=form.guidance,
+        solution=solution,
     )
 
 

@@ -19,11 +19,10 @@ from torch import nn
 
 from dode.conditioning import classes_in_turn
 from dode.errors import DodeError
-from dode.integrations import edm
 from dode.messages import unknown
 from dode.model import Model, from_callable
 from dode.schedule import DiscreteVP, linear_betas
-from dode_paper.checkpoints import ddpm, edm_config
+from dode_paper.checkpoints import ddpm, edm_config, edm_file
 from dode_paper.checkpoints.adm import ADM, Settings
 from dode_paper.checkpoints.adm_classifier import NoisyClassifier
 from dode_paper.checkpoints.edm_pickle import read_pickle
@@ -106,7 +105,7 @@ class Recipe:
     def _edm(self, path: Path) -> Model:
         """An EDM network from its pickle, or from what `dode convert edm` made of it."""
         pickled = path.suffix == ".pkl"
-        model = edm.model_of(read_pickle(path), self.name) if pickled else edm.open_file(path)
+        model = edm_file.model_of(read_pickle(path), self.name) if pickled else edm_file.open_file(path)
         if model.shape != self.shape:
             raise DodeError(f"{path} makes samples of shape {model.shape}; {self.name} needs {self.shape}")
         return model

@@ -26,7 +26,7 @@ def edm(
     if target.suffix.lower() != ".safetensors":
         raise DodeError(f"cannot write {target}: its name must end with .safetensors")
     common.writable(target)
-    from dode.integrations.edm import convert as written
+    from dode_paper.checkpoints.edm_file import convert as written
 
     network = written(source, target, key)
     count = sum(tensor.numel() for tensor in network.tensors.values())

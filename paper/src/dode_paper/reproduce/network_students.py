@@ -28,8 +28,7 @@ def _taught(lab: Lab) -> dict[str, Taught]:
     found = {}
     for path in sorted(lab.students.glob("*.safetensors")) if lab.students else ():
         card, model = student_file.card_of(path), student_file.open_file(path)
-        assert model.trained is not None, "open_file says how a student is sampled"
-        if model.trained.teacher().fingerprint != lab.model.fingerprint:
+        if student_file.teacher_of(path) != lab.model.fingerprint:
             continue  # another model's student has another exact solution
         for nfe, sampler in student_file.samplers(path).items():
             key = f"{card['method']}@{model.fingerprint.split(':')[-1]}:{nfe}"
