@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import CATALOGUE, PAIRS, SCHEDULES, counts, distilled, gaussian_model, prediction_for, relative
+from problems import CATALOGUE, PAIRS, SCHEDULES, counts, distilled, gaussian_model, prediction_for, relative, unrolled
 
 from dode.integrations.resume import tail
 from dode.method import Method
@@ -118,7 +118,7 @@ def test_heuns_second_evaluation_alone_moves_nothing():
     plan, chosen = made("edm", "edm", 5)
     rest = tail(plan, 1, chosen, SCHEDULES["edm"])
     assert rest.nodes[0] == rest.nodes[1]
-    np.testing.assert_allclose(rest.unroll()[0, :1], [1.0], rtol=1e-12)
+    np.testing.assert_allclose(unrolled(rest)[0, :1], [1.0], rtol=1e-12)
     np.testing.assert_allclose(rest.table[0], 0, atol=1e-12)
 
 

@@ -1,6 +1,6 @@
 """A solver as numbers: three matrices, checked where they are made.
 
-Evaluation k happens at ``nodes[k]`` on the state y_k; with d_j the network's outputs,
+Evaluation k is made at ``nodes[k]`` on the state y_k; with d_j the network's outputs,
 
     D_k     = Σ_j blend[k, j]·d_j              the solver's denoising output            (6), (19)
     O_k     = Σ_j mix[k, 1+j]·D_j              what distillation changes                (4), (11), (32)
@@ -30,7 +30,12 @@ TOLERANCE = 1e-10  # of the invariants, relative to the sum of the terms' sizes
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """N network evaluations, N + 1 states."""
+    """N network evaluations, N + 1 states.
+
+    Raises:
+        DodeError: for arrays of wrong shapes, an output read before it exists, and coefficients that are no consistent
+            solver: a straight path (constant x₀ and ε) must be followed exactly.
+    """
 
     kind: Kind  # what d_k is
     nodes: tuple[Node, ...]  # N + 1: evaluation k at nodes[k]; sampling ends at nodes[N]
@@ -42,9 +47,7 @@ class Plan:
     noise: Array | None = None  # (N + 1,): fresh noise added to each state, entry 0 to x_T; zeros if left out
     carry: bool = True  # do later stages of a step see O_j (the paper) or D_j (the published DPM-Solver-3)?
     free: bool = False  # may rows of mix have another sum than 1?
-    told: Array | None = (
-        None  # (N,): how far in log-SNR the time that the network is told, nodes[k].t, lies from the node
-    )
+    told: Array | None = None  # (N,): log-SNR at nodes[k].t, the network's time, less the node's; None for 0
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
@@ -58,10 +61,9 @@ class Plan:
         if self.told is not None:
             shapes["told"] = (n,)
         for name, shape in shapes.items():
-            array = _own(getattr(self, name))
+            array = _read_only(getattr(self, name))
             if array.shape != shape or not np.all(np.isfinite(array)):
                 raise DodeError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
-            array.setflags(write=False)
             object.__setattr__(self, name, array)
         if n < 1 or len(self.fresh) != n or not self.fresh[0]:
             raise DodeError(f"a plan needs evaluations and the first opens a step; got {n} nodes, fresh={self.fresh}")
@@ -85,10 +87,8 @@ class Plan:
         return np.array([self.row(k) for k in range(self.nfe)])
 
     def terms(self, k: int) -> Terms:
-        """start[k], and row k of the table as (column, coefficient) where it is not zero, in plain numbers.
-
-        Each row on its own and once: the fit changes the plan after every evaluation, and reads one row of each.
-        """
+        """start[k], and row k of the table as (column, coefficient) where it is not zero, in plain numbers."""
+        # each row on its own and once: the fit changes the plan after every evaluation, and reads one row of each
         if k not in self._terms:
             row = self.row(k)
             self._terms[k] = float(self.start[k]), tuple((int(j), float(row[j])) for j in row.nonzero()[0])
@@ -119,20 +119,20 @@ class Plan:
     @cached_property
     def last(self) -> tuple[int, ...]:
         """For x_T and each output the last evaluation that reads it; −1 for none."""
-        found = [-1] * (1 + self.nfe)
+        reads = [-1] * (1 + self.nfe)
         for k in range(self.nfe):
             for j, _ in self.terms(k)[1]:
-                found[j] = k
-        return tuple(found)
+                reads[j] = k
+        return tuple(reads)
 
     @cached_property
     def idle(self) -> tuple[tuple[int, ...], ...]:
-        """(N + 1,): what of [x_T/σ_T, d_0, …] no evaluation reads from this one on, though one did just before it."""
-        found: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
+        """(N + 1,): columns of [x_T/σ_T, d_0, …] last read by evaluation k − 1, to be freed before evaluation k."""
+        columns: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
         for j, last in enumerate(self.last):
-            found[max(last + 1, j)] += (j,)
-        found[1] += found[0]  # x_T, in runs that drop nothing before their first evaluation
-        return tuple(found)
+            columns[max(last + 1, j)] += (j,)
+        columns[1] += columns[0]  # x_T, in runs that free nothing before their first evaluation
+        return tuple(columns)
 
     @property
     def lambdas(self) -> Array:
@@ -141,7 +141,7 @@ class Plan:
         return values
 
     def mixed(self, k: int, change: Array) -> "Plan":
-        """The plan with `change` (1 + N,) added to row k of mix."""
+        """The plan with ``change`` (1 + N,) added to row k of mix."""
         mix = self.mix.copy()
         mix[k] += change
         return replace(self, mix=mix)
@@ -149,16 +149,6 @@ class Plan:
     def extrapolate(self, k: int, lam: float) -> "Plan":
         """O_k = D_k + λ·(D_k − D_{k−1}) added to row k: equations (4), (11), (15)–(16), (21), (25), (32)–(33)."""
         return self.mixed(k, lam * previous(self, k))
-
-    def unroll(self) -> Array:
-        """(N, 2 + N): y_{k+1} over [x_T, x_T/σ_T, d_0, …], to compare solvers; sampling runs the incremental form."""
-        rows = np.zeros((self.nfe, 2 + self.nfe))
-        x = state = np.eye(1, 2 + self.nfe)[0]
-        for k in range(self.nfe):
-            x = state if self.fresh[k] else x
-            state = self.start[k] * x + np.concatenate([[0], self.table[k]])
-            rows[k] = state
-        return rows
 
     def origins(self) -> Iterator[Node]:
         """For each evaluation the node at which its step started."""
@@ -174,10 +164,7 @@ class Plan:
                 raise DodeError(f"plan.{name} reads an output before it exists")
 
     def _check_sums(self) -> None:
-        """A straight line (constant x₀ and ε) is moved exactly, and a constant output stays constant.
-
-        Where noise is added, the signal is exact and the variances of old and fresh noise add up to σ².
-        """
+        """Outputs of a straight path lead to its next state; where noise is added, variances add up to σ²."""
         ones = np.ones(self.nfe)
         _agree("blend", self.blend.sum(1), np.abs(self.blend).sum(1), ones)
         if not self.free:
@@ -220,16 +207,19 @@ def _level(value: float) -> str:
     return f"{value:9.6f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:9.4g}"
 
 
-def _own(given: Any) -> Array:
-    """As float64 that nobody else can write to: a copy, unless another plan's array is handed on."""
-    array = np.asarray(given, dtype=np.float64)
-    return array if array.base is None and not array.flags.writeable else array.copy()
+def _read_only(values: Any) -> Array:
+    """As float64: a copy, unless it is another plan's array, which nobody can write to."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.base is not None or array.flags.writeable:
+        array = array.copy()
+        array.setflags(write=False)
+    return array
 
 
 def previous(plan: Plan, k: int) -> Array:
-    """The paper's direction D_k − D_{k−1} over [x_T/σ_T, D_0, …]: (1 + N,).
+    """The paper's direction D_k − D_{k−1} over [x_T/σ_T, D_0, …]: (1 + N,); zeros if there is no previous output.
 
-    At k = 0 the previous output is x_T/σ_T, for noise outputs only; else there is no direction and the row is zero.
+    At k = 0 the previous output is x_T/σ_T, which is a noise output.
     """
     row = np.zeros(1 + plan.nfe)
     if k or plan.kind == "noise":
