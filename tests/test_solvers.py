@@ -186,7 +186,7 @@ def test_asked_is_used(name):
     ("wrong", "says"),
     [
         ({"kinds": ("nois",)}, "outputs are noise, data"),
-        ({"stages": 2}, "with several stages lower is needed"),
+        ({"stages": 2}, "several stages needs lower"),
         ({"order": 0}, "at least 1"),
     ],
 )

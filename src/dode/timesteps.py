@@ -132,7 +132,7 @@ def unbounded(schedule: Schedule, steps: int) -> Grid:
         low = schedule.node(schedule.t_min + INSIDE**2 * span)
     count = steps if low == end else steps - 1  # the last of them may be the end itself
     inner = [schedule.at(value) for value in _even(top.logsnr, low.logsnr, count)][: steps - 1]
-    return _checked(Grid((first, *inner, end), "t", "unbounded", shift=schedule.shift))
+    return checked(Grid((first, *inner, end), "t", "unbounded", shift=schedule.shift))
 
 
 def grid(
@@ -163,7 +163,7 @@ def grid(
             raise DodeError(f"{steps} steps need {steps + 1} times; got {len(name)}")
         if schedule.integer and any(float(t) != int(t) for t in name):
             raise DodeError(f"this network takes whole times; got {', '.join(f'{t:g}' for t in name)}")
-        return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
+        return checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
     name = name or schedule.default_grid
     if name not in GRIDS:
         raise unknown("grid", name, GRIDS)
@@ -172,10 +172,11 @@ def grid(
         coordinate = "karras"
     last = schedule.t_min if end == "t_min" else schedule.t_end
     nodes = (*make(schedule, steps, rho, last), schedule.node(last))
-    return _checked(Grid(nodes, coordinate, name, rho, schedule.shift))
+    return checked(Grid(nodes, coordinate, name, rho, schedule.shift))
 
 
-def _checked(new: Grid) -> Grid:
+def checked(new: Grid) -> Grid:
+    """The grid; DodeError unless log-SNR rises from node to node."""
     for s, t in pairwise(new.nodes):
         if not s.logsnr < t.logsnr:
             raise DodeError(

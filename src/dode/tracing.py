@@ -139,15 +139,10 @@ class Tracer:
             time = s.t + r * (t.t - s.t)
             node = self.schedule.node(float(round(time)) if self.schedule.integer else time)
         elif inner == "rho":
-            node = self._at(-math.log((1 - r) * s.sigma / s.alpha + r * t.sigma / t.alpha))
+            node = _at(-math.log((1 - r) * s.sigma / s.alpha + r * t.sigma / t.alpha), self.schedule)
         else:
-            node = self._at(s.logsnr + r * (t.logsnr - s.logsnr))
+            node = _at(s.logsnr + r * (t.logsnr - s.logsnr), self.schedule)
         return node if s.logsnr < node.logsnr < t.logsnr else None
-
-    def _at(self, logsnr: float) -> Node:
-        """The node of a log-SNR, at the nearest whole time if the network takes no others."""
-        node = self.schedule.at(logsnr)
-        return self.schedule.node(float(round(node.t))) if self.schedule.integer else node
 
     def noise(self) -> Form:
         """Fresh standard normal noise, for samplers that are not distilled."""
@@ -157,7 +152,7 @@ class Tracer:
         """Add noise to the state at the step's start until its σ/α is ``factor`` times larger, and return the node."""
         if self.rows:
             noisiest = self.schedule.node(self.schedule.t_max - (1 if self.schedule.integer else 0))
-            m = self._at(max(s.logsnr - math.log(factor), noisiest.logsnr))
+            m = _at(max(s.logsnr - math.log(factor), noisiest.logsnr), self.schedule)
             keep = m.alpha / s.alpha
             self.rows[-1] = keep * self.rows[-1] + _root(m.sigma**2 - (keep * s.sigma) ** 2) * self.noise()
             return m
@@ -192,6 +187,12 @@ class Tracer:
             blend[k, k - len(weights) + 1 : k + 1] = weights[::-1]
         mix = np.eye(n, 1 + n, 1)
         return Plan(self.kind, (*self.nodes, end), tuple(self.fresh), start, use, mix, blend, noise)
+
+
+def _at(logsnr: float, schedule: Schedule) -> Node:
+    """The node of a log-SNR, at the nearest whole time if the network takes no others."""
+    node = schedule.at(logsnr)
+    return schedule.node(float(round(node.t))) if schedule.integer else node
 
 
 def _root(square: float) -> float:
