@@ -92,7 +92,7 @@ def unrolled(plan):
     rows = np.zeros((plan.nfe, 2 + plan.nfe))
     x = state = np.eye(1, 2 + plan.nfe)[0]
     for k in range(plan.nfe):
-        x = state if plan.fresh[k] else x
+        x = state if plan.step_starts[k] else x
         state = rows[k] = plan.start[k] * x + np.concatenate([[0], plan.table[k]])
     return rows
 
@@ -104,7 +104,7 @@ def relative(a, b) -> float:
 
 def sizes(plan):
     """Evaluations of each step."""
-    opened = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]
+    opened = [k for k, fresh in enumerate((*plan.step_starts, True)) if fresh]
     return [b - a for a, b in pairwise(opened)]
 
 

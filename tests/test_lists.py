@@ -166,7 +166,7 @@ def test_a_list_longer_than_a_files_name_may_be(tmp_path, capsys):
 def test_a_plan_that_tells_other_times_is_no_list(tmp_path, capsys):
     """Neither its states' levels, which a network of noise would be told, nor the times that it tells."""
     made = dode.sampler(gaussian_model("discrete"), "ddim", nfe=3)
-    told = replace(made, plan=replace(made.plan, told=np.array((0.1, 0.0, -0.1))))
+    told = replace(made, plan=replace(made.plan, conditioning_shifts=np.array((0.1, 0.0, -0.1))))
     dode.save(tmp_path / "told.json", told)
     for unit in ("--sigmas", "--timesteps"):
         with pytest.raises(ValueError, match=r"tells the network other noise levels .* find one with told=False"):

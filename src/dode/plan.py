@@ -39,15 +39,15 @@ class Plan:
 
     kind: Kind  # what d_k is
     nodes: tuple[Node, ...]  # N + 1: evaluation k at nodes[k]; sampling ends at nodes[N]
-    fresh: tuple[bool, ...]  # N: does evaluation k open a step?
+    step_starts: tuple[bool, ...]  # (N,): whether evaluation k is the first of a step
     start: Array  # (N,): coefficient of the step's start state
     use: Array  # (N, N), lower triangular
     mix: Array  # (N, 1 + N), column 0 is x_T/σ_T
     blend: Array  # (N, N), lower triangular, rows sum to 1
-    noise: Array | None = None  # (N + 1,): fresh noise added to each state, entry 0 to x_T; zeros if left out
-    carry: bool = True  # do later stages of a step see O_j (the paper) or D_j (the published DPM-Solver-3)?
-    free: bool = False  # may rows of mix have another sum than 1?
-    told: Array | None = None  # (N,): log-SNR at nodes[k].t, the network's time, less the node's; None for 0
+    noise: Array | None = None  # (N + 1,): standard deviation of noise added to each state, entry 0 to x_T; or zeros
+    carry: bool = True  # whether later stages of a step use O_j (the paper), or D_j (the published DPM-Solver-3)
+    unnormalized: bool = False  # whether rows of mix may have another sum than 1
+    conditioning_shifts: Array | None = None  # (N,): log-SNR at nodes[k].t, the network's time, less the node's
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
@@ -58,15 +58,17 @@ class Plan:
         if self.noise is None:
             object.__setattr__(self, "noise", np.zeros(n + 1))
         shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}
-        if self.told is not None:
-            shapes["told"] = (n,)
+        if self.conditioning_shifts is not None:
+            shapes["conditioning_shifts"] = (n,)
         for name, shape in shapes.items():
             array = _read_only(getattr(self, name))
             if array.shape != shape or not np.all(np.isfinite(array)):
                 raise DodeError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
             object.__setattr__(self, name, array)
-        if n < 1 or len(self.fresh) != n or not self.fresh[0]:
-            raise DodeError(f"a plan needs evaluations and the first opens a step; got {n} nodes, fresh={self.fresh}")
+        if n < 1 or len(self.step_starts) != n or not self.step_starts[0]:
+            raise DodeError(
+                f"a plan needs evaluations and the first starts a step; got {n}, step_starts={self.step_starts}"
+            )
         self._check_triangles()
         self._check_sums()
         self._check_order()
@@ -77,8 +79,8 @@ class Plan:
         return len(self.nodes) - 1
 
     @cached_property
-    def added(self) -> tuple[float, ...]:
-        """(N + 1,): the standard deviation of the fresh noise in each state; all 0 in a deterministic plan."""
+    def noise_scales(self) -> tuple[float, ...]:
+        """(N + 1,): ``noise`` as plain numbers; all 0 in a deterministic plan."""
         return tuple(np.asarray(self.noise).tolist())
 
     @cached_property
@@ -117,7 +119,7 @@ class Plan:
         return lifted
 
     @cached_property
-    def last(self) -> tuple[int, ...]:
+    def last_reads(self) -> tuple[int, ...]:
         """For x_T and each output the last evaluation that reads it; −1 for none."""
         reads = [-1] * (1 + self.nfe)
         for k in range(self.nfe):
@@ -126,10 +128,10 @@ class Plan:
         return tuple(reads)
 
     @cached_property
-    def idle(self) -> tuple[tuple[int, ...], ...]:
+    def releases(self) -> tuple[tuple[int, ...], ...]:
         """(N + 1,): columns of [x_T/σ_T, d_0, …] last read by evaluation k − 1, to be freed before evaluation k."""
         columns: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
-        for j, last in enumerate(self.last):
+        for j, last in enumerate(self.last_reads):
             columns[max(last + 1, j)] += (j,)
         columns[1] += columns[0]  # x_T, in runs that free nothing before their first evaluation
         return tuple(columns)
@@ -153,8 +155,8 @@ class Plan:
     def origins(self) -> Iterator[Node]:
         """For each evaluation the node at which its step started."""
         origin = self.nodes[0]
-        for node, fresh in zip(self.nodes, self.fresh, strict=False):
-            origin = node if fresh else origin
+        for node, starts in zip(self.nodes, self.step_starts, strict=False):
+            origin = node if starts else origin
             yield origin
 
     def _check_triangles(self) -> None:
@@ -167,36 +169,36 @@ class Plan:
         """Outputs of a straight path lead to its next state; where noise is added, variances add up to σ²."""
         ones = np.ones(self.nfe)
         _agree("blend", self.blend.sum(1), np.abs(self.blend).sum(1), ones)
-        if not self.free:
+        if not self.unnormalized:
             _agree("mix", self.mix.sum(1), np.abs(self.mix).sum(1), ones)
         outputs = np.array([parts(self.kind, node) for node in self.nodes[:-1]])
         moved = self.start[:, None] * np.array(list(self.origins()))[:, 1:]
         totals = moved + self.use @ (self.blend @ outputs)
         sizes = np.abs(moved) + np.abs(self.use) @ (np.abs(self.blend) @ np.abs(outputs))
-        wanted, fresh = np.array(self.nodes[1:])[:, 1:], np.array(self.added[1:])
-        wanted[:, 1] = np.where(fresh > 0, np.sqrt(np.maximum(wanted[:, 1] ** 2 - fresh**2, 0)), wanted[:, 1])
+        wanted, noise = np.array(self.nodes[1:])[:, 1:], np.array(self.noise_scales[1:])
+        wanted[:, 1] = np.where(noise > 0, np.sqrt(np.maximum(wanted[:, 1] ** 2 - noise**2, 0)), wanted[:, 1])
         for i, name in enumerate(("alpha", "sigma")):
             _agree(f"use (the {name} of the next node)", totals[:, i], sizes[:, i], wanted[:, i])
 
     def _check_order(self) -> None:
         levels = [node.logsnr for node in self.nodes]
-        if any(self.added):  # churn goes back up on purpose
+        if any(self.noise_scales):  # churn goes back up on purpose
             return
         if not (all(a <= b for a, b in pairwise(levels)) or all(a >= b for a, b in pairwise(levels))):
             raise DodeError(f"log-SNR must not fall along a plan (nor rise, in an inversion); got {levels}")
 
     def __str__(self) -> str:
         head = f"{self.nfe} evaluations, {self.kind} outputs" + ("" if self.carry else ", carry=False")
-        head += ", stochastic" if any(self.added) else ""
+        head += ", stochastic" if any(self.noise_scales) else ""
         lines = [head, f"{'k':>3} {'t':>9} {'alpha':>9} {'sigma':>9} {'start':>11} {'lambda':>9}  use·mix·blend"]
         for k, node in enumerate(self.nodes[:-1]):
             row = [f"x_T/σ_T: {self.table[k, 0]:.6g}"] if self.table[k, 0] else []
             row += [f"d{j}: {c:.6g}" for j, c in enumerate(self.table[k, 1:]) if c]
-            mark = ">" if self.fresh[k] else " "
+            mark = ">" if self.step_starts[k] else " "
             numbers = (
                 f"{node.t:9.6g} {_level(node.alpha)} {_level(node.sigma)} {self.start[k]:11.6g} {self.lambdas[k]:9.5f}"
             )
-            row += [f"noise: {self.added[k + 1]:.6g}"] if self.added[k + 1] else []
+            row += [f"noise: {self.noise_scales[k + 1]:.6g}"] if self.noise_scales[k + 1] else []
             lines.append(f"{mark}{k:>2} {numbers}  " + "  ".join(row))
         end = self.nodes[-1]
         return "\n".join([*lines, f"end {end.t:9.6g} {_level(end.alpha)} {_level(end.sigma)}"])

@@ -48,7 +48,7 @@ def _wide(x: Tensor) -> torch.dtype:
 
 def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
     """The state before the first evaluation, at plan.nodes[0]; DodeError for a stochastic plan without ``draw``."""
-    if any(plan.added) and draw is None:
+    if any(plan.noise_scales) and draw is None:
         raise DodeError("a stochastic plan needs noise for its states: give draw")
     x_T = _noised(plan, 0, x_T, draw)
     return State(0, x_T, x_T, (x_T / plan.nodes[0].sigma if plan.kind == "noise" else None,), draw)
@@ -56,14 +56,14 @@ def begin(plan: Plan, x_T: Tensor, draw: Draw | None = None) -> State:
 
 def _noised(plan: Plan, k: int, y: Tensor, draw: Draw | None) -> Tensor:
     """State number k with its noise, if the plan adds any."""
-    if not plan.added[k] or draw is None:
+    if not plan.noise_scales[k] or draw is None:
         return y
-    return combine(1.0, y, (plan.added[k],), (draw(k).to(y.dtype).to(y.device),))  # some devices have no float64
+    return combine(1.0, y, (plan.noise_scales[k],), (draw(k).to(y.dtype).to(y.device),))  # some devices have no float64
 
 
 def observe(plan: Plan, state: State, d: Tensor) -> State:
     """The state with d, the output of evaluation state.k on state.y."""
-    return state._replace(x=state.y if plan.fresh[state.k] else state.x, seen=(*state.seen, d))
+    return state._replace(x=state.y if plan.step_starts[state.k] else state.x, seen=(*state.seen, d))
 
 
 def move(plan: Plan, state: State) -> State:
@@ -82,12 +82,12 @@ def advance(plan: Plan, state: State, d: Tensor) -> State:
 def needed(plan: Plan, state: State) -> State:
     """The state without the tensors that no later evaluation reads."""
     k, x, y, seen, draw = state
-    if plan.idle[k]:
+    if plan.releases[k]:
         kept: list[Tensor | None] = list(seen)
-        for j in plan.idle[k]:
+        for j in plan.releases[k]:
             kept[j] = None
         seen = tuple(kept)
-    return State(k, y if k == plan.nfe or plan.fresh[k] else x, y, seen, draw)
+    return State(k, y if k == plan.nfe or plan.step_starts[k] else x, y, seen, draw)
 
 
 class Watch:

@@ -49,7 +49,7 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
     if not followed(plan, scale):
         raise DodeError(OTHER_TIMES)
     nodes = tuple(scale(node) for node in plan.nodes)
-    if plan.told is not None:
+    if plan.conditioning_shifts is not None:
         nodes = tuple(new._replace(t=old.t) for old, new in zip(plan.nodes, nodes, strict=True))
     factors = [_factor(old, new) for old, new in zip(plan.nodes, nodes, strict=True)]
     after = np.array(factors[1:])
@@ -60,17 +60,17 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         nodes=nodes,
         start=plan.start * after / origins,
         use=plan.use * after[:, None],
-        noise=np.array(plan.added) * np.array(factors),
+        noise=np.array(plan.noise_scales) * np.array(factors),
     )
 
 
 def followed(plan: Plan, scale: Scale) -> bool:
     """Whether another tool with this state scaling passes the network the plan's own conditioning times."""
-    return plan.told is None or (
+    return plan.conditioning_shifts is None or (
         scale is exploding
         and all(
             node.alpha == 1 and math.isclose(node.t, node.sigma * math.exp(-shift), rel_tol=1e-6)
-            for node, shift in zip(plan.nodes[:-1], plan.told, strict=True)
+            for node, shift in zip(plan.nodes[:-1], plan.conditioning_shifts, strict=True)
         )
     )
 

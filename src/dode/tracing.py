@@ -73,7 +73,7 @@ class Tracer:
         self.rows: list[Form] = []  # the state after each evaluation
         self.first = 0.0  # the noise added to x_T
         self.weights: list[Sequence[float]] = []
-        self.fresh: list[bool] = []
+        self.step_starts: list[bool] = []
         self._opened = False
 
     def __call__(self, y: Form, node: Node, weights: Sequence[float] = (1.0,)) -> Form:
@@ -95,7 +95,7 @@ class Tracer:
             self.rows.append(y)
         elif y.terms != {0: 1.0}:
             raise DodeError("the first evaluation of a step must be at the state where the step starts")
-        self.fresh.append(not self._opened)
+        self.step_starts.append(not self._opened)
         self._opened = True
         self.nodes.append(node)
         self.weights.append(weights)
@@ -186,7 +186,7 @@ class Tracer:
                     start[k] = value
             blend[k, k - len(weights) + 1 : k + 1] = weights[::-1]
         mix = np.eye(n, 1 + n, 1)
-        return Plan(self.kind, (*self.nodes, end), tuple(self.fresh), start, use, mix, blend, noise)
+        return Plan(self.kind, (*self.nodes, end), tuple(self.step_starts), start, use, mix, blend, noise)
 
 
 def _at(logsnr: float, schedule: Schedule) -> Node:

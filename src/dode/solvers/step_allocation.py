@@ -127,7 +127,7 @@ def _check_start(first: Node, x_T: Node) -> None:
 def bias(plan: Plan, schedule: Schedule) -> str | None:
     """How a grid that starts below t_max misreads x_T, in words; None if it starts there."""
     first, x_T = plan.nodes[0], schedule.node(schedule.t_max)
-    if first.logsnr == x_T.logsnr or plan.added[0]:
+    if first.logsnr == x_T.logsnr or plan.noise_scales[0]:
         return None
     return (
         f"the grid starts at t = {first.t:g} with the noise of t = {x_T.t:g}: sigma is {x_T.sigma / first.sigma:.3f} "
