@@ -129,7 +129,7 @@ def nearest_whole(one: Sampler) -> Sampler:
     _, *inner, last = old.nodes
     nodes = [schedule.node(float(round(schedule.at(node.logsnr).t))) for node in inner]
     moved = trace(DDIM, (schedule.node(schedule.t_max), *nodes, last), schedule, old.kind)
-    return replace(one, plan=replace(moved, mix=old.mix, free=True))
+    return replace(one, plan=replace(moved, mix=old.mix, unnormalized=True))
 
 
 def frechet_entry(one: Solver, settings: Settings) -> dict[str, Any]:

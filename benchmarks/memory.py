@@ -35,8 +35,8 @@ def half(x: Tensor, t: Tensor) -> Tensor:
 
 def history(plan: Plan) -> int:
     """The most tensors that an evaluation must find: older outputs that are read from it on, and a step's start."""
-    held = [sum(j <= k <= last for j, last in enumerate(plan.last)) for k in range(plan.nfe)]
-    return max(kept + (not fresh) for kept, fresh in zip(held, plan.fresh, strict=True))
+    held = [sum(j <= k <= last for j, last in enumerate(plan.last_reads)) for k in range(plan.nfe)]
+    return max(kept + (not fresh) for kept, fresh in zip(held, plan.step_starts, strict=True))
 
 
 def sampling(model: Model, name: str, distilled: bool) -> dict[str, Any]:

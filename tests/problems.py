@@ -87,6 +87,16 @@ def distilled(plan, lambdas=LAMBDAS):
     return plan
 
 
+def unrolled(plan):
+    """y_{k+1} over [x_T, x_T/σ_T, d_0, …], to compare solvers: (N, 2 + N)."""
+    rows = np.zeros((plan.nfe, 2 + plan.nfe))
+    x = state = np.eye(1, 2 + plan.nfe)[0]
+    for k in range(plan.nfe):
+        x = state if plan.step_starts[k] else x
+        state = rows[k] = plan.start[k] * x + np.concatenate([[0], plan.table[k]])
+    return rows
+
+
 def relative(a, b) -> float:
     """The largest difference over the largest number."""
     return float((a - b).abs().max() / b.abs().max())
@@ -94,7 +104,7 @@ def relative(a, b) -> float:
 
 def sizes(plan):
     """Evaluations of each step."""
-    opened = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]
+    opened = [k for k, fresh in enumerate((*plan.step_starts, True)) if fresh]
     return [b - a for a, b in pairwise(opened)]
 
 

@@ -313,7 +313,7 @@ def test_whole_times_by_option():
     sampler, how = tuned(made, [4], replace(SMALL, whole=True))[4]
     replace(sampler, model=swapped(made, strict)).sample(2)
     assert all(node.t == round(node.t) for node in sampler.plan.nodes)
-    assert sampler.plan.told is None
+    assert sampler.plan.conditioning_shifts is None
     assert sampler.name == "auto"
     assert how.calls <= 400
     plain = min(distance(dode.sampler(made, name, nfe=4)) for name in ("ddim", "dpm-solver++2m", "unipc-2"))
@@ -322,11 +322,11 @@ def test_whole_times_by_option():
 
 def test_other_tools_get_plans_that_tell_no_other_times():
     model = mixture_model("vp")
-    told = replace(dode.sampler(model, "ddim", nfe=3).plan, told=np.array((0.1, 0.0, -0.1)))
+    told = replace(dode.sampler(model, "ddim", nfe=3).plan, conditioning_shifts=np.array((0.1, 0.0, -0.1)))
     with pytest.raises(ValueError, match="find one with told=False"):
         dode.state_scaling.rescaled(told, dode.state_scaling.exploding)
     plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
-    assert plan.told is None
+    assert plan.conditioning_shifts is None
     assert dode.state_scaling.rescaled(plan, dode.state_scaling.exploding).nfe == 3
 
 
@@ -337,7 +337,7 @@ def test_a_plan_that_tells_other_times_starts_where_noise_does():
     told = (0.1, 0.0, -0.1)
     shifts = zip(plain.plan.nodes, (*told, 0), strict=True)
     nodes = tuple(node._replace(t=node.t * np.exp(-shift)) for node, shift in shifts)
-    sampler = replace(plain, plan=replace(plain.plan, nodes=nodes, told=np.array(told)))
+    sampler = replace(plain, plan=replace(plain.plan, nodes=nodes, conditioning_shifts=np.array(told)))
     assert bias(sampler.plan, model.schedule) is None
     x0 = plain.sample(4)
     torch.testing.assert_close(sampler.invert(x0), plain.invert(x0), rtol=0, atol=0)
@@ -367,7 +367,7 @@ def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_too
     plan = dode.sampler(model, "ddim", nfe=3, grid="karras").plan
     told = (0.1, 0.0, -0.1)
     nodes = [node._replace(t=node.t * np.exp(-shift)) for node, shift in zip(plan.nodes, (*told, 0), strict=True)]
-    plan = replace(plan, nodes=tuple(nodes), told=np.array(told))
+    plan = replace(plan, nodes=tuple(nodes), conditioning_shifts=np.array(told))
     sampler = replace(dode.sampler(model, "ddim", nfe=3), plan=plan)
     x, sigmas = model.start(range(2), 0), [node.sigma for node in plan.nodes]
 
@@ -459,7 +459,9 @@ def test_small_shifts_of_what_is_told_are_small_everywhere():
     """Nodes of a shifted flow may stand before the level that stands for α = 0."""
     for t in (0.9, 0.9965, 1.0):
         node = Flow().node(t)
-        (told,) = composed((node, Flow().node(0.0)), Flow(), "flow", np.eye(1, 2, 1), np.array([0.003])).told
+        (told,) = composed(
+            (node, Flow().node(0.0)), Flow(), "flow", np.eye(1, 2, 1), np.array([0.003])
+        ).conditioning_shifts
         assert told == pytest.approx(0.003)
 
 

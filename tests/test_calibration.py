@@ -51,7 +51,7 @@ def test_every_formulation_and_option_comes_back(text, model, tmp_path):
     again = dode.load(tmp_path / "one.json", model)
     assert again.provenance == made.provenance
     assert again.name == made.name
-    assert (again.plan.carry, again.plan.free) == (made.plan.carry, made.plan.free)
+    assert (again.plan.carry, again.plan.unnormalized) == (made.plan.carry, made.plan.unnormalized)
     assert torch.equal(again.sample(3), made.sample(3))
     if "sep" in text:
         assert [np.size(error) for error in again.provenance.errors] == [2, 2, 2, 2, 2]

@@ -38,7 +38,7 @@ def test_every_method_uses_the_evaluations_asked_for(name, schedule):
         assert plan.nfe == nfe == len(plan.nodes) - 1
         np.testing.assert_allclose(plan.blend.sum(1), 1, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(plan.lambdas, np.zeros(nfe))
-        assert not any(plan.added)
+        assert not any(plan.noise_scales)
 
 
 @pytest.mark.parametrize(("name", "schedule"), MISSING)
@@ -110,7 +110,7 @@ def test_steps_start_at_nodes_of_the_grid(name, end):
         steps = sizes(plan)
         nodes = grid(SCHEDULES[schedule], len(steps) if name == "pndm" else nfe, end=end).nodes
         opened = range(len(steps)) if name == "pndm" else list(accumulate(steps, initial=0))[:-1]
-        starts = [node for node, fresh in zip(plan.nodes, plan.fresh, strict=False) if fresh]
+        starts = [node for node, fresh in zip(plan.nodes, plan.step_starts, strict=False) if fresh]
         assert starts == [nodes[k] for k in opened]
         assert plan.nodes[-1] == nodes[-1]
 
@@ -169,12 +169,12 @@ def test_a_name_with_options_is_the_method_configured(text, parts):
     model = gaussian().model(SCHEDULES["vp" if "variable" in text else "edm"], "data")
     one, other = dode.sampler(model, text, nfe=5), dode.sampler(model, method(name, **options), nfe=5)
     np.testing.assert_array_equal(one.plan.table, other.plan.table)
-    assert one.plan.added == other.plan.added
+    assert one.plan.noise_scales == other.plan.noise_scales
     assert one.name == other.name == method(name, **options).label == text
     assert one.provenance == other.provenance
     plain = dode.sampler(model, name, nfe=5)
     assert plain.name == name
-    changed = not np.array_equal(plain.plan.table, one.plan.table) or plain.plan.added != one.plan.added
+    changed = not np.array_equal(plain.plan.table, one.plan.table) or plain.plan.noise_scales != one.plan.noise_scales
     assert changed or plain.plan.nodes != one.plan.nodes  # an option that does nothing would be no option
 
 

@@ -36,8 +36,8 @@ def states(model, plan):
 
 def history(plan):
     """The most tensors that an evaluation must find: older outputs that are read from it on, and a step's start."""
-    held = [sum(j <= k <= last for j, last in enumerate(plan.last)) for k in range(plan.nfe)]
-    return max(kept + (not fresh) for kept, fresh in zip(held, plan.fresh, strict=True))
+    held = [sum(j <= k <= last for j, last in enumerate(plan.last_reads)) for k in range(plan.nfe)]
+    return max(kept + (not fresh) for kept, fresh in zip(held, plan.step_starts, strict=True))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -96,7 +96,7 @@ def test_rows_are_made_when_they_are_asked_for():
 def test_a_plan_owns_its_numbers():
     plan, _ = build(METHODS["ddim"], 3, SCHEDULE, "noise")
     mine = plan.use.copy()
-    other = dode.Plan(plan.kind, plan.nodes, plan.fresh, plan.start, mine, plan.mix, plan.blend)
+    other = dode.Plan(plan.kind, plan.nodes, plan.step_starts, plan.start, mine, plan.mix, plan.blend)
     mine[0, 0] = 5
     assert other.use[0, 0] == plan.use[0, 0]
     with pytest.raises(ValueError, match="read-only"):

@@ -134,7 +134,7 @@ def test_every_fitted_formulation_helps_ddim(formulation):
     errors, conditions = fitted.provenance.errors, fitted.provenance.conditions
     assert np.size(errors[-1]) == widths[formulation]
     assert (conditions[-1] > 1) == (formulation != "d")
-    assert fitted.plan.free == (formulation in ("sep", "all"))
+    assert fitted.plan.unnormalized == (formulation in ("sep", "all"))
 
 
 def test_fixed_searches_its_constant_unless_it_is_given():

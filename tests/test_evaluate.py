@@ -109,7 +109,7 @@ def test_stops_are_where_the_states_stand():
     base = dode.sampler(model, "ddim", nfe=4)
     plan, own = base.plan, [node.t for node in base.plan.nodes]
     nodes = (*(node._replace(t=node.t - 20) for node in plan.nodes[:-1]), plan.nodes[-1])
-    told = replace(base, plan=replace(plan, nodes=nodes, told=np.full(4, 0.1)))
+    told = replace(base, plan=replace(plan, nodes=nodes, conditioning_shifts=np.full(4, 0.1)))
     found = dode.evaluate(told, ["rms", "path"], paired=4)
     assert [stop.t for stop in found.nodes] == pytest.approx(own, abs=1e-6)
     track = trajectories.track(told, model.start(range(4), 0), (0, 1))

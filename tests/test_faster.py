@@ -87,7 +87,7 @@ def test_the_update_compiles_whole(method):
     plan = dode.sampler(model(Net()), method, nfe=4).plan.extrapolate(2, 0.3)
     torch.compiler.reset()  # each evaluation is a graph of its own, and there is a limit for a function
     compiled = torch.compile(advance, backend="eager", fullgraph=True)
-    assert plan.last, "what is known ahead is there before the graph is"
+    assert plan.last_reads, "what is known ahead is there before the graph is"
     one = other = begin(plan, torch.randn(2, 5))
     for _ in range(plan.nfe):
         d = torch.randn(2, 5)

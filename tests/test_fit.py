@@ -73,7 +73,7 @@ def bent(plan, denoise, x):
 def test_lockstep_batches_equal_one_batch(sizes, name):
     plan, denoise, x = problem("ddim", "vp")
     targets, form = bent(plan, denoise, x), formulation(name)
-    plan = replace(plan, free=form.free)
+    plan = replace(plan, unnormalized=form.free)
     whole = fit(plan, [Batch(x, denoise, targets)], 1e-3, directions=form.directions)
     parts = torch.arange(24).split(sizes)
     batches = [Batch(x[part], denoise, [target[part] for target in targets]) for part in parts]
@@ -105,7 +105,7 @@ def test_more_directions_never_fit_worse():
     for name in ("all", "2", "d"):
         form = formulation(name)
         at_2 = lambda p, k, d=form.directions: d(p, k) if k == 2 else np.zeros((0, 8))  # noqa: E731
-        made = fit(replace(plan, free=form.free), [Batch(x, denoise, targets)], 0, directions=at_2).plan
+        made = fit(replace(plan, unnormalized=form.free), [Batch(x, denoise, targets)], 0, directions=at_2).plan
         sums.append(float((states(made, denoise, x)[2] - targets[2]).square().sum()))
     assert sums[0] < sums[1] < sums[2] < float((states(plan, denoise, x)[2] - targets[2]).square().sum())
 

@@ -35,7 +35,7 @@ def planted(plan, name, start=True):
     start=False: none on x_T/σ_T.
     """
     form, given = formulation(name), iter(np.concatenate([LAMBDAS, -LAMBDAS / 2, LAMBDAS**2, LAMBDAS / 3]))
-    plan, made = replace(plan, free=form.free), []
+    plan, made = replace(plan, unnormalized=form.free), []
     for k in range(plan.nfe):
         rows = form.directions(plan, k)
         made.append(np.array([next(given) * (start or not row[0]) for row in rows]))
@@ -127,7 +127,7 @@ def test_lookahead_with_lambda_0_is_the_solver_itself():
 
 def fitted(plan, name, batches, rho=0.0, **options):
     form = formulation(name)
-    return fit(replace(plan, free=form.free), batches, rho, directions=form.directions, **options)
+    return fit(replace(plan, unnormalized=form.free), batches, rho, directions=form.directions, **options)
 
 
 @pytest.mark.parametrize("where", ["discrete", "edm"])

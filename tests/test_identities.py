@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import CATALOGUE, SCHEDULES, counts, mixture, mixture_model, prediction_for, relative
+from problems import CATALOGUE, SCHEDULES, counts, mixture, mixture_model, prediction_for, relative, unrolled
 
 from dode.distillation.formulations import formulation
 from dode.sampling import run
@@ -105,6 +105,6 @@ def test_unrolled_is_incremental(name):
     x, denoise, outputs = model.start(range(3), 0), model.bound(plan.kind, None), []
     final = run(plan, lambda y, node: outputs.append(denoise(y, node)) or outputs[-1], x)
     columns = [x, x / plan.nodes[0].sigma, *outputs]
-    summed = sum(c * column for c, column in zip(plan.unroll()[-1], columns, strict=True))
+    summed = sum(c * column for c, column in zip(unrolled(plan)[-1], columns, strict=True))
     torch.testing.assert_close(summed, final, rtol=1e-9, atol=1e-10)
-    assert np.all(np.isfinite(plan.unroll()))
+    assert np.all(np.isfinite(unrolled(plan)))

@@ -64,7 +64,7 @@ def test_weights_that_do_not_change_along_a_run_do_not_change_with_its_length():
     flow = Flow()
     for kind in ("flow", "data"):
         five, seven = (weighted(build(METHODS["ipndm-2"], n, flow, "flow", "linspace", kind=kind)[0]) for n in (5, 7))
-        made = resampled(replace(five, free=True), 7, flow)
+        made = resampled(replace(five, unnormalized=True), 7, flow)
         np.testing.assert_allclose(made.mix, seven.mix, atol=1e-12)
 
 
@@ -116,7 +116,7 @@ def test_between_guidance_scales_on_a_network():
     model = dode.bundled("fashion")
     plan = starts(model, 4, ("ipndm-2",))[0].plan
     made = [
-        replace(dode.sampler(model.guided(g), "ddim", nfe=4), plan=replace(weighted(plan), free=True))
+        replace(dode.sampler(model.guided(g), "ddim", nfe=4), plan=replace(weighted(plan), unnormalized=True))
         for g in (1.0, 3.0)
     ]
     with pytest.raises(ValueError, match="between NFE 4 under guidance 1 and NFE 4 under guidance 3 nothing is nearer"):

@@ -236,7 +236,7 @@ def test_a_plan_that_no_tool_follows_does_not_stand_before_the_others(tmp_path):
     model = mixture_model("discrete")
     assert model.prediction == "noise"
     made = [dode.sampler(model, "ddim", nfe=nfe) for nfe in (3, 4, 5)]
-    told = replace(made[1], plan=replace(made[1].plan, told=np.array((0.1, 0.0, -0.1, 0.0))))
+    told = replace(made[1], plan=replace(made[1].plan, conditioning_shifts=np.array((0.1, 0.0, -0.1, 0.0))))
     dode.save(tmp_path / "both.json", made[0], told, made[2])
     lists = [[node.sigma for node in rescaled(one.plan, exploding).nodes] for one in made]
     for one, levels in zip(made, lists, strict=True):

@@ -94,11 +94,11 @@ def test_a_list_is_distilled_on_and_named_in_the_file():
 
 
 def test_a_list_for_another_model_is_refused():
-    with pytest.raises(ValueError, match=r"ays-svd begins at sigma = 700, and this model's schedule at 14.6"):
+    with pytest.raises(ValueError, match=r"ays-svd begins at sigma = 700, .*14\.6"):
         sigma_tables.placed("ays-svd", STABLE, 10)
     with pytest.raises(ValueError, match=r"grid starts at t = 14.6.*start it nearer"):
         dode.sampler(gaussian_model("edm"), "ddim", nfe=5, grid="gits-sd")
-    with pytest.raises(ValueError, match=r"gits-sd: 900 evaluations do not move on"):
+    with pytest.raises(ValueError, match=r"gits-sd grid of 900 steps does not move on"):
         sigma_tables.placed("gits-sd", STABLE, 900)
 
 
@@ -166,7 +166,7 @@ def test_a_list_longer_than_a_files_name_may_be(tmp_path, capsys):
 def test_a_plan_that_tells_other_times_is_no_list(tmp_path, capsys):
     """Neither its states' levels, which a network of noise would be told, nor the times that it tells."""
     made = dode.sampler(gaussian_model("discrete"), "ddim", nfe=3)
-    told = replace(made, plan=replace(made.plan, told=np.array((0.1, 0.0, -0.1))))
+    told = replace(made, plan=replace(made.plan, conditioning_shifts=np.array((0.1, 0.0, -0.1))))
     dode.save(tmp_path / "told.json", told)
     for unit in ("--sigmas", "--timesteps"):
         with pytest.raises(ValueError, match=r"tells the network other noise levels .* find one with told=False"):
@@ -191,7 +191,7 @@ def test_exported_sigmas_of_flow_models_go_from_1_to_0(tmp_path, capsys):
         (["export", "ays-sd15"], "give either --sigmas or --timesteps"),
         (["export", "ays-sd15", "--timesteps"], "ays-sd15 holds sigmas; only a model"),
         (["export", "gits-sd", "--sigmas"], "holds lists for NFE 2, 3,"),
-        (["export", "nothing.json", "--sigmas"], "no grid file at nothing.json; lists that dode has: ays-sd15"),
+        (["export", "nothing.json", "--sigmas"], "no grid file at nothing.json; .*ays-sd15"),
         (["import", "3,1,0"], "give -o FILE.json"),
         (["import", "3,1,0", "-o", "grid.txt"], r"a grid file ends with \.json"),
         (["import", "1,3", "-o", "grid.json"], "a list falls"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import CATALOGUE, PAIRS, SCHEDULES, counts, distilled, gaussian_model, prediction_for, relative
+from problems import CATALOGUE, PAIRS, SCHEDULES, counts, distilled, gaussian_model, prediction_for, relative, unrolled
 
 from dode.integrations.resume import tail
 from dode.method import Method
@@ -69,9 +69,9 @@ def test_a_row_that_reads_far_back_is_the_bases():
 def test_at_a_steps_start_a_one_step_method_has_the_same_rows(name):
     plan, chosen = made(name, "discrete", 9)
     plan = distilled(plan, [0.3] * 9)
-    for k in [k for k, fresh in enumerate(plan.fresh) if fresh][1:]:
+    for k in [k for k, fresh in enumerate(plan.step_starts) if fresh][1:]:
         rest = tail(plan, k, chosen, SCHEDULES["discrete"])
-        assert rest.fresh == plan.fresh[k:]
+        assert rest.step_starts == plan.step_starts[k:]
         np.testing.assert_array_equal(rest.start, plan.start[k:])
         np.testing.assert_array_equal(rest.use, plan.use[k:, k:])
         np.testing.assert_array_equal(rest.blend, plan.blend[k:, k:])
@@ -81,9 +81,9 @@ def test_at_a_steps_start_a_one_step_method_has_the_same_rows(name):
 @pytest.mark.parametrize("options", [{}, {"inner": "time"}])
 def test_a_cut_step_goes_on_by_order_one_from_node_to_node(options):
     plan, chosen = made("dpm-solver-3", "vp", 9, **options)
-    assert plan.fresh == (True, False, False) * 2 + (True, False, True)
+    assert plan.step_starts == (True, False, False) * 2 + (True, False, True)
     rest = tail(plan, 1, chosen, SCHEDULES["vp"])
-    assert rest.fresh == (True, True, True, False, False, True, False, True)
+    assert rest.step_starts == (True, True, True, False, False, True, False, True)
     vp, ddim = SCHEDULES["vp"], METHODS["ddim"]
     one_each = build(ddim, 8, vp, "noise", [node.t for node in plan.nodes[1:]])
     np.testing.assert_allclose(rest.use[:2], one_each[0].use[:2], rtol=1e-12)
@@ -95,7 +95,7 @@ def test_a_cut_step_may_go_on_from_elsewhere():
     between = vp.node((plan.nodes[0].t + plan.nodes[2].t) / 2)
     rest = tail(plan, 1, chosen, vp, [between])
     assert rest.nodes == (between, *plan.nodes[2:])
-    assert rest.fresh == (True, True, False, True)
+    assert rest.step_starts == (True, True, False, True)
     for k, cut in ((1, [between, between]), (2, [between])):
         with pytest.raises(ValueError, match=r"are left of the step that is cut; got"):
             tail(plan, k, chosen, vp, cut)
@@ -118,7 +118,7 @@ def test_heuns_second_evaluation_alone_moves_nothing():
     plan, chosen = made("edm", "edm", 5)
     rest = tail(plan, 1, chosen, SCHEDULES["edm"])
     assert rest.nodes[0] == rest.nodes[1]
-    np.testing.assert_allclose(rest.unroll()[0, :1], [1.0], rtol=1e-12)
+    np.testing.assert_allclose(unrolled(rest)[0, :1], [1.0], rtol=1e-12)
     np.testing.assert_allclose(rest.table[0], 0, atol=1e-12)
 
 
@@ -135,7 +135,7 @@ def test_a_multistep_method_warms_up_again(name):
 
 def test_ancestral_noise_goes_on():
     plan, chosen = made("ddim", "discrete", 6, eta=1.0)
-    assert tail(plan, 2, chosen, SCHEDULES["discrete"]).added == (0.0, *plan.added[3:])
+    assert tail(plan, 2, chosen, SCHEDULES["discrete"]).noise_scales == (0.0, *plan.noise_scales[3:])
 
 
 def test_what_cannot_start_in_the_middle_says_so():

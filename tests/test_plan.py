@@ -56,7 +56,7 @@ def test_mix_rows_keep_their_sum_unless_declared_free():
     mix[2, 3] += 0.1
     with pytest.raises(ValueError, match="mix"):
         replace(plan, mix=mix)
-    assert replace(plan, mix=mix, free=True).lambdas[2] == pytest.approx(0.1)
+    assert replace(plan, mix=mix, unnormalized=True).lambdas[2] == pytest.approx(0.1)
 
 
 def test_extrapolate_sets_lambda_and_keeps_the_sum():

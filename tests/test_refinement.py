@@ -81,7 +81,7 @@ def test_zero_numbers_are_the_base(schedule):
     plan = some.plan(np.zeros(len(some.acts())))
     assert plan.nodes == some.base.nodes
     np.testing.assert_array_equal(plan.table, some.base.table)
-    assert plan.told is None
+    assert plan.conditioning_shifts is None
 
 
 @pytest.mark.parametrize("schedule", CASES)
@@ -205,7 +205,9 @@ def test_nodes_stay_in_order_and_inside():
     levels = [node.logsnr for node in plan.nodes]
     assert levels == sorted(levels)
     assert all(0 <= node.t <= 1 for node in plan.nodes)
-    for node, shift in zip(plan.nodes[:-1], plan.told, strict=True):  # what the plan says of its times is so
+    for node, shift in zip(
+        plan.nodes[:-1], plan.conditioning_shifts, strict=True
+    ):  # what the plan says of its times is so
         assert some.schedule.node(node.t).logsnr - node.logsnr == pytest.approx(shift, abs=1e-9)
 
 

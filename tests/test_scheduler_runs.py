@@ -86,7 +86,7 @@ def test_a_plan_that_tells_other_noise_levels_is_the_cores():
     told = (0.1, -0.2, 0.05, -0.1)
     shifts = zip(plain.plan.nodes, (*told, 0.0), strict=True)
     nodes = tuple(node._replace(t=node.t * float(np.exp(-shift))) for node, shift in shifts)
-    sampler = replace(plain, plan=replace(plain.plan, nodes=nodes, told=np.array(told)))
+    sampler = replace(plain, plan=replace(plain.plan, nodes=nodes, conditioning_shifts=np.array(told)))
     scheduler = DODEScheduler(calibration=content(sampler), **FAMILIES["edm"])
     scheduler.set_timesteps(4)
     x_T = noise() * scheduler.init_noise_sigma

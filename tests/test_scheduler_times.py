@@ -142,7 +142,9 @@ def test_options_of_the_grid_are_those_of_every_method(name):
         if "steps_offset" in change:
             assert (moved == 1).all()
         elif "rho" in change:
-            opened = [node.sigma for node, fresh in zip(with_it.plan.nodes, with_it.plan.fresh, strict=False) if fresh]
+            opened = [
+                node.sigma for node, fresh in zip(with_it.plan.nodes, with_it.plan.step_starts, strict=False) if fresh
+            ]
             lengths = np.diff(np.array(opened) ** (1 / 3))
             np.testing.assert_allclose(lengths, lengths[0], rtol=1e-9)
         else:

@@ -94,7 +94,7 @@ def test_equation_21_verbatim_is_reached_with_rescaled_history():
         mix[k, k + 1] += LAMBDAS[k]
         mix[k, k] -= LAMBDAS[k] * weights[k - 1] / weights[k]
     x, denoise = model.start(range(4), 0), model.bound("noise", None)
-    ours = run(replace(plan, mix=mix, free=True), denoise, x)
+    ours = run(replace(plan, mix=mix, unnormalized=True), denoise, x)
     assert relative(ours, equations.d_deis_0_verbatim(denoise, made.nodes, x, LAMBDAS)) < 1e-12
     normalised = run(distilled(plan, np.where(np.arange(6) > 0, LAMBDAS[:6], 0)), denoise, x)
     assert relative(ours, normalised) > 1e-3  # and it is another solver than ours
@@ -186,7 +186,7 @@ def test_asked_is_used(name):
     ("wrong", "says"),
     [
         ({"kinds": ("nois",)}, "outputs are noise, data"),
-        ({"stages": 2}, "with several stages lower is needed"),
+        ({"stages": 2}, "several stages needs lower"),
         ({"order": 0}, "at least 1"),
     ],
 )

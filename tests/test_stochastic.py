@@ -49,7 +49,7 @@ def test_eta_1_is_ddpm(where):
         plan, nodes, model, _, x = problem("ddim:eta=1", where, nfe)
         theirs = ancestral(model.bound("noise", None), nodes, x, draws(model))
         assert relative(run(plan, model.bound(plan.kind, None), x, draws(model)), theirs) < 1e-12
-        assert (nfe == 1) == (not any(plan.added))  # the step to σ = 0 adds none
+        assert (nfe == 1) == (not any(plan.noise_scales))  # the step to σ = 0 adds none
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4])
@@ -77,9 +77,12 @@ def test_fresh_1_is_the_sampling_of_consistency_models(where):
 
 def test_fresh_and_eta_add_no_less_than_the_larger():
     """A share of the ancestral noise that is below `fresh` changes nothing."""
-    one, two = (problem(text, "vp", 6)[0].added for text in ("ddim:fresh=0.99", "ddim:eta=0.1:fresh=0.99"))
+    one, two = (problem(text, "vp", 6)[0].noise_scales for text in ("ddim:fresh=0.99", "ddim:eta=0.1:fresh=0.99"))
     assert one == two
-    assert problem("ddim:eta=1:fresh=0.01", "vp", 6)[0].added[1] == problem("ddim:eta=1", "vp", 6)[0].added[1]
+    assert (
+        problem("ddim:eta=1:fresh=0.01", "vp", 6)[0].noise_scales[1]
+        == problem("ddim:eta=1", "vp", 6)[0].noise_scales[1]
+    )
 
 
 def karras(denoise, sigmas, x, draw, churn, low, high):
@@ -127,7 +130,7 @@ def test_old_and_fresh_noise_make_the_noise_of_each_node(text, where):
     torch.testing.assert_close(
         variance, torch.tensor([node.sigma**2 for node in plan.nodes], dtype=torch.float64), rtol=1e-9, atol=1e-12
     )
-    assert any(plan.added)
+    assert any(plan.noise_scales)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -143,7 +146,7 @@ def test_churn_on_vp_goes_up_along_the_schedule():
     vp = SCHEDULES["vp"]
     plan, nodes, *_ = problem("edm:churn=40", "vp", 9)
     assert plan.nodes[0] == nodes[0]
-    raised = [node for node, fresh in zip(plan.nodes, plan.fresh, strict=False) if fresh][1:4]
+    raised = [node for node, fresh in zip(plan.nodes, plan.step_starts, strict=False) if fresh][1:4]
     for node, before in zip(raised, nodes[1:], strict=False):
         assert node.t == pytest.approx(vp.at(before.logsnr - np.log(sqrt(2))).t)  # 40/5 is above the limit, √2 − 1
     assert all(float(node.t).is_integer() for node in problem("edm:churn=3", "discrete", 9)[0].nodes)
@@ -202,8 +205,8 @@ def test_what_is_stochastic_is_not_distilled(text):
 def test_files_keep_the_noise(text, where, tmp_path):
     sampler = dode.sampler(mixture_model(where), text, nfe=5)
     again = plan_from_json(plan_to_json(sampler.plan))
-    assert again.added == sampler.plan.added
-    assert any(again.added)
+    assert again.noise_scales == sampler.plan.noise_scales
+    assert any(again.noise_scales)
     sampler.save(tmp_path / "s.json")
     loaded = dode.load(tmp_path / "s.json", sampler.model)
     assert loaded.name == sampler.name == text
@@ -213,4 +216,4 @@ def test_files_keep_the_noise(text, where, tmp_path):
 def test_files_from_before_there_was_noise_are_read():
     data = plan_to_json(problem("ddim", "vp", 4)[0])
     del data["noise"]
-    assert not any(plan_from_json(data).added)
+    assert not any(plan_from_json(data).noise_scales)

@@ -88,7 +88,7 @@ def test_a_list_of_methods_has_one_for_each_step():
     with pytest.raises(ValueError, match="2 methods for 3 steps"):
         trace([METHODS["ddim"]] * 2, nodes, VP, "noise")
     mixed = trace([METHODS["dpm-solver-2"], METHODS["ddim"], METHODS["ddim"]], nodes, VP, "noise")
-    assert mixed.fresh == (True, False, True, True)
+    assert mixed.step_starts == (True, False, True, True)
 
 
 def test_a_node_inside_a_step_lies_at_the_fraction_that_was_asked_for():

@@ -154,7 +154,7 @@ def test_published_dpm_solver_3_carries_no_lambda_to_later_stages():
 def test_equation_21_verbatim(r, where):
     for nfe in (1, 2, 3, 10):
         plan, denoise, nodes, x = problem(f"deis-{r}", where, nfe)
-        mixed = replace(plan, free=True)
+        mixed = replace(plan, unnormalized=True)
         for k in range(1, nfe):
             mixed = mixed.mixed(k, LAMBDAS[k] * unnormalised(plan, k)[0])
         theirs = deis(r, literal.d_deis_verbatim)(denoise, plan, nodes, x, LAMBDAS, where)

@@ -45,17 +45,17 @@ def plan_to_json(plan: Plan) -> Json:
         "space": plan.kind,
         "convention": "output",  # λ multiplies outputs (the paper), not the state (the published code)
         "carry": plan.carry,
-        "free": plan.free,
+        "free": plan.unnormalized,
         "nodes": [list(node) for node in plan.nodes],
-        "fresh": list(plan.fresh),
+        "fresh": list(plan.step_starts),
         "lambda": plan.lambdas.tolist(),
         "start": plan.start.tolist(),
         "use": plan.use.tolist(),
         "mix": plan.mix.tolist(),
         "blend": plan.blend.tolist(),
-        "noise": list(plan.added),
+        "noise": list(plan.noise_scales),
         "table": plan.table.tolist(),
-    } | ({} if plan.told is None else {"told": plan.told.tolist()})
+    } | ({} if plan.conditioning_shifts is None else {"told": plan.conditioning_shifts.tolist()})
 
 
 def plan_from_json(data: Json) -> Plan:
@@ -65,7 +65,16 @@ def plan_from_json(data: Json) -> Plan:
     noise = np.array(data["noise"]) if "noise" in data else None  # files of the first version have none
     fresh = tuple(data["fresh"])
     told = np.array(data["told"]) if "told" in data else None
-    return Plan(data["space"], nodes, fresh, **arrays, noise=noise, carry=data["carry"], free=data["free"], told=told)
+    return Plan(
+        data["space"],
+        nodes,
+        fresh,
+        **arrays,
+        noise=noise,
+        carry=data["carry"],
+        unnormalized=data["free"],
+        conditioning_shifts=told,
+    )
 
 
 def checksum(content: Json) -> str:

@@ -177,7 +177,7 @@ def _points(fine: Plan, denoise: Denoise, x_T: Tensor) -> Iterator[tuple[int, Po
     for state in trajectory(fine, watched, x_T):
         if before is not None:
             yield state.k, (*before, seen[0])
-        before = (fine.nodes[state.k], state.y) if state.k < fine.nfe and fine.fresh[state.k] else None
+        before = (fine.nodes[state.k], state.y) if state.k < fine.nfe and fine.step_starts[state.k] else None
     yield fine.nfe, (fine.nodes[-1], state.y, None)
 
 

@@ -1,8 +1,8 @@
-"""JSON that comes from a file: read with care, and held against a form before anything looks inside.
+"""JSON from files: read strictly, and checked against a schema before it is used.
 
-A form is a type; None; a word, for itself; a tuple of forms, any of which will do; [form], a list of such; {key: form},
-an object of these keys alone, "key?" where it may be missing; with {str: form} of any other keys too.  `object` is
-anything.
+A schema (Form) is a type; None; a word, which stands for itself; a tuple of alternatives; [form], a list of such;
+{key: form}, an object with these keys alone, "key?" where it may be missing, and with {str: form} any other keys too.
+`object` is anything.
 """
 
 import json
@@ -13,14 +13,14 @@ from typing import Any
 from dode.errors import DodeError
 
 Form = Any
-LONG = 1000  # letters; text is shown to people, in one line
-LARGE = 1 << 64  # whole numbers beyond it are no size, count or seed, and no float may hold them
+LONG = 1000  # letters of a text, which is shown in one line
+LARGE = 1 << 64  # whole numbers beyond it are no size, count or seed
 
 
 def parsed(text: str | bytes) -> Any:
-    """The value of a JSON text.  Raises ValueError for text that is cut, that has a key twice, or is nested deeply."""
+    """The value of a JSON text; ValueError if it is cut, has a key twice, or is nested too deeply."""
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
         raise DodeError("it is nested too deeply") from error
 
@@ -30,24 +30,22 @@ def read(path: Path) -> Any:
     return parsed(path.read_bytes())
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
         raise DodeError("a key is there twice")
-    return found
+    return value
 
 
 def check(value: Any, form: Form, where: str) -> None:
-    """ValueError, with the place, unless the value has this form."""
-    wrong = _wrong(value, form)
-    if wrong is not None:
-        path, found, wanted = wrong
-        place = ".".join(map(str, path))
-        raise DodeError(f"{where}: {place or 'the content'} must be {wanted}; got {short(found)}")
+    """DodeError, with the place in the value, unless it has this form."""
+    if (mismatch := _mismatch(value, form)) is not None:
+        path, part, wanted = mismatch
+        raise DodeError(f"{where}: {'.'.join(map(str, path)) or 'the content'} must be {wanted}; got {short(part)}")
 
 
 def short(value: Any, most: int = 60) -> str:
-    """What a value looks like, on one line and not at length."""
+    """A value in a message, shortened."""
     if isinstance(value, dict | list) and value:
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     text = repr(value) if not isinstance(value, int) or abs(value) < LARGE else "a number of many digits"
@@ -55,7 +53,7 @@ def short(value: Any, most: int = 60) -> str:
 
 
 def line(value: Any, most: int = 200) -> str:
-    """A value in a message: one line of it, cut between words where it is long."""
+    """A text in a message, on one line and cut between words where it is long."""
     text = " ".join(str(value).split())
     if len(text) > most:
         text, words = text[: most - 2], text[: most - 2].rpartition(" ")[0]
@@ -63,26 +61,26 @@ def line(value: Any, most: int = 200) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-Wrong = tuple[tuple[str | int, ...], Any, str]  # where, what is there, what should be
+Mismatch = tuple[tuple[str | int, ...], Any, str]  # keys and indices that lead there, the value there, what is wanted
 
 
-def _wrong(value: Any, form: Form) -> Wrong | None:
-    """The first place where the value is not of its form."""
+def _mismatch(value: Any, form: Form) -> Mismatch | None:
+    """The first part of the value that does not have its form."""
     if isinstance(form, tuple):
-        found = [_wrong(value, one) for one in form]
-        if None in found:
+        mismatches = [mismatch for choice in form if (mismatch := _mismatch(value, choice)) is not None]
+        if len(mismatches) < len(form):
             return None
-        deepest = max((one for one in found if one is not None), key=lambda one: len(one[0]))
-        return deepest if deepest[0] else ((), value, _said(form))
+        deepest = max(mismatches, key=lambda mismatch: len(mismatch[0]))
+        return deepest if deepest[0] else ((), value, _described(form))
     if isinstance(form, list):
-        return _wrong_list(value, form[0])
+        return _list_mismatch(value, form[0])
     if isinstance(form, Mapping):
-        return _wrong_object(value, form)
-    return None if _plain(value, form) else ((), value, _said(form))
+        return _object_mismatch(value, form)
+    return None if _plain(value, form) else ((), value, _described(form))
 
 
 def _plain(value: Any, form: Form) -> bool:
-    """Is it of this type, or this word?"""
+    """Whether it is of this type, or this word."""
     if form is None or isinstance(form, str):
         return type(value) is type(form) and bool(value == form)
     if form in (int, float):
@@ -93,24 +91,24 @@ def _plain(value: Any, form: Form) -> bool:
     return isinstance(value, form)
 
 
-def _wrong_list(value: Any, form: Form) -> Wrong | None:
+def _list_mismatch(value: Any, form: Form) -> Mismatch | None:
     if not isinstance(value, list | tuple):  # content that was never in a file may have tuples
         return (), value, "a list"
-    for i, one in enumerate(value):
-        if (wrong := _wrong(one, form)) is not None:
-            return (i, *wrong[0]), wrong[1], wrong[2]
+    for i, item in enumerate(value):
+        if (inner := _mismatch(item, form)) is not None:
+            return (i, *inner[0]), inner[1], inner[2]
     return None
 
 
-def _wrong_object(value: Any, form: Mapping[Any, Form]) -> Wrong | None:
+def _object_mismatch(value: Any, form: Mapping[Any, Form]) -> Mismatch | None:
     if not isinstance(value, dict):
         return (), value, "an object"
-    known = {key.removesuffix("?"): one for key, one in form.items() if key is not str}
-    for key, one in value.items():
-        if key not in known and str not in form:
-            return (), key, f"an object of {', '.join(known)}"
-        if (wrong := _wrong(one, known[key] if key in known else form[str])) is not None:
-            return (key[:60], *wrong[0]), wrong[1], wrong[2]
+    forms = {key.removesuffix("?"): item for key, item in form.items() if key is not str}
+    for key, item in value.items():
+        if key not in forms and str not in form:
+            return (), key, f"an object of {', '.join(forms)}"
+        if (inner := _mismatch(item, forms[key] if key in forms else form[str])) is not None:
+            return (key[:60], *inner[0]), inner[1], inner[2]
     missing = [key for key in form if key is not str and not key.endswith("?") and key not in value]
     return ((), value, f"an object with {missing[0]}") if missing else None
 
@@ -118,10 +116,10 @@ def _wrong_object(value: Any, form: Mapping[Any, Form]) -> Wrong | None:
 NAMES = {int: "a whole number", float: "a number", str: "one line of text", bool: "true or false", dict: "an object"}
 
 
-def _said(form: Form) -> str:
+def _described(form: Form) -> str:
     """A form in words."""
     if isinstance(form, tuple):
-        return " or ".join(map(_said, form))
+        return " or ".join(map(_described, form))
     if isinstance(form, list | Mapping):
         return "a list" if isinstance(form, list) else "an object"
     return "null" if form is None else form if isinstance(form, str) else NAMES.get(form, form.__name__)

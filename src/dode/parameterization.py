@@ -18,11 +18,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 def parts(kind: Kind, node: Node) -> tuple[float, float]:
     """(p, q) with output = p·x₀ + q·ε at this node: v = α·ε − σ·x₀, flow = ε − x₀, score = −ε/σ.
 
-    Raises ValueError for a score at σ = 0.
+    Raises DodeError for a score at σ = 0.
     """
-    if kind == "score" and node.sigma == 0:
-        raise DodeError(f"a score does not exist at t = {node.t:g}, where sigma = 0")
     if kind == "score":
+        if node.sigma == 0:
+            raise DodeError(f"a score does not exist at t = {node.t:g}, where sigma = 0")
         return 0.0, -1 / node.sigma
     if kind == "v":
         return -node.sigma, node.alpha
@@ -32,7 +32,7 @@ def parts(kind: Kind, node: Node) -> tuple[float, float]:
 def express(want: tuple[float, float], kind: Kind, node: Node) -> tuple[float, float]:
     """(m, n) with m·x + n·output = want[0]·x₀ + want[1]·ε.
 
-    Raises ValueError where x and the output say the same thing (noise at α = 0, data at σ = 0, …).
+    Raises DodeError where x and the output hold the same information (noise at α = 0, data at σ = 0, …).
     """
     p, q = parts(kind, node)
     determinant = node.alpha * q - node.sigma * p

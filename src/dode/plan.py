@@ -1,6 +1,6 @@
 """A solver as numbers: three matrices, checked where they are made.
 
-Evaluation k happens at ``nodes[k]`` on the state y_k; with d_j the network's outputs,
+Evaluation k is made at ``nodes[k]`` on the state y_k; with d_j the network's outputs,
 
     D_k     = Σ_j blend[k, j]·d_j              the solver's denoising output            (6), (19)
     O_k     = Σ_j mix[k, 1+j]·D_j              what distillation changes                (4), (11), (32)
@@ -30,21 +30,24 @@ TOLERANCE = 1e-10  # of the invariants, relative to the sum of the terms' sizes
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """N network evaluations, N + 1 states."""
+    """N network evaluations, N + 1 states.
+
+    Raises:
+        DodeError: for arrays of wrong shapes, an output read before it exists, and coefficients that are no consistent
+            solver: a straight path (constant x₀ and ε) must be followed exactly.
+    """
 
     kind: Kind  # what d_k is
     nodes: tuple[Node, ...]  # N + 1: evaluation k at nodes[k]; sampling ends at nodes[N]
-    fresh: tuple[bool, ...]  # N: does evaluation k open a step?
+    step_starts: tuple[bool, ...]  # (N,): whether evaluation k is the first of a step
     start: Array  # (N,): coefficient of the step's start state
     use: Array  # (N, N), lower triangular
     mix: Array  # (N, 1 + N), column 0 is x_T/σ_T
     blend: Array  # (N, N), lower triangular, rows sum to 1
-    noise: Array | None = None  # (N + 1,): fresh noise added to each state, entry 0 to x_T; zeros if left out
-    carry: bool = True  # do later stages of a step see O_j (the paper) or D_j (the published DPM-Solver-3)?
-    free: bool = False  # may rows of mix have another sum than 1?
-    told: Array | None = (
-        None  # (N,): how far in log-SNR the time that the network is told, nodes[k].t, lies from the node
-    )
+    noise: Array | None = None  # (N + 1,): standard deviation of noise added to each state, entry 0 to x_T; or zeros
+    carry: bool = True  # whether later stages of a step use O_j (the paper), or D_j (the published DPM-Solver-3)
+    unnormalized: bool = False  # whether rows of mix may have another sum than 1
+    conditioning_shifts: Array | None = None  # (N,): log-SNR at nodes[k].t, the network's time, less the node's
 
     def __post_init__(self) -> None:
         n = len(self.nodes) - 1
@@ -55,16 +58,17 @@ class Plan:
         if self.noise is None:
             object.__setattr__(self, "noise", np.zeros(n + 1))
         shapes = {"start": (n,), "use": (n, n), "mix": (n, 1 + n), "blend": (n, n), "noise": (n + 1,)}
-        if self.told is not None:
-            shapes["told"] = (n,)
+        if self.conditioning_shifts is not None:
+            shapes["conditioning_shifts"] = (n,)
         for name, shape in shapes.items():
-            array = _own(getattr(self, name))
+            array = _read_only(getattr(self, name))
             if array.shape != shape or not np.all(np.isfinite(array)):
                 raise DodeError(f"plan.{name} must be finite with shape {shape}; got shape {array.shape}")
-            array.setflags(write=False)
             object.__setattr__(self, name, array)
-        if n < 1 or len(self.fresh) != n or not self.fresh[0]:
-            raise DodeError(f"a plan needs evaluations and the first opens a step; got {n} nodes, fresh={self.fresh}")
+        if n < 1 or len(self.step_starts) != n or not self.step_starts[0]:
+            raise DodeError(
+                f"a plan needs evaluations and the first starts a step; got {n}, step_starts={self.step_starts}"
+            )
         self._check_triangles()
         self._check_sums()
         self._check_order()
@@ -75,8 +79,8 @@ class Plan:
         return len(self.nodes) - 1
 
     @cached_property
-    def added(self) -> tuple[float, ...]:
-        """(N + 1,): the standard deviation of the fresh noise in each state; all 0 in a deterministic plan."""
+    def noise_scales(self) -> tuple[float, ...]:
+        """(N + 1,): ``noise`` as plain numbers; all 0 in a deterministic plan."""
         return tuple(np.asarray(self.noise).tolist())
 
     @cached_property
@@ -85,10 +89,8 @@ class Plan:
         return np.array([self.row(k) for k in range(self.nfe)])
 
     def terms(self, k: int) -> Terms:
-        """start[k], and row k of the table as (column, coefficient) where it is not zero, in plain numbers.
-
-        Each row on its own and once: the fit changes the plan after every evaluation, and reads one row of each.
-        """
+        """start[k], and row k of the table as (column, coefficient) where it is not zero, in plain numbers."""
+        # each row on its own and once: the fit changes the plan after every evaluation, and reads one row of each
         if k not in self._terms:
             row = self.row(k)
             self._terms[k] = float(self.start[k]), tuple((int(j), float(row[j])) for j in row.nonzero()[0])
@@ -117,22 +119,22 @@ class Plan:
         return lifted
 
     @cached_property
-    def last(self) -> tuple[int, ...]:
+    def last_reads(self) -> tuple[int, ...]:
         """For x_T and each output the last evaluation that reads it; −1 for none."""
-        found = [-1] * (1 + self.nfe)
+        reads = [-1] * (1 + self.nfe)
         for k in range(self.nfe):
             for j, _ in self.terms(k)[1]:
-                found[j] = k
-        return tuple(found)
+                reads[j] = k
+        return tuple(reads)
 
     @cached_property
-    def idle(self) -> tuple[tuple[int, ...], ...]:
-        """(N + 1,): what of [x_T/σ_T, d_0, …] no evaluation reads from this one on, though one did just before it."""
-        found: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
-        for j, last in enumerate(self.last):
-            found[max(last + 1, j)] += (j,)
-        found[1] += found[0]  # x_T, in runs that drop nothing before their first evaluation
-        return tuple(found)
+    def releases(self) -> tuple[tuple[int, ...], ...]:
+        """(N + 1,): columns of [x_T/σ_T, d_0, …] last read by evaluation k − 1, to be freed before evaluation k."""
+        columns: list[tuple[int, ...]] = [() for _ in range(self.nfe + 1)]
+        for j, last in enumerate(self.last_reads):
+            columns[max(last + 1, j)] += (j,)
+        columns[1] += columns[0]  # x_T, in runs that free nothing before their first evaluation
+        return tuple(columns)
 
     @property
     def lambdas(self) -> Array:
@@ -141,7 +143,7 @@ class Plan:
         return values
 
     def mixed(self, k: int, change: Array) -> "Plan":
-        """The plan with `change` (1 + N,) added to row k of mix."""
+        """The plan with ``change`` (1 + N,) added to row k of mix."""
         mix = self.mix.copy()
         mix[k] += change
         return replace(self, mix=mix)
@@ -150,21 +152,11 @@ class Plan:
         """O_k = D_k + λ·(D_k − D_{k−1}) added to row k: equations (4), (11), (15)–(16), (21), (25), (32)–(33)."""
         return self.mixed(k, lam * previous(self, k))
 
-    def unroll(self) -> Array:
-        """(N, 2 + N): y_{k+1} over [x_T, x_T/σ_T, d_0, …], to compare solvers; sampling runs the incremental form."""
-        rows = np.zeros((self.nfe, 2 + self.nfe))
-        x = state = np.eye(1, 2 + self.nfe)[0]
-        for k in range(self.nfe):
-            x = state if self.fresh[k] else x
-            state = self.start[k] * x + np.concatenate([[0], self.table[k]])
-            rows[k] = state
-        return rows
-
     def origins(self) -> Iterator[Node]:
         """For each evaluation the node at which its step started."""
         origin = self.nodes[0]
-        for node, fresh in zip(self.nodes, self.fresh, strict=False):
-            origin = node if fresh else origin
+        for node, starts in zip(self.nodes, self.step_starts, strict=False):
+            origin = node if starts else origin
             yield origin
 
     def _check_triangles(self) -> None:
@@ -174,42 +166,39 @@ class Plan:
                 raise DodeError(f"plan.{name} reads an output before it exists")
 
     def _check_sums(self) -> None:
-        """A straight line (constant x₀ and ε) is moved exactly, and a constant output stays constant.
-
-        Where noise is added, the signal is exact and the variances of old and fresh noise add up to σ².
-        """
+        """Outputs of a straight path lead to its next state; where noise is added, variances add up to σ²."""
         ones = np.ones(self.nfe)
         _agree("blend", self.blend.sum(1), np.abs(self.blend).sum(1), ones)
-        if not self.free:
+        if not self.unnormalized:
             _agree("mix", self.mix.sum(1), np.abs(self.mix).sum(1), ones)
         outputs = np.array([parts(self.kind, node) for node in self.nodes[:-1]])
         moved = self.start[:, None] * np.array(list(self.origins()))[:, 1:]
         totals = moved + self.use @ (self.blend @ outputs)
         sizes = np.abs(moved) + np.abs(self.use) @ (np.abs(self.blend) @ np.abs(outputs))
-        wanted, fresh = np.array(self.nodes[1:])[:, 1:], np.array(self.added[1:])
-        wanted[:, 1] = np.where(fresh > 0, np.sqrt(np.maximum(wanted[:, 1] ** 2 - fresh**2, 0)), wanted[:, 1])
+        wanted, noise = np.array(self.nodes[1:])[:, 1:], np.array(self.noise_scales[1:])
+        wanted[:, 1] = np.where(noise > 0, np.sqrt(np.maximum(wanted[:, 1] ** 2 - noise**2, 0)), wanted[:, 1])
         for i, name in enumerate(("alpha", "sigma")):
             _agree(f"use (the {name} of the next node)", totals[:, i], sizes[:, i], wanted[:, i])
 
     def _check_order(self) -> None:
         levels = [node.logsnr for node in self.nodes]
-        if any(self.added):  # churn goes back up on purpose
+        if any(self.noise_scales):  # churn goes back up on purpose
             return
         if not (all(a <= b for a, b in pairwise(levels)) or all(a >= b for a, b in pairwise(levels))):
             raise DodeError(f"log-SNR must not fall along a plan (nor rise, in an inversion); got {levels}")
 
     def __str__(self) -> str:
         head = f"{self.nfe} evaluations, {self.kind} outputs" + ("" if self.carry else ", carry=False")
-        head += ", stochastic" if any(self.added) else ""
+        head += ", stochastic" if any(self.noise_scales) else ""
         lines = [head, f"{'k':>3} {'t':>9} {'alpha':>9} {'sigma':>9} {'start':>11} {'lambda':>9}  use·mix·blend"]
         for k, node in enumerate(self.nodes[:-1]):
             row = [f"x_T/σ_T: {self.table[k, 0]:.6g}"] if self.table[k, 0] else []
             row += [f"d{j}: {c:.6g}" for j, c in enumerate(self.table[k, 1:]) if c]
-            mark = ">" if self.fresh[k] else " "
+            mark = ">" if self.step_starts[k] else " "
             numbers = (
                 f"{node.t:9.6g} {_level(node.alpha)} {_level(node.sigma)} {self.start[k]:11.6g} {self.lambdas[k]:9.5f}"
             )
-            row += [f"noise: {self.added[k + 1]:.6g}"] if self.added[k + 1] else []
+            row += [f"noise: {self.noise_scales[k + 1]:.6g}"] if self.noise_scales[k + 1] else []
             lines.append(f"{mark}{k:>2} {numbers}  " + "  ".join(row))
         end = self.nodes[-1]
         return "\n".join([*lines, f"end {end.t:9.6g} {_level(end.alpha)} {_level(end.sigma)}"])
@@ -220,16 +209,19 @@ def _level(value: float) -> str:
     return f"{value:9.6f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:9.4g}"
 
 
-def _own(given: Any) -> Array:
-    """As float64 that nobody else can write to: a copy, unless another plan's array is handed on."""
-    array = np.asarray(given, dtype=np.float64)
-    return array if array.base is None and not array.flags.writeable else array.copy()
+def _read_only(values: Any) -> Array:
+    """As float64: a copy, unless it is another plan's array, which nobody can write to."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.base is not None or array.flags.writeable:
+        array = array.copy()
+        array.setflags(write=False)
+    return array
 
 
 def previous(plan: Plan, k: int) -> Array:
-    """The paper's direction D_k − D_{k−1} over [x_T/σ_T, D_0, …]: (1 + N,).
+    """The paper's direction D_k − D_{k−1} over [x_T/σ_T, D_0, …]: (1 + N,); zeros if there is no previous output.
 
-    At k = 0 the previous output is x_T/σ_T, for noise outputs only; else there is no direction and the row is zero.
+    At k = 0 the previous output is x_T/σ_T, which is a noise output.
     """
     row = np.zeros(1 + plan.nfe)
     if k or plan.kind == "noise":

@@ -110,7 +110,7 @@ class Sampler:
     @property
     def stochastic(self) -> bool:
         """Whether sampling adds noise on its way."""
-        return any(self.plan.added)
+        return any(self.plan.noise_scales)
 
     @property
     def name(self) -> str:
@@ -190,7 +190,9 @@ class Sampler:
         _check_batch(batch)
         x0, schedule = checked(self.model, ode=True).placed(x0), self.model.schedule
         cond = self.model.conditions(range(len(x0)), cond)
-        moved = self.plan.added[0] or self.plan.told is not None  # then the first time is not the state's
+        moved = (
+            self.plan.noise_scales[0] or self.plan.conditioning_shifts is not None
+        )  # then the first time is not the state's
         start = schedule.node(schedule.t_max) if moved else self.plan.nodes[0]
         most = int(schedule.t_max) if schedule.integer else 50
         plan, clean = exact.backward(self.model, min(50, most) if steps is None else steps, start)

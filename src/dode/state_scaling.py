@@ -1,8 +1,7 @@
-"""A plan in another scale of the state: z = c·x, with a factor c at every node.
+"""A plan for states in another scale, z = c·x with a factor c at every node.
 
-Tools differ in how they scale what they denoise: DDPM's x = α·x₀ + σ·ε with α² + σ² = 1; k-diffusion's x/α, with noise
-level σ/α; flow models' x/(α + σ). Data, noise and their difference (flow outputs) do not depend on that scale, so only
-the states' coefficients change, and samples agree after the same scaling.
+Tools scale states differently: DDPM's x = α·x₀ + σ·ε has α² + σ² = 1; k-diffusion's is x/α, with noise level σ/α; flow
+models' is x/(α + σ). Data, noise and flow outputs do not depend on that scale: only the coefficients of states change.
 """
 
 import math
@@ -15,9 +14,7 @@ from dode.errors import DodeError
 from dode.plan import Plan
 from dode.schedule import Node
 
-Scale = Callable[[Node], Node]  # a node → the node of the same log-SNR that another tool would have
-
-
+Scale = Callable[[Node], Node]  # a node → another tool's node of the same log-SNR
 OTHER_TIMES = (
     "this plan tells the network other noise levels than those of its states, which another tool's wrapping of the "
     "network cannot follow; find one with told=False, --no-told"
@@ -25,7 +22,7 @@ OTHER_TIMES = (
 
 
 def exploding(node: Node) -> Node:
-    """As k-diffusion has it: α = 1, and the noise level σ/α is the time."""
+    """k-diffusion's node: α = 1, and the noise level σ/α is the time."""
     if node.alpha == 0:
         raise DodeError(
             f"at t = {node.t:g}, alpha = 0, the noise level sigma/alpha is infinite; use flow, where it is 1, "
@@ -36,22 +33,23 @@ def exploding(node: Node) -> Node:
 
 
 def straight(node: Node) -> Node:
-    """As flow models have it: α = 1 − σ, and the noise level σ/(α + σ) is the time."""
+    """The node of a flow model: α = 1 − σ, and the noise level σ/(α + σ) is the time."""
     level = node.sigma / (node.alpha + node.sigma)
     return Node(level, node.alpha / (node.alpha + node.sigma), level)
 
 
 def rescaled(plan: Plan, scale: Scale) -> Plan:
-    """The plan for states scaled by c = σ'/σ, or α'/α, at each node; its nodes are the other tool's.
+    """The plan for states in another tool's scale, on that tool's nodes.
 
-    Raises ValueError for outputs that depend on the scale (v, score), and for α = 0 where c would be infinite.
+    Raises DodeError for outputs that depend on the scale (v, score), for α = 0 where c would be infinite, and for
+    conditioning times that the tool cannot pass on.
     """
     if plan.kind not in ("noise", "data", "flow"):
         raise DodeError(f"{plan.kind} outputs depend on the scale of the state; make the plan in data or noise outputs")
     if not followed(plan, scale):
         raise DodeError(OTHER_TIMES)
     nodes = tuple(scale(node) for node in plan.nodes)
-    if plan.told is not None:
+    if plan.conditioning_shifts is not None:
         nodes = tuple(new._replace(t=old.t) for old, new in zip(plan.nodes, nodes, strict=True))
     factors = [_factor(old, new) for old, new in zip(plan.nodes, nodes, strict=True)]
     after = np.array(factors[1:])
@@ -62,21 +60,18 @@ def rescaled(plan: Plan, scale: Scale) -> Plan:
         nodes=nodes,
         start=plan.start * after / origins,
         use=plan.use * after[:, None],
-        noise=np.array(plan.added) * np.array(factors),
+        noise=np.array(plan.noise_scales) * np.array(factors),
     )
 
 
 def followed(plan: Plan, scale: Scale) -> bool:
-    """Does the network hear what the plan tells it, should another tool with states of this scale run the plan?"""
-    return plan.told is None or (scale is exploding and _levels(plan))
-
-
-def _levels(plan: Plan) -> bool:
-    """Are the times that the plan tells the network k-diffusion's noise levels?"""
-    shifts = np.zeros(plan.nfe) if plan.told is None else plan.told
-    return all(
-        node.alpha == 1 and math.isclose(node.t, node.sigma * math.exp(-shift), rel_tol=1e-6)
-        for node, shift in zip(plan.nodes[:-1], shifts, strict=True)
+    """Whether another tool with this state scaling passes the network the plan's own conditioning times."""
+    return plan.conditioning_shifts is None or (
+        scale is exploding
+        and all(
+            node.alpha == 1 and math.isclose(node.t, node.sigma * math.exp(-shift), rel_tol=1e-6)
+            for node, shift in zip(plan.nodes[:-1], plan.conditioning_shifts, strict=True)
+        )
     )
 
 

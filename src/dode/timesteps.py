@@ -1,17 +1,18 @@
-"""Where to evaluate: grids of a schedule, their coordinate, and their refinement for a teacher."""
+"""Timestep grids: where to evaluate, in which coordinate a grid is even, and its refinement for a teacher."""
 
 import math
 from bisect import bisect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from dode.errors import DodeError
 from dode.messages import unknown
 from dode.schedule import Node, Schedule
 
-MOST = 4000  # steps; a plan of so many holds half a gigabyte
-INSIDE = 1e-3  # where log-SNR is infinite it is taken this share of the schedule inside
+MOST = 4000  # steps; the plan of so many takes half a gigabyte
+INSIDE = 1e-3  # where log-SNR is infinite, its value at this share of the schedule from there is used
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Grid:
 
 
 def whole(node: Node, schedule: Schedule) -> Node:
-    """The node at the nearest whole time, if the schedule's network takes whole times only."""
+    """The node at the nearest whole time, if the network takes no others."""
     return schedule.node(float(round(node.t))) if schedule.integer and node.t > 0 else node
 
 
@@ -87,12 +88,13 @@ def _published(schedule: Schedule, steps: int, rho: float, end: float) -> list[N
         )
     rows = schedule.knots
     if not rows:
-        return _karras(schedule, steps, rho, end)
+        return _spaced("karras", schedule, steps, rho, end)
     return [schedule.node(rows[int(len(rows) * i / steps)]) for i in reversed(range(steps))]
 
 
-def _spaced(schedule: Schedule, steps: int, end: float, grid: Grid) -> list[Node]:
-    """Even in the grid's coordinate; the ends as they are, not through the coordinate and back."""
+def _spaced(coordinate: str, schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
+    """Even in log-SNR, or in (σ/α)^{1/ρ}: Karras et al. 2022, (5)."""
+    grid = Grid((), coordinate, coordinate, rho)
     first, last = schedule.node(schedule.t_max), schedule.node(schedule.t_min)
     if math.inf in (abs(grid.value(first)), abs(grid.value(last))):
         raise DodeError(f"the {grid.name} grid needs a finite log-SNR at both ends; use uniform here")
@@ -101,18 +103,9 @@ def _spaced(schedule: Schedule, steps: int, end: float, grid: Grid) -> list[Node
     return [whole(node, schedule) for node in [first, *inner, last][:steps]]
 
 
-def _karras(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
-    """(σ/α)^{1/ρ} evenly from the largest to the smallest level: Karras et al. 2022, (5)."""
-    return _spaced(schedule, steps, end, Grid((), "karras", "karras", rho))
-
-
-def _logsnr(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
-    return _spaced(schedule, steps, end, Grid((), "logsnr", "logsnr", rho))
-
-
 def _trailing_logsnr(schedule: Schedule, steps: int, rho: float, end: float) -> list[Node]:
     """Even in log-SNR with the data in the place of t_min: the last step starts one gap before it."""
-    return _logsnr(schedule, steps if end == schedule.t_min else steps + 1, rho, end)[:steps]
+    return _spaced("logsnr", schedule, steps if end == schedule.t_min else steps + 1, rho, end)[:steps]
 
 
 GRIDS: dict[str, tuple[Callable[[Schedule, int, float, float], list[Node]], str]] = {
@@ -120,17 +113,17 @@ GRIDS: dict[str, tuple[Callable[[Schedule, int, float, float], list[Node]], str]
     "trailing": (_trailing, "t"),
     "leading": (_leading, "t"),
     "linspace": (_linspace, "t"),
-    "logsnr": (_logsnr, "logsnr"),
+    "logsnr": (partial(_spaced, "logsnr"), "logsnr"),
     "logsnr-trailing": (_trailing_logsnr, "logsnr"),
-    "karras": (_karras, "karras"),
+    "karras": (partial(_spaced, "karras"), "karras"),
     "published": (_published, "t"),
 }
 
 
 def unbounded(schedule: Schedule, steps: int) -> Grid:
-    """For many steps where log-SNR is infinite at the start: t_max, then even in log-SNR, the end.
+    """A grid of many steps for a schedule that starts at α = 0: even in log-SNR after the first step.
 
-    Even times leave a coarse step before the data, the more so with a flow schedule's shift, which they follow.
+    Even times would leave a coarse step before the data, the coarser the larger the schedule's shift.
     """
     first, low, end = (schedule.node(t) for t in (schedule.t_max, schedule.t_min, schedule.t_end))
     span = schedule.t_max - schedule.t_min
@@ -139,16 +132,23 @@ def unbounded(schedule: Schedule, steps: int) -> Grid:
         low = schedule.node(schedule.t_min + INSIDE**2 * span)
     count = steps if low == end else steps - 1  # the last of them may be the end itself
     inner = [schedule.at(value) for value in _even(top.logsnr, low.logsnr, count)][: steps - 1]
-    return _checked(Grid((first, *inner, end), "t", "unbounded", shift=schedule.shift))
+    return checked(Grid((first, *inner, end), "t", "unbounded", shift=schedule.shift))
 
 
 def grid(
     schedule: Schedule, steps: int, name: str | Sequence[float] | None = None, *, end: str = "data", rho: float = 7.0
 ) -> Grid:
-    """A grid of `steps` solver steps.
+    """A grid of solver steps.
 
-    name: one of `GRIDS`, or the times themselves, steps + 1 of them; end: "data" (t_end) or "t_min".
-    Raises ValueError if the schedule has not so many nodes.
+    Args:
+        schedule: of the network.
+        steps: number of steps.
+        name: one of `GRIDS`, or the times themselves, steps + 1 of them; the schedule's default grid if left out.
+        end: "data" (t_end) or "t_min".
+        rho: exponent of the karras grid.
+
+    Raises:
+        DodeError: for another name or end, and if the schedule does not have so many nodes.
     """
     if steps < 1:
         raise DodeError(f"at least one step is needed; got {steps}")
@@ -164,7 +164,7 @@ def grid(
             raise DodeError(f"{steps} steps need {steps + 1} times; got {len(name)}")
         if schedule.integer and any(float(t) != int(t) for t in name):
             raise DodeError(f"this network takes whole times; got {', '.join(f'{t:g}' for t in name)}")
-        return _checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
+        return checked(Grid(tuple(schedule.node(float(t)) for t in name), "t", "times", rho))
     if name not in GRIDS:
         raise unknown("grid", name, GRIDS)
     make, coordinate = GRIDS[name]
@@ -172,67 +172,75 @@ def grid(
         coordinate = "karras"
     last = schedule.t_min if end == "t_min" else schedule.t_end
     nodes = (*make(schedule, steps, rho, last), schedule.node(last))
-    return _checked(Grid(nodes, coordinate, name, rho, schedule.shift))
+    return checked(Grid(nodes, coordinate, name, rho, schedule.shift))
 
 
-def _checked(made: Grid) -> Grid:
-    for s, t in pairwise(made.nodes):
+def checked(new: Grid) -> Grid:
+    """The grid; DodeError unless log-SNR rises from node to node."""
+    for s, t in pairwise(new.nodes):
         if not s.logsnr < t.logsnr:
             raise DodeError(
-                f"the {made.name} grid of {len(made.nodes) - 1} steps does not move on at t = {s.t:g} → {t.t:g}; "
+                f"the {new.name} grid of {len(new.nodes) - 1} steps does not move on at t = {s.t:g} → {t.t:g}; "
                 "ask for fewer steps or another grid"
             )
-    return made
+    return new
 
 
-def refine(made: Grid, parts: int, schedule: Schedule) -> Grid:
-    """`parts` equal pieces of every interval, in the grid's own coordinate; every node of `made` is kept.
+def refine(coarse: Grid, parts: int, schedule: Schedule) -> Grid:
+    """A finer grid with the nodes of a coarse one.
 
-    An interval to σ = 0 stays whole on karras grids; where the coordinate is infinite it is divided in t. Networks with
-    whole times: rounded, without duplicates.
-    Raises ValueError for less than one part, and for more steps than anybody wants.
+    Every interval is divided evenly in the coordinate of the grid, or in t where that is infinite; one to σ = 0 stays
+    whole on karras grids.  For networks with whole times nodes are rounded, without duplicates.
+
+    Args:
+        coarse: the grid to refine.
+        parts: pieces of each interval.
+        schedule: of both grids.
+
+    Raises:
+        DodeError: for less than one part, and for more than `MOST` steps.
     """
     if parts < 1:
         raise DodeError(f"the teacher's scale must be at least 1; got {parts}")
     if schedule.integer and parts > schedule.t_max - schedule.t_end:
         times = f"{schedule.t_max - schedule.t_end:.0f}"
         raise DodeError(f"a teacher's scale of {parts} on a schedule of {times} times; ask for a smaller scale")
-    if not schedule.integer and parts * (len(made.nodes) - 1) > MOST:
+    if not schedule.integer and parts * (len(coarse.nodes) - 1) > MOST:
         raise DodeError(
-            f"a teacher of {parts} × {len(made.nodes) - 1} steps is more than {MOST}; ask for a smaller scale"
+            f"a teacher of {parts} × {len(coarse.nodes) - 1} steps is more than {MOST}; ask for a smaller scale"
         )
-    nodes = [made.nodes[0]]
-    for s, t in pairwise(made.nodes):
-        if not (made.coordinate == "karras" and t.sigma == 0):
-            nodes += _divide(made, s, t, parts, schedule)
+    nodes = [coarse.nodes[0]]
+    for s, t in pairwise(coarse.nodes):
+        if not (coarse.coordinate == "karras" and t.sigma == 0):
+            nodes += _divide(coarse, s, t, parts, schedule)
         nodes.append(t)
     distinct = [node for node, after in pairwise(nodes) if node.logsnr < after.logsnr]
-    return replace(made, nodes=(*distinct, nodes[-1]))
+    return replace(coarse, nodes=(*distinct, nodes[-1]))
 
 
-def _divide(made: Grid, s: Node, t: Node, parts: int, schedule: Schedule) -> list[Node]:
+def _divide(coarse: Grid, s: Node, t: Node, parts: int, schedule: Schedule) -> list[Node]:
     """The parts − 1 inner nodes of one interval that the network can be asked at."""
-    a, b = made.value(s), made.value(t)
+    a, b = coarse.value(s), coarse.value(t)
     if math.inf in (abs(a), abs(b)):
-        made = replace(made, coordinate="t")
-        a, b = made.value(s), made.value(t)
+        coarse = replace(coarse, coordinate="t")
+        a, b = coarse.value(s), coarse.value(t)
     values = [a + (b - a) * i / parts for i in range(1, parts)]
-    if made.coordinate == "t":
+    if coarse.coordinate == "t":
         values = [float(round(v)) if schedule.integer else v for v in values]
         values = [v for v in values if v >= schedule.t_min]  # below it there is only the end
-    return [whole(made.node(v, schedule), schedule) for v in values]
+    return [whole(coarse.node(v, schedule), schedule) for v in values]
 
 
 def merged(grids: Sequence[Grid], parts: int, schedule: Schedule) -> Grid:
-    """One teacher for several students: the longest refined, and the nodes of the others inserted.
+    """One teacher grid for several students: the longest refined, with the nodes of the others inserted.
 
-    Of several equally long grids the one that needs the fewest insertions.
+    Of several equally long grids it refines the one that needs the fewest insertions.
     """
-    most = max(len(made.nodes) for made in grids)
-    longest = {made.nodes: made for made in grids if len(made.nodes) == most}
-    wanted = {node for made in grids for node in made.nodes}
-    choices = [_inserted(refine(made, parts, schedule), wanted) for made in longest.values()]
-    return min(choices, key=lambda made: len(made.nodes))
+    length = max(len(student.nodes) for student in grids)
+    longest = {student.nodes: student for student in grids if len(student.nodes) == length}
+    wanted = {node for student in grids for node in student.nodes}
+    choices = [_inserted(refine(student, parts, schedule), wanted) for student in longest.values()]
+    return min(choices, key=lambda choice: len(choice.nodes))
 
 
 def _inserted(fine: Grid, wanted: Collection[Node]) -> Grid:
@@ -249,7 +257,7 @@ def _inserted(fine: Grid, wanted: Collection[Node]) -> Grid:
 
 
 def nested(grids: Sequence[Grid], parts: int, schedule: Schedule) -> list[list[int]]:
-    """Numbers of grids in groups whose longest, refined, has the nodes of all: for teachers that need even steps."""
+    """Indices of grids in groups whose longest, refined, has all nodes of the group: for teachers with even steps."""
     groups: list[tuple[Grid, list[int]]] = []
     for i in sorted(range(len(grids)), key=lambda i: -len(grids[i].nodes)):
         for fine, members in groups:
@@ -262,10 +270,10 @@ def nested(grids: Sequence[Grid], parts: int, schedule: Schedule) -> list[list[i
 
 
 def distinct(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """Each node once, in order: where stages of two steps meet there are two."""
+    """Each node once, in order: a plan has a node twice where the stages of two steps meet."""
     return tuple(dict.fromkeys(nodes))
 
 
 def same(a: Node, b: Node) -> bool:
-    """Is it the same node, but for rounding?"""
+    """Whether two nodes are the same but for rounding."""
     return math.isclose(a.t, b.t, rel_tol=1e-9, abs_tol=1e-12)

@@ -63,7 +63,7 @@ class Form:
 
 
 class Tracer:
-    """What a step function calls ``net``; it records every evaluation."""
+    """The ``net`` of a step function, which records every evaluation."""
 
     def __init__(self, kind: Kind, schedule: Schedule, steps: int) -> None:
         self.kind = kind
@@ -73,18 +73,29 @@ class Tracer:
         self.rows: list[Form] = []  # the state after each evaluation
         self.first = 0.0  # the noise added to x_T
         self.weights: list[Sequence[float]] = []
-        self.fresh: list[bool] = []
+        self.step_starts: list[bool] = []
         self._opened = False
 
     def __call__(self, y: Form, node: Node, weights: Sequence[float] = (1.0,)) -> Form:
-        """Evaluate at node on the state y; weights, newest first, blend this raw output with earlier ones."""
+        """An evaluation.
+
+        Args:
+            y: the state.
+            node: where the network is evaluated.
+            weights: of this output and the earlier ones, newest first.
+
+        Returns:
+            The blended output.
+        """
         if len(weights) > len(self.nodes) + 1:
-            raise DodeError(f"{len(weights)} weights at evaluation {len(self.nodes)}: there are not so many outputs")
+            raise DodeError(
+                f"{len(weights)} weights at evaluation {len(self.nodes)}, which has {len(self.nodes) + 1} outputs"
+            )
         if self._opened:
             self.rows.append(y)
         elif y.terms != {0: 1.0}:
             raise DodeError("the first evaluation of a step must be at the state where the step starts")
-        self.fresh.append(not self._opened)
+        self.step_starts.append(not self._opened)
         self._opened = True
         self.nodes.append(node)
         self.weights.append(weights)
@@ -101,29 +112,36 @@ class Tracer:
         return a * x + b * output, c * x + d * output
 
     def move(self, x: Any, output: Any, s: Node, t: Node) -> Any:
-        """The state at t if the output stays what it is from s on: (3), exact for constant outputs."""
+        """The state at t if the output at s stays the same from s to t: DDIM's step, (3)."""
         x0, noise = self.split(x, output, s)
         return t.alpha * x0 + t.sigma * noise
 
     def between(self, s: Node, t: Node, r: float, inner: str) -> Node | None:
-        """The node at the fraction r of the step; a whole time if the network needs one.
+        """A node inside a step, at a whole time if the network takes no others.
 
-        inner: what the fraction is taken in, "logsnr", "time", or "rho", which is σ/α.
-        None where there is no such node: in a step to σ = 0, in one from α = 0 unless in time, or between neighbouring
-        whole times.  Raises ValueError for another word.
+        Args:
+            s: where the step starts.
+            t: where it ends.
+            r: the fraction of the step.
+            inner: what the fraction is taken in, "logsnr", "time", or "rho", which is σ/α.
+
+        Returns:
+            The node; None in a step to σ = 0, in one from α = 0 unless in time, and between neighbouring whole times.
+
+        Raises:
+            DodeError: for another word.
         """
         if inner not in INNER:
             raise DodeError(f"a node between two others is at a fraction in {', '.join(INNER)}; got {inner!r}")
         if t.sigma == 0 or (s.alpha == 0 and inner != "time"):
             return None
         if inner == "time":
-            node = self.schedule.node(_nearest(s.t + r * (t.t - s.t), self.schedule))
+            time = s.t + r * (t.t - s.t)
+            node = self.schedule.node(float(round(time)) if self.schedule.integer else time)
+        elif inner == "rho":
+            node = _at(-math.log((1 - r) * s.sigma / s.alpha + r * t.sigma / t.alpha), self.schedule)
         else:
-            snr = s.logsnr + r * (t.logsnr - s.logsnr)
-            if inner == "rho":
-                snr = -math.log((1 - r) * s.sigma / s.alpha + r * t.sigma / t.alpha)
-            node = self.schedule.at(snr)
-            node = self.schedule.node(_nearest(node.t, self.schedule)) if self.schedule.integer else node
+            node = _at(s.logsnr + r * (t.logsnr - s.logsnr), self.schedule)
         return node if s.logsnr < node.logsnr < t.logsnr else None
 
     def noise(self) -> Form:
@@ -131,11 +149,10 @@ class Tracer:
         return Form({NOISE: 1.0})
 
     def raised(self, s: Node, factor: float) -> Node:
-        """Add noise to the state where the step starts, until its σ/α is `factor` times larger; that node."""
+        """Add noise to the state at the step's start until its σ/α is ``factor`` times larger, and return the node."""
         if self.rows:
             noisiest = self.schedule.node(self.schedule.t_max - (1 if self.schedule.integer else 0))
-            m = self.schedule.at(max(s.logsnr - math.log(factor), noisiest.logsnr))
-            m = self.schedule.node(_nearest(m.t, self.schedule)) if self.schedule.integer else m
+            m = _at(max(s.logsnr - math.log(factor), noisiest.logsnr), self.schedule)
             keep = m.alpha / s.alpha
             self.rows[-1] = keep * self.rows[-1] + _root(m.sigma**2 - (keep * s.sigma) ** 2) * self.noise()
             return m
@@ -145,10 +162,7 @@ class Tracer:
         return self.schedule.at(s.logsnr - math.log(factor))
 
     def step(self, method: Method, s: Node, t: Node) -> None:
-        """Run one step from s to t.
-
-        Raises ValueError for a step that makes no evaluation or returns no state.
-        """
+        """Run one step from s to t; DodeError if it makes no evaluation or returns no state."""
         self._opened = False
         state = method.step(Form({0: 1.0}), s, t, self)
         if not isinstance(state, Form):
@@ -172,11 +186,13 @@ class Tracer:
                     start[k] = value
             blend[k, k - len(weights) + 1 : k + 1] = weights[::-1]
         mix = np.eye(n, 1 + n, 1)
-        return Plan(self.kind, (*self.nodes, end), tuple(self.fresh), start, use, mix, blend, noise)
+        return Plan(self.kind, (*self.nodes, end), tuple(self.step_starts), start, use, mix, blend, noise)
 
 
-def _nearest(t: float, schedule: Schedule) -> float:
-    return float(round(t)) if schedule.integer else t
+def _at(logsnr: float, schedule: Schedule) -> Node:
+    """The node of a log-SNR, at the nearest whole time if the network takes no others."""
+    node = schedule.at(logsnr)
+    return schedule.node(float(round(node.t))) if schedule.integer else node
 
 
 def _root(square: float) -> float:
@@ -185,9 +201,16 @@ def _root(square: float) -> float:
 
 
 def trace(methods: Method | Sequence[Method], nodes: Sequence[Node], schedule: Schedule, kind: Kind) -> Plan:
-    """One method for every step, or one for all, on the given nodes (steps + 1 of them).
+    """The plan of a solver.
 
-    Raises ValueError for another number of methods than steps, and for a plan that is not consistent.
+    Args:
+        methods: one for every step, or one for all steps.
+        nodes: where steps start, and the end: steps + 1 of them.
+        schedule: where inner nodes are found.
+        kind: the outputs that the steps are written in.
+
+    Raises:
+        DodeError: for another number of methods than steps, and for a step that is not consistent.
     """
     if isinstance(methods, Method):
         methods = [methods] * (len(nodes) - 1)

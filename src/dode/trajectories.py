@@ -62,10 +62,13 @@ def track(sampler: Sampler, x_T: Tensor, pixels: Sequence[int], seed: int = 0, t
 
 def times(plan: Plan, schedule: Schedule) -> list[float]:
     """When every state stands, the last too; a plan's nodes have the times that the network is told."""
-    if plan.told is None:
+    if plan.conditioning_shifts is None:
         return [node.t for node in plan.nodes]
     own, end = schedule.continuous(), plan.nodes[-1]
-    return [*(_own(node, shift, own) for node, shift in zip(plan.nodes[:-1], plan.told, strict=True)), end.t]
+    return [
+        *(_own(node, shift, own) for node, shift in zip(plan.nodes[:-1], plan.conditioning_shifts, strict=True)),
+        end.t,
+    ]
 
 
 def _own(node: Node, shift: float, schedule: Schedule) -> float:

@@ -133,7 +133,7 @@ def _same(known: "list[Sampler]", budget: "Budget", seed: int, path: Path) -> No
         between = one.model.schedule.integer and any(t != round(t) for t in times)
         if "evaluations a sample" not in made.report:
             why = f"is {one.name}, which auto did not find"
-        elif (one.plan.told is not None and not budget.told) or (between and budget.whole):
+        elif (one.plan.conditioning_shifts is not None and not budget.told) or (between and budget.whole):
             why = "has times that --no-told or --whole forbids"
         elif made.seed not in (None, seed) or made.samples not in (None, budget.samples):
             why = f"was found with seed {made.seed} and {made.samples} samples"

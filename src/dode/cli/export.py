@@ -49,8 +49,8 @@ def _of_plan(file: str, sigmas: bool, nfe: int | None, guidance: float | None) -
         asked = "say which with --nfe" if nfe is None else f"asked for {nfe}"
         raise DodeError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; {asked}")
     (one,) = [one for one in plans if nfe in (None, one.plan.nfe)]
-    fresh = (*one.plan.fresh, True)
-    if not sigmas and one.plan.told is not None:
+    fresh = (*one.plan.step_starts, True)
+    if not sigmas and one.plan.conditioning_shifts is not None:
         raise DodeError(OTHER_TIMES)
     if not sigmas:
         return [node.t for node, opens in zip(one.plan.nodes[:-1], fresh, strict=False) if opens]

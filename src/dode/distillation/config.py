@@ -147,11 +147,11 @@ def students(
             raise DodeError(f"{name.method.name} has no published pairing; use align='time'")
         for nfe in counts:
             plan, made = build(name.method, nfe, model.schedule, model.prediction, where, mine.end, kind=kind)
-            if any(plan.added):
+            if any(plan.noise_scales):
                 raise DodeError(
                     f"{name.method.label} is stochastic: it has no one solution to be distilled towards; "
                     "sample with it as it is, or distil it without eta, fresh or churn"
                 )
-            plan = replace(plan, carry=bool(mine.carry), free=mine.form.free)
+            plan = replace(plan, carry=bool(mine.carry), unnormalized=mine.form.free)
             found.append(Student(text, name.method, nfe, plan, made, mine))
     return found

@@ -86,7 +86,7 @@ def lookahead(plan: Plan, lam: float) -> Plan:
 def _diagonal(plan: Plan, name: str) -> Array:
     """The diagonal of use, for formulations that are written for one output a step."""
     weights: Array = np.diag(plan.use)
-    if not all(plan.fresh):
+    if not all(plan.step_starts):
         raise DodeError(f"formulation {name} is for solvers with one evaluation a step, such as ddim or deis-3")
     return weights
 

@@ -70,12 +70,14 @@ def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind
     most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
     count = min(most, scale * student.nfe)
     plan = _steady(trace(method, grid(schedule, count, "published").nodes, schedule, kind), method)
-    steps = [k for k, fresh in enumerate((*plan.fresh, True)) if fresh]  # states at the teacher's nodes, not between
+    steps = [
+        k for k, fresh in enumerate((*plan.step_starts, True)) if fresh
+    ]  # states at the teacher's nodes, not between
     return Lesson(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
 
 
 def _steady(plan: Plan, method: Method) -> Plan:
-    if any(plan.added):
+    if any(plan.noise_scales):
         raise DodeError(f"{method.label} is stochastic and cannot teach; give a deterministic teacher, such as ddim")
     return plan
 
@@ -90,7 +92,7 @@ def _state_at(plan: Plan, node: Node) -> int:
 
 def standing(plan: Plan, node: Node) -> int | None:
     """The number of the state that stands at a node: where a step starts, or the end; None if there is none."""
-    opens = zip(plan.nodes, (*plan.fresh, True), strict=True)
+    opens = zip(plan.nodes, (*plan.step_starts, True), strict=True)
     return next((k for k, (known, fresh) in enumerate(opens) if fresh and same(known, node)), None)
 
 

@@ -82,7 +82,7 @@ def _denoiser(model: Denoiser, plan: Plan, extra_args: dict[str, Any]) -> Denois
 def _draws(plan: Plan, x: Tensor, noise_sampler: NoiseSampler | None) -> Draw | None:
     """Fresh noise for state number k, on the way from the node before."""
     if noise_sampler is None:
-        if any(plan.added):
+        if any(plan.noise_scales):
             raise DodeError("a stochastic solver needs noise_sampler, which maps (sigma, next sigma) to noise like x")
         return None
     levels = [x.new_tensor(node.sigma) for node in plan.nodes]

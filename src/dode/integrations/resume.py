@@ -50,8 +50,14 @@ def tail(plan: Plan, k: int, method: Method, schedule: Schedule, cut: Sequence[N
             f"{method.label} would stand at t = {ours}, the plan at {theirs}; "
             "give the method, options and schedule that made the plan"
         )
-    told = None if plan.told is None else plan.told[k:]
-    return replace(base, mix=_kept(plan, base, k, len(cut)), carry=plan.carry, free=plan.free, told=told)
+    told = None if plan.conditioning_shifts is None else plan.conditioning_shifts[k:]
+    return replace(
+        base,
+        mix=_kept(plan, base, k, len(cut)),
+        carry=plan.carry,
+        unnormalized=plan.unnormalized,
+        conditioning_shifts=told,
+    )
 
 
 def _stand(base: Plan, nodes: Sequence[Node]) -> bool:
@@ -61,13 +67,13 @@ def _stand(base: Plan, nodes: Sequence[Node]) -> bool:
 
 def cut_at(plan: Plan, k: int) -> range:
     """The evaluations from k on of a step that starts before k; empty if a step starts at k."""
-    return range(k, next((j for j in range(k, plan.nfe) if plan.fresh[j]), plan.nfe))
+    return range(k, next((j for j in range(k, plan.nfe) if plan.step_starts[j]), plan.nfe))
 
 
 def _remaining(plan: Plan, k: int, method: Method) -> tuple[list[Method], list[Node]]:
     """One method for each step that is left, and where these steps start, with the end."""
     ladder = _ladder(method)
-    opens = [j for j, fresh in enumerate(plan.fresh) if fresh and j >= k] + [plan.nfe]
+    opens = [j for j, fresh in enumerate(plan.step_starts) if fresh and j >= k] + [plan.nfe]
     cut = cut_at(plan, k)
     sizes = [b - a for a, b in pairwise(opens)]
     missing = sorted(set(sizes) - set(ladder))

@@ -81,7 +81,7 @@ class Calibrated:
 
     def followed(self, flow: bool) -> bool:
         """Can the tool tell the network what the plan tells it?"""
-        known = self.plan.told is None or self.prediction in ("data", None)
+        known = self.plan.conditioning_shifts is None or self.prediction in ("data", None)
         return known and followed(self.plan, straight if flow else exploding)
 
     @property
@@ -176,7 +176,7 @@ def differing(plan: Plan, levels: Sequence[float], k: int) -> int | None:
 
     Only where steps start, and at the end: inside a step the list may have the plan's inner nodes or those of the grid.
     """
-    starts = [j for j, fresh in enumerate((*plan.fresh, True)) if fresh]
+    starts = [j for j, fresh in enumerate((*plan.step_starts, True)) if fresh]
     for j, level in enumerate(levels, k):
         if j in starts and abs(level - plan.nodes[j].sigma) > RTOL * plan.nodes[j].sigma:
             return j - k

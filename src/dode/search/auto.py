@@ -207,7 +207,7 @@ def _rounded(
     _, *inner, last = old.nodes
     nodes = [schedule.node(float(round(schedule.at(node.logsnr).t))) for node in inner]
     moved = trace(DDIM, (schedule.node(schedule.t_max), *nodes, last), schedule.continuous(), old.kind)
-    family = Family(replace(moved, mix=old.mix, free=True), schedule.continuous(), history, times=False)
+    family = Family(replace(moved, mix=old.mix, unnormalized=True), schedule.continuous(), history, times=False)
     pupils = fit.pupils(old.kind, batch=budget.batch)
     return _finished(fit, jury, start, family, begun(family, pupils, meter.tick), budget, meter, path)
 

@@ -137,7 +137,7 @@ def resampled(plan: Plan, nfe: int, schedule: Schedule) -> Plan:
     if nfe == n:
         return plan
     then, now = np.linspace(0, 1, n), np.linspace(0, 1, nfe)
-    shifts = None if plan.told is None else np.interp(now, then, plan.told)
+    shifts = None if plan.conditioning_shifts is None else np.interp(now, then, plan.conditioning_shifts)
     nodes = _nodes(np.interp(now, then, _levels(plan, schedule)), plan, schedule)
     return composed(nodes, schedule, plan.kind, _mix(plan, nfe), shifts)
 
@@ -176,6 +176,6 @@ def between(a: Plan, b: Plan, share: float, schedule: Schedule) -> Plan:
         return (1 - share) * x + share * y
 
     nodes = _nodes(mean(_levels(a, schedule), _levels(b, schedule)), a, schedule)
-    shifts = [np.zeros(a.nfe) if plan.told is None else plan.told for plan in (a, b)]
+    shifts = [np.zeros(a.nfe) if plan.conditioning_shifts is None else plan.conditioning_shifts for plan in (a, b)]
     told = mean(shifts[0], shifts[1]) if np.any(shifts) else None
     return composed(nodes, schedule, a.kind, mean(a.mix, b.mix), told)

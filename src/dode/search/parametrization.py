@@ -78,13 +78,19 @@ def composed(nodes: Sequence[Node], schedule: Schedule, kind: Kind, mix: Array, 
     """DDIM's steps along these nodes with weights; shifts: of what the network is told (N,), in log-SNR."""
     traced = trace(DDIM, nodes, schedule, kind)
     if shifts is None:
-        return replace(traced, mix=mix, free=True)
+        return replace(traced, mix=mix, unnormalized=True)
     shifts = np.array([_held(node, shift, schedule) for node, shift in zip(nodes[:-1], shifts, strict=True)])
     told = [
         node._replace(t=schedule.at(level(node, schedule) + shift).t) if shift else node
         for node, shift in zip(nodes[:-1], shifts, strict=True)
     ]
-    return replace(traced, nodes=(*told, nodes[-1]), mix=mix, free=True, told=shifts if np.any(shifts) else None)
+    return replace(
+        traced,
+        nodes=(*told, nodes[-1]),
+        mix=mix,
+        unnormalized=True,
+        conditioning_shifts=shifts if np.any(shifts) else None,
+    )
 
 
 def _held(node: Node, shift: float, schedule: Schedule) -> float:
@@ -111,7 +117,7 @@ def history(plan: Plan, k: int) -> Array:
 
 def one_a_step(plan: Plan) -> bool:
     """Is every evaluation a step of its own, that moves along its newest output alone?"""
-    return all(plan.fresh) and not np.any(plan.use != np.diag(np.diag(plan.use)))
+    return all(plan.step_starts) and not np.any(plan.use != np.diag(np.diag(plan.use)))
 
 
 def weighted(plan: Plan) -> Plan:

@@ -1,8 +1,8 @@
 """Lists of noise levels or times, published ones and your own, as grids.
 
-A list for n evaluations has n + 1 values; a run ends at the data, and there the last value only says how far the list
-goes (with end="t_min" the run ends at it). Other numbers of evaluations are interpolated log-linearly, as the authors
-of Align Your Steps do: log σ is linear in the position within the list.
+A list for n evaluations has n + 1 values. A run ends at the data instead of the last value, or with end="t_min" at that
+value. Other numbers of evaluations are interpolated as by the authors of Align Your Steps: log σ is linear in the
+position within the list.
 """
 
 import math
@@ -13,17 +13,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dode import json_schema
 from dode.errors import DodeError
 from dode.schedule import Node, Schedule
-from dode.timesteps import Grid, whole
+from dode.timesteps import Grid, checked, whole
 
 HERE = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in HERE.glob("*.json")))
 WHAT = "dode grid"
 CONTENT = {"what": str, "name": str, "unit": str, "about?": str, "source?": str, "lists": {str: [float]}}
 UNITS = ("sigmas", "times")
-ROUNDED = 1e-3  # a list may begin this much beyond the schedule: lists are often rounded
+ROUNDED = 1e-3  # how far a list may begin beyond the schedule, relative: lists are often rounded
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Listed:
     """Lists for some numbers of evaluations, falling from noise to data."""
 
     name: str
-    unit: str  # sigmas: σ/α; times: what the network is told
+    unit: str  # sigmas: σ/α; times: of the network
     lists: Mapping[int, tuple[float, ...]]  # evaluations → values, one more
     about: str = ""  # the model that it is for
     source: str = ""
@@ -50,18 +52,15 @@ class Listed:
 
 
 def published(where: str) -> bool:
-    """Is this the name of a list that dode has, or of a grid file?"""
+    """Whether this is the name of a published list, or of a grid file."""
     return where in NAMES or where.endswith(".json")
 
 
 def read(where: str) -> Listed:
-    """A list by its name, or a grid file by its path.
-
-    Raises ValueError where there is none, and for a file that is not one.
-    """
+    """A published list by its name, or a grid file by its path; DodeError for anything else."""
     path = HERE / f"{where}.json" if where in NAMES else Path(where)
     if not path.is_file():
-        raise DodeError(f"no grid file at {where}; lists that dode has: {', '.join(NAMES)}")
+        raise DodeError(f"no grid file at {where}; published lists: {', '.join(NAMES)}")
     try:
         content = json_schema.read(path)
     except ValueError as error:
@@ -70,16 +69,16 @@ def read(where: str) -> Listed:
         raise DodeError(f"{where} is not a grid file of dode; make one from numbers with dode import")
     json_schema.check(content, CONTENT, where)
     try:
-        found = {int(nfe): tuple(map(float, values)) for nfe, values in content["lists"].items()}
+        lists = {int(nfe): tuple(map(float, values)) for nfe, values in content["lists"].items()}
     except ValueError as error:
         raise DodeError(f"{where}: its lists must be by numbers of evaluations ({error})") from error
-    return Listed(content["name"], content["unit"], found, content.get("about", ""), content.get("source", ""))
+    return Listed(content["name"], content["unit"], lists, content.get("about", ""), content.get("source", ""))
 
 
 def parsed(text: str, unit: str, name: str) -> Listed:
-    """A list from numbers as people write them: separated by commas, spaces or lines, with or without brackets.
+    """A list from text: numbers between commas, spaces or line ends, with or without brackets.
 
-    Raises ValueError for words, and for numbers that do not fall.
+    Raises DodeError for words, and for numbers that do not fall.
     """
     words = [word for word in re.split(r"[\s,;\[\]()]+", text) if word]
     try:
@@ -92,22 +91,19 @@ def parsed(text: str, unit: str, name: str) -> Listed:
 def as_json(listed: Listed) -> dict[str, Any]:
     """The content of a grid file."""
     lists = {str(nfe): list(values) for nfe, values in listed.lists.items()}
-    said = {"name": listed.name, "unit": listed.unit, "about": listed.about, "source": listed.source}
-    return {"what": WHAT, **said, "lists": lists}
+    texts = {"name": listed.name, "unit": listed.unit, "about": listed.about, "source": listed.source}
+    return {"what": WHAT, **texts, "lists": lists}
 
 
 def nearest(listed: Listed, nfe: int) -> tuple[float, ...]:
     """The list for this number of evaluations, or the one to interpolate: of the nearest number, the longer if tied."""
-    return listed.lists[min(listed.lists, key=lambda known: (abs(known - nfe), -known))]
+    return listed.lists[min(listed.lists, key=lambda count: (abs(count - nfe), -count))]
 
 
 def sigmas(listed: Listed, nfe: int) -> tuple[float, ...]:
-    """The sigmas for this number of evaluations, 0 last.
-
-    Raises ValueError for a list of times.
-    """
+    """The sigmas for this number of evaluations, 0 last; DodeError for a list of times."""
     if listed.unit != "sigmas":
-        raise DodeError(f"{listed.name} holds times: what noise they mean only a model knows")
+        raise DodeError(f"{listed.name} holds times; their sigmas depend on a model's schedule")
     values = nearest(listed, nfe)
     if len(values) == nfe + 1:
         return (*values[:-1], 0.0)
@@ -115,10 +111,7 @@ def sigmas(listed: Listed, nfe: int) -> tuple[float, ...]:
 
 
 def times(listed: Listed, nfe: int) -> tuple[float, ...]:
-    """The times for this number of evaluations, without the end.
-
-    Raises ValueError for another number than the list has.
-    """
+    """The times for this number of evaluations, without the end; DodeError for a number that the list lacks."""
     if len(nearest(listed, nfe)) != nfe + 1:
         raise DodeError(
             f"{listed.name} has times for NFE {', '.join(map(str, listed.lists))}; between, a model is needed"
@@ -127,25 +120,17 @@ def times(listed: Listed, nfe: int) -> tuple[float, ...]:
 
 
 def stretched(levels: Sequence[float], nfe: int) -> list[float]:
-    """log-SNR of nfe + 1 nodes along a list of log-SNR; an infinite end stays, and the rest is stretched.
-
-    Raises ValueError for a list that begins at α = 0.
-    """
+    """log-SNR interpolated to nfe + 1 nodes, an infinite end apart; DodeError for a list that begins at α = 0."""
     clean = levels[-1] == math.inf
-    known = list(levels[:-1] if clean else levels)
-    if known[0] == -math.inf:
+    inner = list(levels[:-1] if clean else levels)
+    if inner[0] == -math.inf:
         raise DodeError(
             "a list that begins at alpha = 0 cannot be interpolated; give one for this number of evaluations"
         )
     count = nfe - 1 if clean else nfe
-    places = [i * (len(known) - 1) / count for i in range(count + 1)] if count else [0.0]
-    made = [_between(known, place) for place in places]
-    return [*made, math.inf] if clean else made
-
-
-def _between(values: Sequence[float], place: float) -> float:
-    k = min(int(place), len(values) - 2) if len(values) > 1 else 0
-    return values[k] + (place - k) * (values[k + 1] - values[k]) if len(values) > 1 else values[0]
+    places = [i * (len(inner) - 1) / count for i in range(count + 1)] if count else [0.0]
+    nodes: list[float] = np.interp(places, range(len(inner)), inner).tolist()
+    return [*nodes, math.inf] if clean else nodes
 
 
 def _level(sigma: float) -> float:
@@ -153,9 +138,16 @@ def _level(sigma: float) -> float:
 
 
 def placed(where: str, schedule: Schedule, nfe: int, end: str = "data") -> Grid:
-    """The grid of a list on this schedule: nfe + 1 nodes, the last the data, or with end="t_min" the list's own end.
+    """The grid of a list on a schedule.
 
-    Raises ValueError where two nodes fall together, and as `read` does.
+    Args:
+        where: name of a published list, or path of a grid file.
+        schedule: of the network.
+        nfe: number of evaluations; the grid has nfe + 1 nodes.
+        end: "data", or "t_min" for the list's own last value.
+
+    Raises:
+        DodeError: where two nodes are the same, for a list that begins beyond the schedule, and as `read` does.
     """
     listed = read(where)
     values = nearest(listed, nfe)
@@ -165,24 +157,20 @@ def placed(where: str, schedule: Schedule, nfe: int, end: str = "data") -> Grid:
     nodes = [*(whole(node, schedule) for node in nodes[:-1]), nodes[-1]]
     if end == "data":
         nodes[-1] = schedule.node(schedule.t_end)
-    for s, t in pairwise(nodes):
-        if not s.logsnr < t.logsnr:
-            raise DodeError(f"{listed.name}: {nfe} evaluations do not move on at t = {s.t:g} → {t.t:g}; ask for fewer")
     name = listed.name if where in NAMES else "times"
-    return Grid(tuple(nodes), "karras" if schedule.default_grid == "karras" else "logsnr", name)
+    return checked(Grid(tuple(nodes), "karras" if schedule.default_grid == "karras" else "logsnr", name))
 
 
 def _node(value: float, listed: Listed, schedule: Schedule) -> Node:
     if listed.unit == "times":
-        return (
-            whole(schedule.node(float(value)), schedule) if value != schedule.t_end else schedule.node(schedule.t_end)
-        )
+        node = schedule.node(float(value))
+        return node if value == schedule.t_end else whole(node, schedule)
     first = schedule.node(schedule.t_max)
     most = first.sigma / first.alpha if first.alpha and schedule.t_limit == schedule.t_max else math.inf
     if value > most * (1 + ROUNDED):
         raise DodeError(
-            f"{listed.name} begins at sigma = {value:g}, and this model's schedule at {most:g}: "
-            "it is a list for another model"
+            f"{listed.name} begins at sigma = {value:g}, beyond this model's schedule, which begins at {most:g}; "
+            "give a list for this model"
         )
     return first if value > most else _at(_level(value), schedule)
 

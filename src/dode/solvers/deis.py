@@ -13,7 +13,7 @@ from dode.method import Method, Option
 from dode.parameterization import Kind
 from dode.schedule import Node, Schedule
 
-POINTS, FEW = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(6)  # for wide and for narrow pieces
+POINTS, FEW_POINTS = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(6)  # wide, narrow pieces
 NARROW = 0.1  # in log-SNR: six points are exact there to the last bits
 
 
@@ -34,29 +34,29 @@ def deis_3(x: Any, s: Node, t: Node, net: Any, variable: str = "t") -> Any:
 
 def _deis(x: Any, s: Node, t: Node, net: Any, degree: int, variable: str) -> Any:
     """Zhang & Chen 2023: P_r(t) of (19), divided by its weights' sum, is the output of DDIM's step."""
-    known = (s, *net.past)[: degree + 1]
-    return net.move(x, net(x, s, weights(known, s, t, net.kind, net.schedule, variable)), s, t)
+    nodes = (s, *net.past)[: degree + 1]
+    return net.move(x, net(x, s, weights(nodes, s, t, net.kind, net.schedule, variable)), s, t)
 
 
 def weights(
-    known: Sequence[Node], s: Node, t: Node, kind: Kind, schedule: Schedule, variable: str
+    nodes: Sequence[Node], s: Node, t: Node, kind: Kind, schedule: Schedule, variable: str
 ) -> tuple[float, ...]:
     """C_tj of (19) over their sum, newest first: the averages of the Lagrange polynomials over the step.
 
     The average is over the clock of the kind of output (σ/α for noise: integrating there needs no derivative of the
-    schedule); the polynomials are in t (tAB) or in that clock (ρAB).  A step whose clock is infinite is of order 1.
+    schedule); the polynomials are in t (tAB) or in that clock (ρAB).  A step to an infinite clock is of order 1.
     """
     a, b = clock(kind, s), clock(kind, t)
-    known = [node for node in known if clock(kind, node) < inf]
-    if b == inf or not known:
+    nodes = [node for node in nodes if clock(kind, node) < inf]
+    if b == inf or not nodes:
         return (1.0,)
 
     def place(value: float) -> float:
         return _time(kind, value, schedule) if variable == "t" else value
 
-    at = [node.t if variable == "t" else clock(kind, node) for node in known]
+    at = [node.t if variable == "t" else clock(kind, node) for node in nodes]
     narrow = abs(s.logsnr - t.logsnr) < NARROW
-    points, factors = FEW if narrow or schedule.knots else POINTS
+    points, factors = FEW_POINTS if narrow or schedule.knots else POINTS
     low, high = (np.array(ends)[:, None] for ends in _pieces(a, b, kind, schedule, narrow))
     where = np.array([place(value) for value in (low + (high - low) * (points + 1) / 2).ravel().tolist()])
     totals = _lagrange(at, where) @ ((high - low) * factors).ravel()
@@ -66,15 +66,15 @@ def weights(
 def _lagrange(at: Sequence[float], where: np.ndarray) -> np.ndarray:
     """Each basis polynomial through the points `at`, at some places: (points, places)."""
     rows = np.ones((len(at), len(where)))
-    for i, mine in enumerate(at):
+    for i, point in enumerate(at):
         for j, other in enumerate(at):
             if j != i:
-                rows[i] *= (where - other) / (mine - other)
+                rows[i] *= (where - other) / (point - other)
     return rows
 
 
 def clock(kind: Kind, node: Node) -> float:
-    """The variable along which a constant output moves the scaled state in a straight line; inf where there is none.
+    """The variable in which the scaled state is linear if the output is constant; inf where there is none.
 
     x/α over σ/α for noise, x/σ over α/σ for data, x/(α + σ) over σ/(α + σ) for flow.
     """

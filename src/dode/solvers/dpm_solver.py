@@ -42,7 +42,7 @@ def dpm_solver_3(x: Any, s: Node, t: Node, net: Any, inner: str = "logsnr") -> A
 
 
 def share(h: float, net: Any) -> float:
-    """φ₂/φ₁: how much of a linear change of the output over a step of log-SNR h counts in that step's average."""
+    """φ₂/φ₁: the share of a linear change of the output over a step of log-SNR h that counts in its average."""
     z = h if net.kind == "noise" else -h
     return 1 / z - 1 / expm1(z)
 

@@ -24,7 +24,7 @@ def heun(x: Any, s: Node, t: Node, net: Any, **churn: float) -> Any:
 
 
 def euler(x: Any, s: Node, t: Node, net: Any, **churn: float) -> Any:
-    """The same with the first slope alone: DDIM, and what is left of a budget."""
+    """Heun's step with the first slope alone: DDIM after churn, for the rest of the evaluations."""
     return ddim(x, churned(s, net, **churn), t, net)
 
 

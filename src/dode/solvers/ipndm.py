@@ -29,12 +29,12 @@ def ipndm(x: Any, s: Node, t: Node, net: Any, most: int = 4) -> Any:
 
 def pndm(x: Any, s: Node, t: Node, net: Any) -> Any:
     """Liu et al. 2022: three pseudo Runge–Kutta steps of four evaluations, then (6) on each step's first output."""
-    done = len(net.past)
-    if done >= 12:
-        opened = [k for k in range(done + 1) if k in (0, 4, 8) or k >= 12][-4:]  # evaluations that opened a step
-        weights = [0.0] * (done + 1 - opened[0])
-        for k, weight in zip(reversed(opened), ADAMS_BASHFORTH[3], strict=True):
-            weights[done - k] = weight
+    k = len(net.past)
+    if k >= 12:
+        starts = [j for j in range(k + 1) if j in (0, 4, 8) or j >= 12][-4:]  # evaluations that start a step
+        weights = [0.0] * (k + 1 - starts[0])
+        for j, weight in zip(reversed(starts), ADAMS_BASHFORTH[3], strict=True):
+            weights[k - j] = weight
         return net.move(x, net(x, s, weights), s, t)
     m = net.between(s, t, 1 / 2, "time")
     if m is None:

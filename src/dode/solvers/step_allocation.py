@@ -15,21 +15,21 @@ from dode.schedule import Node, Schedule
 from dode.timesteps import Grid, grid
 from dode.tracing import trace
 
-START = 0.6  # a grid whose first noise level is below this share of x_T's has no use for x_T
+START = 0.6  # the least share of x_T's noise level at which a grid may start
 
 
 def steps(method: Method, nfe: int, first: Node, last: Node) -> list[Method]:
-    """One method a step between two nodes, `nfe` evaluations in all.
+    """One method for each step between two nodes, ``nfe`` evaluations in all.
 
-    Whole steps first, then what is left over: Lu et al. 2022a, appendix: [2, …, 2] or [2, …, 2, 1]; [3, …, 3, 2, 1],
+    Full steps first, then the rest: Lu et al. 2022a, appendix: [2, …, 2] or [2, …, 2, 1]; [3, …, 3, 2, 1],
     [3, …, 3, 1] or [3, …, 3, 2].  A step from α = 0 or to σ = 0 is of order 1 and costs one evaluation, so that EDM
     with 9 is four Heun steps and an Euler step, and with 10 it is four and two.
     """
     if not isinstance(nfe, int | np.integer) or nfe < 1:
         raise DodeError(f"nfe must be a whole number and at least 1; got {nfe!r}")
     if method.warmup:
-        least = sum(method.warmup) + 1
-        if nfe < least:
+        if nfe <= sum(method.warmup):
+            least = sum(method.warmup) + 1
             raise DodeError(f"{method.name} needs at least {least} evaluations; got {nfe}; ipndm needs no warm-up")
         return [method] * (len(method.warmup) + nfe - sum(method.warmup))
     if method.stages == 1:
@@ -63,48 +63,60 @@ def build(
     rho: float = 7.0,
     kind: Kind | None = None,
 ) -> tuple[Plan, Grid]:
-    """The plain plan of a method with `nfe` evaluations, and the grid it stands on.
+    """The plain plan of a method and its grid.
 
-    Steps start at nodes of the grid of `nfe` steps, so that an evaluation covers the same stretch whatever its step's
-    order (as in Lu et al. 2022a's code), and so they do on a Grid of nfe + 1 nodes that is given ready made; times
-    given by hand and methods that need steps of one length have one node a step.  Raises ValueError if the grid starts
-    far from where x_T stands, t_max.
+    Steps start at nodes of the grid of ``nfe`` steps, so that an evaluation covers the same stretch whatever the order
+    of its step (as in Lu et al. 2022a's code); times given by hand and methods that need steps of one length have one
+    node a step.
+
+    Args:
+        method: the solver.
+        nfe: number of evaluations.
+        schedule: of the network.
+        prediction: of the network.
+        where: name of a grid or of a list of noise levels, times, or a Grid of nfe + 1 nodes.
+        end: "data" or "t_min".
+        rho: exponent of the karras grid.
+        kind: outputs to write the plan in; the method's choice if left out.
+
+    Raises:
+        DodeError: for a number of evaluations that the method does not have, and if the grid starts far from t_max.
     """
     if isinstance(where, str) and sigma_tables.published(where):
         where = sigma_tables.placed(where, schedule, nfe, end)
     if isinstance(where, Grid):
         if len(where.nodes) != nfe + 1 or method.warmup:
-            raise DodeError(f"a ready grid for {nfe} evaluations of {method.name} needs {nfe + 1} nodes and no warm-up")
-        made, methods = where, steps(method, nfe, where.nodes[0], where.nodes[-1])
+            raise DodeError(f"a Grid for {nfe} evaluations of {method.name} needs {nfe + 1} nodes and no warm-up")
+        base, methods = where, steps(method, nfe, where.nodes[0], where.nodes[-1])
     else:
         by_hand = where is not None and not isinstance(where, str)
         first, last = _ends(where, schedule, end)
         methods = steps(method, nfe, schedule.node(first), schedule.node(last))
-        made = grid(schedule, len(methods) if method.even or by_hand else nfe, where, end=end, rho=rho)
-    if len(made.nodes) != len(methods) + 1:
+        base = grid(schedule, len(methods) if method.even or by_hand else nfe, where, end=end, rho=rho)
+    if len(base.nodes) != len(methods) + 1:
         opens = accumulate((step.stages for step in methods), initial=0)
-        made = replace(made, nodes=tuple(made.nodes[k] for k in opens))
-    _check_start(made.nodes[0], schedule.node(schedule.t_max))
-    plan = trace(methods, made.nodes, schedule, kind or method.kind(prediction, schedule))
+        base = replace(base, nodes=tuple(base.nodes[k] for k in opens))
+    _check_start(base.nodes[0], schedule.node(schedule.t_max))
+    plan = trace(methods, base.nodes, schedule, kind or method.kind(prediction, schedule))
     if plan.nfe != nfe:
         if schedule.integer:
             raise DodeError(f"{nfe} evaluations of {method.name} leave no whole time inside a step; ask for fewer")
         raise DodeError(
-            f"{method.name}'s steps ask for other numbers of evaluations than its stages, {method.stages}, say: "
-            f"{plan.nfe} in all instead of {nfe}"
+            f"method {method.name!r} made {plan.nfe} evaluations for nfe={nfe}; its step function disagrees with "
+            f"stages={method.stages}"
         )
-    return plan, made
+    return plan, base
 
 
 def _ends(where: str | Sequence[float] | None, schedule: Schedule, end: str) -> tuple[float, float]:
-    """The times at which a run begins and ends: those given by hand, or the schedule's."""
+    """The times of the start and the end: those given by hand, or the schedule's."""
     if where is not None and not isinstance(where, str) and len(where) > 1:
         return float(where[0]), float(where[-1])
     return schedule.t_max, schedule.t_end if end == "data" else schedule.t_min
 
 
 def _check_start(first: Node, x_T: Node) -> None:
-    """ValueError for a grid that starts far from where x_T stands."""
+    """DodeError for a grid that starts far from x_T's node."""
     if first.sigma < START * x_T.sigma:
         raise DodeError(
             f"the grid starts at t = {first.t:g}, sigma = {first.sigma:g}, but x_T has sigma = {x_T.sigma:g}; "
@@ -113,9 +125,9 @@ def _check_start(first: Node, x_T: Node) -> None:
 
 
 def bias(plan: Plan, schedule: Schedule) -> str | None:
-    """In words, how a grid that starts below t_max misreads x_T; None if it starts there."""
+    """How a grid that starts below t_max misreads x_T, in words; None if it starts there."""
     first, x_T = plan.nodes[0], schedule.node(schedule.t_max)
-    if first.logsnr == x_T.logsnr or plan.added[0]:
+    if first.logsnr == x_T.logsnr or plan.noise_scales[0]:
         return None
     return (
         f"the grid starts at t = {first.t:g} with the noise of t = {x_T.t:g}: sigma is {x_T.sigma / first.sigma:.3f} "

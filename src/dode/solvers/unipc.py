@@ -29,13 +29,13 @@ def weights(s: Node, t: Node, past: Sequence[Node], order: int) -> tuple[float, 
     """Of all outputs, newest first: the predictor's from s to t, and the correction of the state at s."""
     if t.sigma == 0:
         return (1.0,)
-    made = np.zeros(order + 2)
+    total = np.zeros(order + 2)
     predicted = _predictor(s, past[: order - 1], t)
-    made[: len(predicted)] = predicted
+    total[: len(predicted)] = predicted
     if past:
         change = _correction(s, past[:order])
-        made[: len(change)] += exp(s.logsnr - t.logsnr) / expm1(s.logsnr - t.logsnr) * change
-    return tuple(made[: min(order, len(past)) + 1].tolist())
+        total[: len(change)] += exp(s.logsnr - t.logsnr) / expm1(s.logsnr - t.logsnr) * change
+    return tuple(total[: min(order, len(past)) + 1].tolist())
 
 
 def _predictor(s: Node, past: Sequence[Node], t: Node) -> np.ndarray:
@@ -45,7 +45,7 @@ def _predictor(s: Node, past: Sequence[Node], t: Node) -> np.ndarray:
 
 
 def _correction(s: Node, past: Sequence[Node]) -> np.ndarray:
-    """What [d_s, d_past…] add to the state at s that the predictor reached from past[0], over −α_s."""
+    """Weights of [d_s, d_past…] in the correction of the state at s, which was predicted from past[0], over −α_s."""
     before, *older = past
     plain, corrected, newest = _shares(before, older, s)
     change = corrected - plain

@@ -28,7 +28,7 @@ class Pieces:
     sigmas: Tensor  # (K, n + 1)
     start: Tensor  # (K, n): of the state where the step began
     table: Tensor  # (K, n, n): of the outputs
-    fresh: tuple[bool, ...]  # (n,): does evaluation k open a step?
+    step_starts: tuple[bool, ...]  # (n,): whether evaluation k is the first of a step
 
     @property
     def count(self) -> int:
@@ -39,7 +39,7 @@ class Pieces:
 def pieces(method: Method, runs: Sequence[Sequence[Node]], schedule: Schedule, kind: Kind) -> Pieces:
     """Trace the method on every run of nodes; ValueError unless all take the same evaluations."""
     plans = [trace(method, nodes, schedule, kind) for nodes in runs]
-    if not plans or any(plan.fresh != plans[0].fresh for plan in plans):
+    if not plans or any(plan.step_starts != plans[0].step_starts for plan in plans):
         raise DodeError(f"pieces of {method.name} must be at least one and take the same evaluations")
 
     def rows(values: list[list[float]]) -> Tensor:
@@ -51,7 +51,7 @@ def pieces(method: Method, runs: Sequence[Sequence[Node]], schedule: Schedule, k
         rows([[node.sigma for node in plan.nodes] for plan in plans]),
         rows([plan.start.tolist() for plan in plans]),
         torch.stack([torch.from_numpy(plan.table[:, 1:]).float() for plan in plans]),
-        plans[0].fresh,
+        plans[0].step_starts,
     )
 
 
@@ -64,7 +64,7 @@ def run(made: Pieces, call: Network, x: Tensor, which: Tensor, cond: Any) -> Ten
     """The states at the ends of the pieces: x (B, ...), which (B,) plans, cond a row each -> (B, ...)."""
     begun = y = x
     seen: list[Tensor] = []
-    for k, opens in enumerate(made.fresh):
+    for k, opens in enumerate(made.step_starts):
         begun = y if opens else begun
         seen.append(call(y, made.times[which, k], cond))
         y = wide(made.start[which, k], x) * begun

@@ -91,7 +91,7 @@ def sigmas(model: Any, calibration: str, steps: int, cfg: float, denoise: float)
     left = round(plan.nfe * denoise)
     if left == 0:
         return (torch.zeros(0),)
-    first = max(k for k, fresh in enumerate(plan.fresh) if fresh and k <= plan.nfe - left)
+    first = max(k for k, fresh in enumerate(plan.step_starts) if fresh and k <= plan.nfe - left)
     return (torch.tensor([node.sigma for node in plan.nodes[first:]], dtype=torch.float32),)
 
 

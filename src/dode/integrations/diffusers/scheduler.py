@@ -132,7 +132,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     @property
     def init_noise_sigma(self) -> float:
         """The standard deviation of the noise that sampling starts from."""
-        if self._choice is not None and self._choice.plan.added[0]:
+        if self._choice is not None and self._choice.plan.noise_scales[0]:
             return self._choice.plan.nodes[0].sigma
         schedule = self.schedule
         return schedule.node(schedule.t_max).sigma
@@ -251,7 +251,11 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             return
         sample = sample.to(torch.promote_types(sample.dtype, torch.float32))
         # x_T with its fresh noise is what the pipeline starts from: init_noise_sigma has it
-        still = replace(self._plan, noise=np.array([0.0, *self._plan.added[1:]])) if self._plan.added[0] else self._plan
+        still = (
+            replace(self._plan, noise=np.array([0.0, *self._plan.noise_scales[1:]]))
+            if self._plan.noise_scales[0]
+            else self._plan
+        )
         self._plan = still
         self._state = begin(still, sample, draw=lambda k: torch.zeros_like(sample))
 
