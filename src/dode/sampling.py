@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dode.errors import DodeError
+from dode.errors import DodeError, NonFinite
 from dode.plan import Plan
 from dode.schedule import Node
 
@@ -117,18 +117,18 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """ValueError if something was not finite; states may leave the range of their numbers where no output does."""
+        """NonFinite if something was not finite; states may leave the range of their numbers where no output does."""
         if not self.asked:
             return
         sums = self.sums if self.sums[0].device.type == "cpu" else torch.stack(self.sums).cpu()
         bad = [k for k, one in zip(self.asked, sums, strict=True) if not isfinite(one)]
         if bad[:1] == [self.plan.nfe]:
-            raise DodeError(
+            raise NonFinite(
                 "the samples have NaN or infinity: states are beyond the range of their dtype; try another, and check "
                 "what the network returns"
             )
         if bad:
-            raise DodeError(
+            raise NonFinite(
                 f"{_where(self.plan, bad[0])}: the network returned NaN or infinity; try another dtype, and check its "
                 "input range"
             )
@@ -146,8 +146,11 @@ def evaluate(plan: Plan, state: State, denoise: Denoise, watch: Watch | None = N
     """
     try:
         d = denoise(state.y, plan.nodes[state.k])
-    except ValueError as error:
-        raise DodeError(f"{_where(plan, state.k)}: {error}") from error
+    except DodeError as error:
+        raise type(error)(f"{_where(plan, state.k)}: {error}") from error
+    except Exception as error:  # the network's own: it stays what it is
+        error.add_note(f"dode: {_where(plan, state.k)}")
+        raise
     now = Watch(plan) if watch is None else watch
     now.see(state.k, d)
     if watch is None:
@@ -158,7 +161,7 @@ def evaluate(plan: Plan, state: State, denoise: Denoise, watch: Watch | None = N
 def trajectory(plan: Plan, denoise: Denoise, x_T: Tensor, draw: Draw | None = None) -> Iterator[State]:
     """Every state of a run, the first before any evaluation; logs, plots and stops belong to the caller.
 
-    Raises ValueError for what is not finite, on a device at the end, before the last state is given.
+    Raises NonFinite for what is not finite, on a device at the end, before the last state is given.
     """
     state, watch = needed(plan, begin(plan, x_T, draw)), Watch(plan)
     for _ in range(plan.nfe):

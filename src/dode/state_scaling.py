@@ -20,7 +20,7 @@ Scale = Callable[[Node], Node]  # a node → the node of the same log-SNR that a
 
 OTHER_TIMES = (
     "this plan tells the network other noise levels than those of its states, which another tool's wrapping of the "
-    "network cannot follow; find one with told=False, --no-told"
+    "network cannot follow; find one with free_times=False, --no-told"
 )
 
 

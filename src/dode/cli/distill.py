@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dode.cli import common, measuring
+from dode.cli.sample import written
 from dode.errors import DodeError
 from dode.messages import beside, distance
 
@@ -68,9 +69,11 @@ def distill(
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     opened = common.cached(opened, cache, cache_dtype)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
+        options = common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn, lam=lam)
+        options |= ({} if carry else {"carry": "false"}) | ({} if states == "student" else {"states": states})
         made = dode.distill(
             opened,
-            solver,
+            written(solver, common.once(solver, options)),
             nfe=numbers,
             teacher=teacher,
             scale=scale,
@@ -79,15 +82,11 @@ def distill(
             rho=RHO if rho is None else rho,
             align=align,
             formulation=formulation,
-            lam=lam,
-            carry=carry,
-            states=states,
             grid=grid,
             end=end,
             batch=batch,
             offload=offload,
             progress=advance,
-            **common.once(solver, common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn)),
         )
     made = {count: common.of_class(one, label) for count, one in made.items()}
     if current().is_first:  # before the figures, which may fail or be stopped: the fit is what took long
