@@ -52,7 +52,7 @@ def cost(work: Callable[[], Any]) -> dict[str, float]:
 
 def fixed(model: Model, nfe: int) -> dode.Sampler:
     """D-DDIM with constant λ, which samples like any fitted one."""
-    return dode.distill(model, "ddim", nfe=nfe, formulation="fixed", lam=0.4, samples=1)
+    return dode.distill(model, "ddim:formulation=fixed:lam=0.4", nfe=nfe, samples=1)
 
 
 def distilled(model: Model, methods: list[str], nfe: int, samples: int, calls: list[int]) -> None:

@@ -53,7 +53,7 @@ def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settin
         fitted = []
         for (plan, made), targets in zip(students, lesson.targets, strict=True):
             student = model.bound(plan.kind, cond)
-            result = fit(plan, [Batch(x_T, student, [states[k] for k in targets])], rho)
+            result = fit(plan, [Batch(lambda: x_T, student, [states[k] for k in targets].__getitem__)], rho)
             fitted.append(Sampler(model, result.plan, Provenance(method, True, made.name)))
         found[f"{rho:g}"] = [row.rms for row in reporting.measured(fitted, exact, settings, silent)]
     return found

@@ -12,6 +12,7 @@ from problems import SCHEDULES, gaussian, mixture, mixture_model, swapped
 
 import dode
 from dode.diffusers import DODEScheduler
+from dode.errors import DodeError, NonFinite
 from dode.integrations.k_diffusion import sample_dode
 from dode.integrations.resume import tail
 from dode.metrics.comparison import Settings, measure, ratio
@@ -120,7 +121,7 @@ def test_no_call_is_larger_than_the_batch_and_the_teacher_is_reported_as_it_ran(
         sizes.append(len(x))
         return made.network(x, t, cond)
 
-    sampler = dode.distill(swapped(made, watched), "auto", nfe=4, samples=40, batch=5)
+    sampler = dode.auto(swapped(made, watched), 4, samples=40, batch=5)
     assert max(sizes) == 5
     assert sampler.provenance.formulation == "auto"
     assert sampler.provenance.teacher_nfe == 60
@@ -189,7 +190,7 @@ def test_a_network_that_fails_somewhere_ends_no_search(low, high):
         taught = what != "teacher"
 
     if (low, high) == (0.01, 40):
-        with pytest.raises(ValueError, match="no solver with 4 evaluations ends in finite samples"):
+        with pytest.raises(NonFinite, match="no solver with 4 evaluations"):
             tuned(swapped(made, failing), [4], SMALL, progress=told)
         return
     sampler, how = tuned(swapped(made, failing), [4], SMALL, progress=told)[4]
@@ -199,7 +200,7 @@ def test_a_network_that_fails_somewhere_ends_no_search(low, high):
 
 def test_numbers_of_evaluations_that_no_solver_has_are_refused():
     with pytest.raises(ValueError, match="whole number and at least 1; got 0"):
-        dode.distill(mixture_model("edm"), "auto", nfe=0)
+        dode.auto(mixture_model("edm"), 0)
 
 
 @pytest.mark.parametrize(
@@ -250,12 +251,12 @@ def test_no_gradient_is_taken_and_numpy_will_do():
     model = dode.from_callable(
         forward_only, schedule=EDM(), prediction="data", shape=made.shape, numpy=True, dtype=torch.float64
     )
-    sampler = dode.distill(model, "auto", nfe=3, samples=12, quick=True)
+    sampler = dode.auto(model, 3, samples=12, quick=True)
     assert sampler.nfe == 3
 
 
 def test_the_same_seed_finds_the_same_sampler():
-    a, b = (dode.distill(mixture_model("vp"), "auto", nfe=3, samples=12, quick=True) for _ in range(2))
+    a, b = (dode.auto(mixture_model("vp"), 3, samples=12, quick=True) for _ in range(2))
     assert a.plan.table.tolist() == b.plan.table.tolist()
     assert a.plan.nodes == b.plan.nodes
 
@@ -288,7 +289,7 @@ def test_what_it_found_is_a_plan_like_any_other(found, tmp_path):
 
 def test_the_scheduler_runs_it_with_times_between_whole_ones():
     model = gaussian().model(SCHEDULES["discrete"], "noise")
-    sampler = dode.distill(model, "auto", nfe=4, samples=16)
+    sampler = dode.auto(model, 4, samples=16)
     assert any(node.t != round(node.t) for node in sampler.plan.nodes), sampler.provenance.report
     scheduler = DODEScheduler(calibration=sampler)
     scheduler.set_timesteps(4)
@@ -323,9 +324,9 @@ def test_whole_times_by_option():
 def test_other_tools_get_plans_that_tell_no_other_times():
     model = mixture_model("vp")
     told = replace(dode.sampler(model, "ddim", nfe=3).plan, conditioning_shifts=np.array((0.1, 0.0, -0.1)))
-    with pytest.raises(ValueError, match="find one with told=False"):
+    with pytest.raises(ValueError, match="find one with free_times=False"):
         dode.state_scaling.rescaled(told, dode.state_scaling.exploding)
-    plan = dode.distill(model, "auto", nfe=3, samples=12, quick=True, told=False).plan
+    plan = dode.auto(model, 3, samples=12, quick=True, free_times=False).plan
     assert plan.conditioning_shifts is None
     assert dode.state_scaling.rescaled(plan, dode.state_scaling.exploding).nfe == 3
 
@@ -355,7 +356,7 @@ def test_a_start_that_fails_on_samples_to_judge_on_does_not_win(monkeypatch):
     assert [np.isfinite(one.select) for one in candidates] == [False, True, True]
     assert min(candidates, key=lambda one: one.select) is candidates[2]
     monkeypatch.setattr(validation, "tried", lambda *given: np.full(8, np.inf))
-    with pytest.raises(ValueError, match="no solver that was tried stays finite"):
+    with pytest.raises(NonFinite, match="no solver that was tried"):
         validation.convened(
             some, task(model, "validation", 8, 10, 0, lambda count: None), 8, Meter(1.0, lambda what, share: None)
         )
@@ -380,7 +381,7 @@ def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_too
         replace(sampler, model=replace(model, prediction="noise")),
         replace(plan, nodes=tuple(node._replace(t=node.t**2) for node in nodes)),
     ):
-        with pytest.raises(ValueError, match="find one with told=False"):
+        with pytest.raises(ValueError, match="find one with free_times=False"):
             sample_dode(denoiser, x, sigmas, disable=True, calibration=other)
 
 
@@ -434,8 +435,8 @@ class Table(torch.nn.Module):
 
 def test_a_network_of_whole_times_only_is_asked_at_those():
     model = dode.from_callable(Table(), schedule=DiscreteVP.from_betas(linear_betas()), prediction="noise", shape=(2,))
-    with pytest.raises(ValueError, match=r"cannot be asked between whole times \(.*whole=True, --whole"):
-        dode.distill(model, "auto", nfe=3, samples=8)
+    with pytest.raises(ValueError, match=r"cannot be asked between whole times \(.*whole_times=True, --whole"):
+        dode.auto(model, 3, samples=8)
     several = tuned(model, [4, 6], replace(SMALL, whole=True))
     sampler, how = several[4]
     assert how.rounds
@@ -449,7 +450,7 @@ def test_a_network_of_whole_times_only_is_asked_at_those():
         shape=(2,),
     )
     with pytest.raises(ValueError, match="cannot be asked between whole times"):
-        dode.distill(known, "auto", nfe=3, samples=8)
+        dode.auto(known, 3, samples=8)
     assert all(node.t == round(node.t) for node in sampler.plan.nodes)
     assert how.best.refined
     assert how.best.select < 0.9 * min(one.select for one in how.tried if not one.refined)
@@ -475,27 +476,29 @@ def test_a_wider_first_gap_is_always_towards_the_data():
         assert places == sorted(set(places))
 
 
-def test_what_stands_beside_auto_is_looked_at_before_the_search():
-    calls = []
+def test_what_cannot_be_searched_is_refused():
     model = mixture_model("edm")
-    seen = swapped(model, lambda *given: calls.append(1) or model.network(*given))
-    for method, options in (
-        (["auto", "dpm-solver-9"], {}),
-        (["auto", "ddim:eta=1"], {}),
-        ("auto", {"offload": "moon"}),
+    for nfe, options, says in (
+        (3, {"samples": 2}, "at least 4 samples"),
+        ([], {}, "got none"),
+        (3, {"seed": -1}, "seed"),
     ):
-        with pytest.raises(ValueError, match=r"unknown method|stochastic|offload must be one of"):
-            dode.distill(seen, method, nfe=3, **options)
-    assert not calls
+        with pytest.raises(DodeError, match=says):
+            dode.auto(model, nfe, **options)
 
 
-def test_options_that_it_decides_itself_are_refused():
-    model = mixture_model("edm")
-    for options in ({"grid": "karras"}, {"teacher": "ddim"}, {"formulation": "sep"}, {"gamma": 2.0}):
-        with pytest.raises(ValueError, match="auto finds solver, grid, weights and times itself"):
-            dode.distill(model, "auto", nfe=3, **options)
-    with pytest.raises(ValueError, match="at least 4 samples"):
-        dode.distill(model, "auto", nfe=3, samples=2)
+@pytest.mark.parametrize(("multiple", "schedule"), [(4, "edm"), (4, "discrete"), (16, "edm")])
+def test_a_network_that_complains_itself_is_heard(multiple, schedule):
+    """Its error is no candidate that went wrong: the search ends with it, and gives no plain solver back."""
+    model = mixture_model(schedule)
+
+    def particular(x, t, cond):
+        if len(x) % multiple:
+            raise ValueError(f"batch must be a multiple of {multiple}")
+        return model.network(x, t, cond)
+
+    with pytest.raises(ValueError, match=f"batch must be a multiple of {multiple}"):
+        dode.auto(swapped(model, particular), 3, samples=16, quick=True)
 
 
 def test_flows_from_pure_noise_are_refined_too():

@@ -209,11 +209,13 @@ def test_the_rest_of_a_budget_has_the_same_options():
 
 
 def test_read():
-    name = read("d-deis-2:variable=rho:formulation=2", carry="false", variable="t")
-    assert (name.distilled, name.fitted) == (True, {"formulation": "2", "carry": "false"})
-    assert name.method.label == "deis-2:variable=rho"  # the text wins
+    spec = read("d-deis-2:variable=rho:formulation=2:carry=false")
+    assert (spec.distilled, spec.fit_options) == (True, {"formulation": "2", "carry": "false"})
+    assert spec.method.label == "deis-2:variable=rho"
+    assert read("deis-2:variable=rho:formulation=2:carry=false", distilled=True) == replace(spec, text=spec.text[2:])
     plain = read("deis-2")
-    assert (plain.distilled, plain.fitted, plain.method) == (False, {}, METHODS["deis-2"])
+    assert (plain.distilled, plain.fit_options, plain.method) == (False, {}, METHODS["deis-2"])
+    assert read(plain.method).method is plain.method
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_distillation_is_the_same_there(device, method):
 def test_search_and_reference_are_the_same_there(device):
     ends = []
     for place in ("cpu", DEVICE):
-        found = dode.distill(labelled(place), "ddim", nfe=3, samples=4, formulation="fixed", lam="search")
+        found = dode.distill(labelled(place), "ddim:formulation=fixed:lam=search", nfe=3, samples=4)
         x = found.model.start(range(3), 1)
         ends.append((found.plan.lambdas.tolist(), found.model.exact(x).cpu(), found.sample(noise=x).cpu()))
     assert ends[0][0] == ends[1][0]

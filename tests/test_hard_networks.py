@@ -58,7 +58,7 @@ def distilled(model):
 
 
 def found(model):
-    return [dode.distill(model, "auto", nfe=3, samples=4, quick=True).sample(1)]
+    return [dode.auto(model, 3, samples=4, quick=True).sample(1)]
 
 
 def evaluated(model):

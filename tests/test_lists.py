@@ -169,7 +169,7 @@ def test_a_plan_that_tells_other_times_is_no_list(tmp_path, capsys):
     told = replace(made, plan=replace(made.plan, conditioning_shifts=np.array((0.1, 0.0, -0.1))))
     dode.save(tmp_path / "told.json", told)
     for unit in ("--sigmas", "--timesteps"):
-        with pytest.raises(ValueError, match=r"tells the network other noise levels .* find one with told=False"):
+        with pytest.raises(ValueError, match=r"tells the network other noise levels .* find one with free_times=False"):
             call("export", tmp_path / "told.json", unit, capsys=capsys)
 
 

@@ -248,7 +248,7 @@ def test_evaluations_of_a_calibration_are_as_promised():
     calibrate(pipe, [pixels, pixels], 6, scale=5, progress=lambda done, total: told.append((done, total)))
     assert (asked, told[-1]) == (2 * (30 + 21), (102, 102))
     asked, told = 0, []
-    options = {"formulation": "fixed", "lam": "search", "scale": 2}
+    options = {"method": "ddim:formulation=fixed:lam=search", "scale": 2}
     calibrate(pipe, pixels, 3, **options, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (asked, asked)  # every constant is tried in runs that are stopped
     asked, told = 0, []

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from dode.cli import main
-from dode.process_group import ALONE, Team, here
+from dode.process_group import ALONE, ProcessGroup, current
 
 TESTS = Path(__file__).parent
 
 
 def test_alone_everything_is_mine():
-    assert here() == ALONE
-    assert ALONE.mine(range(5)) == range(5)
+    assert current() == ALONE
+    assert ALONE.share(range(5)) == range(5)
     assert ALONE.gather([1, 2]) == [1, 2]
-    assert ALONE.agreed("x") == "x"
-    assert [list(Team(rank, 3).mine(range(7))) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert ALONE.broadcast("x") == "x"
+    assert [list(ProcessGroup(rank, 3).share(range(7))) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
 
 
 def test_one_two_and_four_processes_find_the_same_bits():
@@ -92,13 +92,13 @@ from dode import cli
 from dode.cli import main
 
 def distill(name: str) -> None:
-    from dode.process_group import here
-    team = here()
-    if team.rank == 1 and name == "raises":
+    from dode.process_group import current
+    group = current()
+    if group.rank == 1 and name == "raises":
         raise ValueError("this one has had enough")
-    if team.rank == 1 and name == "dies":
+    if group.rank == 1 and name == "dies":
         os.kill(os.getpid(), 9)
-    team.gather([team.rank])
+    group.gather([group.rank])
     time.sleep(600)
 
 cli.app.registered_commands.clear()

@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of batches: one is on the device, the others rest on a shelf."""
+"""Memory does not grow with the number of batches: one is on the device, the others rest in a store."""
 
 import gc
 import re
@@ -13,10 +13,9 @@ from problems import SCHEDULES, gaussian_model, swapped
 
 import dode
 from dode.analytic import Gaussian
-from dode.distillation import storage
-from dode.distillation.storage import Memory, Scratch
+from dode.tensor_store import DiskStore, TensorStore, tensor_store
 
-PLACES = {"here": Memory, "cpu": lambda: Memory("cpu"), "disk": Scratch}
+PLACES = {"here": TensorStore, "cpu": lambda: TensorStore("cpu"), "disk": DiskStore}
 
 
 def alive():
@@ -68,7 +67,7 @@ def test_offloaded_memory_is_linear_in_evaluations_at_most():
 @pytest.mark.filterwarnings("ignore:.*is large")
 @pytest.mark.parametrize("offload", ["cpu", "disk"])
 @pytest.mark.parametrize(
-    ("solver", "options"), [("dpm-solver-3", {}), ("edm", {"states": "teacher"}), ("ddim", {"formulation": "all"})]
+    ("solver", "options"), [("dpm-solver-3", {}), ("edm:states=teacher", {}), ("ddim", {"formulation": "all"})]
 )
 def test_where_states_rest_changes_no_bit(offload, solver, options):
     made, other = (
@@ -101,7 +100,7 @@ def test_what_is_got_is_what_was_put(place, dtype):
 
 
 def test_a_file_uses_its_room_again():
-    kept = Scratch()
+    kept = DiskStore()
     for i in range(100):
         kept.put(i % 3, torch.full((5,), float(i)))
     assert kept._file.seek(0, 2) == 3 * 20
@@ -120,15 +119,15 @@ def test_unknown_places_are_refused():
     with pytest.raises(ValueError, match="offload must be one of cpu, disk"):
         dode.distill(gaussian_model("discrete"), "ddim", nfe=3, samples=2, offload="gpu")
     with pytest.raises(OSError, match="cannot keep resting states in /no/such/folder"):
-        storage.shelf("disk", "/no/such/folder")
+        tensor_store("disk", "/no/such/folder")
 
 
 def test_a_full_disk_is_one_sentence():
     """The system refuses to write more than a limit into a file, as a full disk does."""
     code = """
 import resource, torch
-from dode.distillation.storage import Scratch
-kept = Scratch()
+from dode.tensor_store import DiskStore
+kept = DiskStore()
 resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
 try:
     for i in range(10):

@@ -7,8 +7,8 @@ import pytest
 from problems import CATALOGUE, MISSING, SCHEDULES, counts, gaussian, gaussian_model, swapped
 
 import dode
-from dode.distillation.config import Course, students
-from dode.distillation.runner import calls, lessons_of
+from dode.distillation.config import DistillConfig, fit_targets
+from dode.distillation.runner import calls, teachers_of
 from dode.distillation.teacher import by_count, by_time
 from dode.solvers import METHODS
 from dode.solvers.step_allocation import build
@@ -16,25 +16,25 @@ from dode.timesteps import grid, refine, same
 
 
 def classes(where, **options):
-    """The students of the whole catalogue at 5, 10 and 20 evaluations (pndm at 20), and their teachers' lessons."""
-    model, course, asked = gaussian_model(where), Course(**options), []
+    """The students of the whole catalogue at 5, 10 and 20 evaluations (pndm at 20), and their teachers' runs."""
+    model, config, asked = gaussian_model(where), DistillConfig(**options), []
     for name in CATALOGUE:
         if (name, where) not in MISSING:
-            asked += students(model, [name], counts(name, 5, 10, 20), None, course, {})
-    return asked, lessons_of(model, asked)
+            asked += fit_targets(model, [name], counts(name, 5, 10, 20), None, config)
+    return asked, teachers_of(model, asked)
 
 
 @pytest.mark.parametrize("where", ["discrete", "edm", "vp", "flow"])
 def test_one_run_teaches_the_whole_catalogue(where):
     """At most 260 calls for C = 10: the grid of 200 steps, with the missing nodes inserted."""
-    asked, ((lesson, members),) = classes(where, teacher="ddim")
+    asked, ((run, members),) = classes(where, teacher="ddim")
     assert sorted(members) == list(range(len(asked)))
     assert len(asked) >= 45
-    assert lesson.plan.nfe <= 260
-    for i, targets in zip(members, lesson.targets, strict=True):
+    assert run.plan.nfe <= 260
+    for i, targets in zip(members, run.targets, strict=True):
         assert len(targets) == asked[i].nfe
         for node, target in zip(asked[i].plan.nodes[1:], targets, strict=True):
-            assert same(lesson.plan.nodes[target], node)
+            assert same(run.plan.nodes[target], node)
 
 
 @pytest.mark.filterwarnings("ignore:.*is large")  # five samples
@@ -55,11 +55,13 @@ def test_calls_are_counted_as_they_are_made():
 
 
 def test_calls_are_known_before():
-    asked, lessons = classes("vp", teacher="ddim")
-    assert calls(asked, lessons) == lessons[0][0].plan.nfe + sum(one.nfe for one in asked)
+    asked, runs = classes("vp", teacher="ddim")
+    assert calls(asked, runs) == runs[0][0].plan.nfe + sum(one.nfe for one in asked)
     model = gaussian_model("vp")
-    one = students(model, ["ddim:formulation=la:lam=0.2", "ddim:formulation=fixed"], [5], None, Course(scale=2), {})
-    assert calls(one, lessons_of(model, one)) == 10 + 5 * len(one[1].course.constants())  # a given λ needs no run
+    one = fit_targets(
+        model, ["ddim:formulation=la:lam=0.2", "ddim:formulation=fixed"], [5], None, DistillConfig(scale=2)
+    )
+    assert calls(one, teachers_of(model, one)) == 10 + 5 * len(one[1].config.constants())  # a given λ needs no run
 
 
 def test_default_teachers_are_the_papers():
@@ -82,13 +84,13 @@ def test_default_teachers_are_the_papers():
 def test_a_teacher_that_needs_even_steps_has_them(where, nfe, groups):
     """On refinements of its students' grids, nothing inserted; so one run serves nested grids only."""
     model, schedule = gaussian_model(where), SCHEDULES[where]
-    asked = students(model, ["ipndm"], nfe, None, Course(), {})
-    lessons = lessons_of(model, asked)
-    assert [[asked[i].nfe for i in members] for _, members in lessons] == groups
-    for (lesson, _), group in zip(lessons, groups, strict=True):
-        assert lesson.plan.nodes == refine(grid(schedule, group[0]), 10, schedule).nodes
-    asked = students(model, ["ipndm"], nfe, None, Course(teacher="ddim"), {})
-    assert len(lessons_of(model, asked)) == 1
+    asked = fit_targets(model, ["ipndm"], nfe, None, DistillConfig())
+    runs = teachers_of(model, asked)
+    assert [[asked[i].nfe for i in members] for _, members in runs] == groups
+    for (run, _), group in zip(runs, groups, strict=True):
+        assert run.plan.nodes == refine(grid(schedule, group[0]), 10, schedule).nodes
+    asked = fit_targets(model, ["ipndm"], nfe, None, DistillConfig(teacher="ddim"))
+    assert len(teachers_of(model, asked)) == 1
 
 
 @pytest.mark.parametrize("teacher", ["dpm-solver++2m", "edm", "deis-3", "dpm-solver-3"])
@@ -120,9 +122,9 @@ def test_count_alignment_is_the_published_pairing():
     """NFE 10, C = 10: the student stands at 800, 700, …, 0, −1 and its targets at 890, 790, …, 90, −1."""
     schedule = SCHEDULES["discrete"]
     plan, _ = build(METHODS["ddim"], 10, schedule, "noise", "published")
-    lesson = by_count(plan, 10, schedule, METHODS["ddim"], "noise")
+    run = by_count(plan, 10, schedule, METHODS["ddim"], "noise")
     assert [node.t for node in plan.nodes[1:]] == [800, 700, 600, 500, 400, 300, 200, 100, 0, -1]
-    assert [lesson.plan.nodes[k].t for k in lesson.targets[0]] == [890, 790, 690, 590, 490, 390, 290, 190, 90, -1]
+    assert [run.plan.nodes[k].t for k in run.targets[0]] == [890, 790, 690, 590, 490, 390, 290, 190, 90, -1]
 
 
 def test_by_count_a_teacher_of_two_stages_is_counted_in_steps():
@@ -146,8 +148,8 @@ def test_count_alignment_on_edm_is_the_published_pairing():
     """Notes: D-EDM at NFE 9 has targets at 42.1, 20.8, 9.46, 3.9, 1.41, 0.43, 0.103, 0.017, 0."""
     schedule = SCHEDULES["edm"]
     plan, _ = build(METHODS["edm"], 9, schedule, "data", "published")
-    lesson = by_count(plan, 10, schedule, METHODS["ddim"], "data")
-    levels = [lesson.plan.nodes[k].sigma for k in lesson.targets[0]]
+    run = by_count(plan, 10, schedule, METHODS["ddim"], "data")
+    levels = [run.plan.nodes[k].sigma for k in run.targets[0]]
     assert levels == pytest.approx([42.1, 20.8, 9.46, 3.9, 1.41, 0.43, 0.103, 0.017, 0], rel=0.02)
 
 
@@ -155,5 +157,5 @@ def test_on_a_trailing_grid_targets_by_time_are_those_by_count():
     """Every tenth state of a ten times finer grid: a comparison of the two alignments there would be empty."""
     model = gaussian().model(SCHEDULES["discrete"], "noise")
     plan, made = build(METHODS["ddim"], 10, model.schedule, "noise")
-    lesson = by_time([(plan, made)], 10, model.schedule, METHODS["ddim"], "noise")
-    assert lesson.targets[0] == tuple(10 * (k + 1) for k in range(10))
+    run = by_time([(plan, made)], 10, model.schedule, METHODS["ddim"], "noise")
+    assert run.targets[0] == tuple(10 * (k + 1) for k in range(10))

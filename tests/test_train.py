@@ -266,7 +266,7 @@ def test_what_a_student_was_not_trained_for(folder):
     with pytest.raises(ValueError, match="pd-2 was trained for few steps"):
         dode.distill(model, "ddim", nfe=2)
     with pytest.raises(ValueError, match="pd-2 was trained for few steps"):
-        dode.distill(model, "auto", nfe=2)
+        dode.auto(model, 2)
     with pytest.raises(ValueError, match="pd-2 was trained for few steps"):
         dode.sampler(model, "ddim", nfe=2).invert(torch.zeros(1, 1, 32, 32))
     with pytest.raises(ValueError, match="has no condition that means 'none'"):

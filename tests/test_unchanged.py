@@ -65,7 +65,7 @@ def samples(name):
 
 
 def searched():
-    return {"auto 4": of_plan(dode.distill(dode.bundled("fashion-mixture"), "auto", nfe=4, quick=True, seed=1).plan)}
+    return {"auto 4": of_plan(dode.auto(dode.bundled("fashion-mixture"), 4, quick=True, seed=1).plan)}
 
 
 def calibrations():

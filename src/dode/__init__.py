@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dode.opening import open_model
     from dode.plan import Plan
     from dode.samplers import Sampler, load, sampler, save
+    from dode.search.api import auto
     from dode.search.interpolation import interpolate
     from dode.solvers import METHODS
 
@@ -46,6 +47,7 @@ _HOMES = {
     "Model": "model",
     "Plan": "plan",
     "Sampler": "samplers",
+    "auto": "search.api",
     "bundled": "bundled_models",
     "cite": "citations",
     "distill": "distillation.api",
@@ -87,6 +89,7 @@ __all__ = [
     "Plan",
     "Sampler",
     "analytic",
+    "auto",
     "bundled",
     "calibration",
     "cite",

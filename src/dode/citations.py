@@ -29,7 +29,7 @@ def cite(name: str) -> str:
     own += [label for alias, label in ALIASES.items() if alias == name.partition(":")[0].removeprefix("d-")]
     own += [label for option in read.method.chosen for label in _named(read.method.options[option].about, known)]
     if read.distilled:
-        form = formulation(read.fitted.get("formulation", "d"))
+        form = formulation(read.fit_options.get("formulation", "d"))
         own = [PAPER, *own, *_named(form.about, known)]
     return _joined(own, known)
 

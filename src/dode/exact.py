@@ -17,7 +17,7 @@ from dode.conditioning import rows
 from dode.errors import DodeError
 from dode.parameterization import Kind
 from dode.plan import Plan
-from dode.process_group import ALONE, Team
+from dode.process_group import ALONE, ProcessGroup
 from dode.sampling import Denoise, run, trajectory
 from dode.schedule import Node, Schedule
 from dode.solvers.dpm_solver import DPM_SOLVER_PP_3S as FINE
@@ -104,10 +104,10 @@ def solve(
     rtol: float,
     batch: int,
     progress: Callable[[int, int], None] | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> Tensor:
     """The solution for every sample: (n, *shape) like x_T; other arguments as for `along`."""
-    return along(model, x_T, cond, rtol, batch, (), progress, team)[-1]
+    return along(model, x_T, cond, rtol, batch, (), progress, group)[-1]
 
 
 @torch.no_grad()
@@ -119,25 +119,25 @@ def along(
     batch: int,
     nodes: Sequence[Node],
     progress: Callable[[int, int], None] | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> list[Tensor]:
     """The exact states at these nodes, and last the solution; each (n, *shape), and no network call more for them.
 
     Between two nodes of the fine solver the path is a cubic, from its states and outputs at both.  progress(network
-    calls done, in all), after the pilot.  team: processes that take batches in turn; each gets all states.
+    calls done, in all), after the pilot.  group: processes that take batches in turn; each gets all states.
     """
     fine = plan(model, steps(model, x_T[:batch], cond, rtol))
     if early := [node for node in nodes if node.logsnr < fine.nodes[0].logsnr]:
         raise DodeError(f"the exact path begins at t = {fine.nodes[0].t:g}; it has no state at t = {early[0].t:g}")
-    parts = team.mine([slice(i, i + batch) for i in range(0, len(x_T), batch)])
+    parts = group.share([slice(i, i + batch) for i in range(0, len(x_T), batch)])
     found = []
     for i, part in enumerate(parts):
         told = None if progress is None else partial(_further, progress, i * fine.nfe, len(parts) * fine.nfe)
         denoise = _wide(model, rows(cond, part))
         found.append(_states(fine, denoise, x_T[part].to(_dtype(model)), nodes, told))
-    if team.size > 1:
+    if group.size > 1:
         found = [
-            [state.to(x_T.device) for state in one] for one in team.gather([[s.cpu() for s in one] for one in found])
+            [state.to(x_T.device) for state in one] for one in group.gather([[s.cpu() for s in one] for one in found])
         ]
     return [torch.cat(one) for one in zip(*found, strict=True)]
 

@@ -18,7 +18,7 @@ from dode.errors import DodeError, Unsupported
 from dode.fingerprint import probe, schedule_hash, schedule_name, weights_hash
 from dode.output_cache import OutputCache, open_cache
 from dode.parameterization import KINDS, Kind
-from dode.process_group import ALONE, Team
+from dode.process_group import ALONE, ProcessGroup
 from dode.sampling import Denoise
 from dode.schedule import Schedule, checked_schedule
 
@@ -235,7 +235,7 @@ class Model:
         cond: Any = None,
         batch: int = 64,
         progress: Callable[[int, int], None] | None = None,
-        team: Team = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> Tensor:
         """The exact solution of the model's ODE.
 
@@ -245,7 +245,7 @@ class Model:
             cond: One row a sample; the model's own by default.
             batch: Samples a network call.
             progress: Told (network calls done, in all), after a pilot run.
-            team: Processes that share the batches.
+            group: Processes that share the batches.
 
         Returns:
             (n, *shape), as the model knows it, else by `dode.exact.solve`.
@@ -257,7 +257,7 @@ class Model:
         cond = self.conditions(range(len(x_T)), cond)
         if self.solution is not None:
             return self.solution(self, x_T, cond)
-        return exact.solve(self, x_T, cond, rtol, batch, progress, team)
+        return exact.solve(self, x_T, cond, rtol, batch, progress, group)
 
     def _probe(self, denoiser: Denoiser) -> str:
         """What the denoiser answers at fixed states."""

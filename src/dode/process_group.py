@@ -1,7 +1,7 @@
-"""Several processes as one: who am I, which batches are mine, and small arrays put together in their order.
+"""Several processes that share the batches of one run; small arrays are gathered in the order of the batches.
 
-Every process holds the whole program and its own share of the batches; what is computed from all of them is gathered,
-so that every process goes on with the same numbers.
+Every process holds the whole program and its share of the batches. What is computed from all batches is gathered, so
+that every process goes on with the same numbers.
 """
 
 import os
@@ -14,65 +14,73 @@ import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=1)  # for a process that is still at work: torchrun, not a clock, tells of one that died
+TIMEOUT = timedelta(days=1)  # a slow process is still at work; torchrun reports one that died
 
 
 @dataclass(frozen=True)
-class Team:
-    """Processes that share the batches of one run; alone if there is one."""
+class ProcessGroup:
+    """Processes that share the batches of one run.
+
+    Attributes:
+        rank: The number of this process.
+        size: How many processes there are.
+    """
 
     rank: int = 0
     size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Is this the process that writes and prints?"""
+    def is_first(self) -> bool:
+        """Whether this process writes and prints."""
         return self.rank == 0
 
-    def mine(self, whole: Sequence[T]) -> Sequence[T]:
-        """Those of this process: every size-th."""
-        return whole[self.rank :: self.size]
+    def share(self, batches: Sequence[T]) -> Sequence[T]:
+        """The batches of this process: every size-th."""
+        return batches[self.rank :: self.size]
 
-    def gather(self, mine: Sequence[T]) -> list[T]:
-        """The shares of all processes as one list, in the order that `mine` cut them from."""
+    def gather(self, share: Sequence[T]) -> list[T]:
+        """The shares of all processes as one list, in the order from which `share` cut them.
+
+        Raises:
+            OSError: if another process has ended.
+        """
         if self.size == 1:
-            return list(mine)
+            return list(share)
         shares: list[Any] = [None] * self.size
-        _told(lambda: dist.all_gather_object(shares, list(mine)))
+        _exchange(lambda: dist.all_gather_object(shares, list(share)))
         return [shares[i % self.size][i // self.size] for i in range(sum(map(len, shares)))]
 
-    def agreed(self, mine: T) -> T:
-        """The first process's."""
-        return self.gather([mine])[0]
+    def broadcast(self, value: T) -> T:
+        """The first process's value."""
+        return self.gather([value])[0]
 
 
-def _told(exchange: Callable[[], Any]) -> None:
-    """An exchange with the others; OSError if one of them has gone."""
+def _exchange(operation: Callable[[], Any]) -> None:
     try:
-        exchange()
+        operation()
     except RuntimeError as error:
         raise OSError("another process of this run has ended; it, or torchrun, says why") from error
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
-def here() -> Team:
-    """The processes that torch.distributed was initialised with, by `torchrun` or by the caller."""
+def current() -> ProcessGroup:
+    """The group that torch.distributed was initialised with, by `torchrun` or by the caller; `ALONE` without one."""
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
-    return Team(dist.get_rank(), dist.get_world_size())
+    return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
-def join() -> Team:
-    """Meet the other processes of `torchrun`: gloo for what is on CPUs, and where there are GPUs nccl, one GPU each."""
-    graphics = torch.cuda.is_available() and dist.is_nccl_available()
-    if graphics:
+def join() -> ProcessGroup:
+    """Join the group that `torchrun` started: gloo for CPUs, and where there are GPUs nccl, one GPU a process."""
+    gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    _told(lambda: dist.init_process_group("cpu:gloo,cuda:nccl" if graphics else "gloo", timeout=PATIENCE))
-    return here()
+    _exchange(lambda: dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT))
+    return current()
 
 
-def leave() -> None:
-    """Part when everything is done; a process that fails just ends."""
+def destroy() -> None:
+    """Destroy the group when the work is done; a process that fails just ends."""
     dist.destroy_process_group()

@@ -1,13 +1,13 @@
-"""How long work tells how far it is."""
+"""Reports of progress, in network calls."""
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]  # (network calls done, network calls in all), a call being one batch
-Tick = Callable[[int], None]  # told how many network calls were just made
+Tick = Callable[[int], None]  # (network calls just made)
 
 
 def counting(progress: Progress | None, total: int) -> Tick:
-    """A tick that adds up, and tells progress how many calls of so many were made."""
+    """A tick that adds up the calls and reports them to progress with their total."""
     done = 0
 
     def tick(calls: int) -> None:

@@ -148,7 +148,7 @@ def _company() -> Iterator[None]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends
         warnings.simplefilter("ignore")
     yield
-    process_group.leave()
+    process_group.destroy()
 
 
 def _complain(message: str) -> int:

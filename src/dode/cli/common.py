@@ -232,9 +232,9 @@ def bar(what: str, *columns: "ProgressColumn") -> Iterator[Tell]:
 @contextmanager
 def progress(what: str) -> Iterator["Progress"]:
     """A bar on stderr, of the first process if there are several; call it with (done, total)."""
-    from dode.process_group import here
+    from dode.process_group import current
 
-    if not here().first:
+    if not current().is_first:
         yield lambda done, total: None
         return
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn

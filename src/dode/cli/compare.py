@@ -74,7 +74,7 @@ def compare(
     tables.print_rows(rows, title, tables.features_of(extractor, statistics))
     lines = [*_remarks(found, study), *measuring.notes(found, label, statistics)]
     print("".join(f"{line}\n" for line in lines), end="")
-    if report is not None and settings.team.first:
+    if report is not None and settings.group.is_first:
         _report(report, found)
 
 

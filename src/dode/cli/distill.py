@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dode.cli import common, measuring
+from dode.cli.sample import written
 from dode.errors import DodeError
 from dode.messages import beside, distance
 
@@ -63,14 +64,16 @@ def distill(
     common.pairs(paired)
     import dode
     from dode.distillation.config import RHO
-    from dode.process_group import here
+    from dode.process_group import current
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     opened = common.cached(opened, cache, cache_dtype)
     with common.progress(f"teacher and fit, NFE {nfe}") as advance:
+        options = common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn, lam=lam)
+        options |= ({} if carry else {"carry": "false"}) | ({} if states == "student" else {"states": states})
         made = dode.distill(
             opened,
-            solver,
+            written(solver, common.once(solver, options)),
             nfe=numbers,
             teacher=teacher,
             scale=scale,
@@ -79,18 +82,14 @@ def distill(
             rho=RHO if rho is None else rho,
             align=align,
             formulation=formulation,
-            lam=lam,
-            carry=carry,
-            states=states,
             grid=grid,
             end=end,
             batch=batch,
             offload=offload,
             progress=advance,
-            **common.once(solver, common.given(inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn)),
         )
     made = {count: common.of_class(one, label) for count, one in made.items()}
-    if here().first:  # before the figures, which may fail or be stopped: the fit is what took long
+    if current().is_first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *made.values())
     made = _measured(made, output, paired, seed, batch, rtol) if paired else made
     for count, one in made.items():
@@ -110,15 +109,15 @@ def _measured(
     """The samplers with their distances on test noise, in the file too."""
     import dode
     from dode.metrics import reporting
-    from dode.process_group import here
+    from dode.process_group import current
 
-    settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed, team=here())
+    settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed, group=current())
     try:
         with common.progress(f"figures on {paired} samples") as advance:
             made = reporting.with_figures(made, settings, advance)
     except ValueError as error:
         raise DodeError(f"{error}; the fit is in {output}, without figures") from error
-    if here().first:
+    if current().is_first:
         dode.save(output, *made.values())
     return made
 

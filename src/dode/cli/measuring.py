@@ -139,13 +139,13 @@ def run(
     from dode.metrics import results
     from dode.metrics.study import run as study_rows
 
-    judge, team = features.judge() if settings.fd else None, settings.team
+    judge, group = features.judge() if settings.fd else None, settings.group
     said = described(model, settings, judge) | given
     said |= {"extractor": features.extractor, "classifier": features.classifier, "grid": study.grid}
-    kept = team.agreed(results.opened(output, said) if team.first else results.opened(None, said))
-    kept = kept if team.first else replace(kept, path=None)  # one process writes
+    kept = group.broadcast(results.opened(output, said) if group.is_first else results.opened(None, said))
+    kept = kept if group.is_first else replace(kept, path=None)  # one process writes
     found = study_rows(model, study, settings, judge, kept, common.progress)
-    if table is not None and team.first:
+    if table is not None and group.is_first:
         results.write_csv(table, [row for row, _ in found])
     for path in (output, table):
         if path is not None:

@@ -59,7 +59,7 @@ def sample(
         )
     common.writable(output, ".png")
     from dode import plots, samplers
-    from dode.process_group import here
+    from dode.process_group import current
 
     opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
     if calibration is not None:
@@ -69,7 +69,7 @@ def sample(
         chosen = samplers.sampler(opened, written(solver, common.once(solver, options)), nfe=nfe, grid=grid, end=end)
     common.room(number, opened.shape)
     images = _drawn(chosen, number, batch, seed)
-    if here().first:
+    if current().is_first:
         plots.sheet(images, output, columns)
     common.print_notes(chosen, label)
     print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
@@ -79,18 +79,18 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
     """Images of this many samples, the work of several processes if there are any."""
     import torch
 
-    from dode.process_group import here
+    from dode.process_group import current
     from dode.progress import counting
 
-    model, team = sampler.model, here()
+    model, group = sampler.model, current()
     cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
     parts = []
     with common.progress(f"{sampler.name}, NFE {sampler.nfe}") as advance:
-        tick = counting(advance, len(team.mine(cuts)) * sampler.nfe)
-        for cut in team.mine(cuts):
+        tick = counting(advance, len(group.share(cuts)) * sampler.nfe)
+        for cut in group.share(cuts):
             part = sampler.sample(len(cut), seed=seed, batch=batch, callback=lambda _: tick(1), first=cut.start)
             parts.append((part if model.decode is None else model.decode(part)).cpu())
-    return torch.cat(team.gather(parts))
+    return torch.cat(group.gather(parts))
 
 
 def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]:

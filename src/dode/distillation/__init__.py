@@ -1,1 +1,1 @@
-"""What `dode.distill` follows: what it is asked for, the teacher's run, batch after batch, and the cache of it all."""
+"""`dode.distill`: the fit of the paper, what is asked of it, the teacher's runs, and the runner around the fit."""

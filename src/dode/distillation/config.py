@@ -1,15 +1,15 @@
-"""What a distillation is asked for: the course it follows, and the students it has."""
+"""What a distillation is asked for: its configuration, and the plain plan of every solver that is fitted."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
 from dode.distillation.formulations import Formulation, formulation
 from dode.distillation.teacher import ALIGNMENTS
-from dode.errors import DodeError
+from dode.errors import DodeError, Unsupported
 from dode.method import Method
 from dode.model import Model
 from dode.parameterization import Kind
@@ -19,50 +19,48 @@ from dode.solvers.step_allocation import build
 from dode.timesteps import Grid
 
 RHO = 1e-4  # chosen on validation noise: docs/results/rho-*.md, made by benchmarks/rho.py
-STATES = ("student", "teacher")
 
 
-@dataclass(frozen=True)
-class Course:
-    """Everything that decides a distillation but the model, the solver and its evaluations."""
+@dataclass(frozen=True, eq=False)
+class DistillConfig:
+    """Everything that decides a distillation but the model, the solver and its evaluations: see `dode.distill`."""
 
-    teacher: str | None = None
+    teacher: str | Method | None = None
     scale: int = 10
     samples: int = 100
     seed: int = 0
     rho: float = RHO
     align: str = "time"
     batch: int = 50
-    cond: Any = field(default=None, compare=False)  # tensors have no one answer to ==
+    cond: Any = None
+    noise: Any = None
     end: str = "data"
     formulation: str = "d"
-    lam: float | str | None = None
-    carry: bool | str = True
-    states: str = "student"
-    noise: Any = field(default=None, compare=False)  # x_T to fit on, (samples, *shape); None: drawn from the seed
+    lam: float | str | None = None  # of the formulations fixed and la; "search" tries several
+    carry: bool | str = True  # whether later stages of a step see mixed outputs
+    states: str = "student"  # whose states the fit evaluates
 
     def __post_init__(self) -> None:
-        if self.align not in ALIGNMENTS:
-            raise DodeError(f"align must be one of {', '.join(ALIGNMENTS)}; got {self.align!r}")
-        if self.states not in STATES:
-            raise DodeError(f"states must be one of {', '.join(STATES)}; got {self.states!r}")
-        for name, value in (("samples", self.samples), ("batch", self.batch), ("scale", self.scale)):
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise DodeError(f"{name} must be a whole number, at least 1; got {value!r}")
-            object.__setattr__(self, name, int(value))  # numpy's are no JSON
-        if not 0 <= self.rho < math.inf:
-            raise DodeError(f"rho must be a number, at least 0; got {self.rho!r}")
-        if str(self.carry).lower() not in ("true", "false"):
-            raise DodeError(f"carry must be true or false; got {self.carry!r}")
-        object.__setattr__(self, "carry", str(self.carry).lower() == "true")
+        counts = {name: getattr(self, name) for name in ("samples", "batch", "scale")}
+        for name, valid, what in (
+            ("align", self.align in ALIGNMENTS, f"one of {', '.join(ALIGNMENTS)}"),
+            ("states", self.states in ("student", "teacher"), "one of student, teacher"),
+            ("carry", str(self.carry).lower() in ("true", "false"), "true or false"),
+            ("lam", _finite(self.lam), "a finite number or 'search'"),
+            ("rho", 0 <= self.rho < math.inf, "a number, at least 0"),
+            *((n, isinstance(c, int | np.integer) and c >= 1, "a whole number, at least 1") for n, c in counts.items()),
+        ):
+            if not valid:
+                raise DodeError(f"{name} must be {what}; got {getattr(self, name)!r}")
         if self.lam is not None and self.form.constant is None:
             raise DodeError(f"lam is for the formulations fixed and la; {self.formulation} fits its own")
-        if self.lam not in (None, "search"):
-            object.__setattr__(self, "lam", _number(self.lam))
         if self.states != "student" and self.form.constant is not None:
             raise DodeError(f"states is for formulations that are fitted; {self.formulation} has one constant")
-        if self.teacher is not None and self.teacher.startswith("d-"):
+        if isinstance(self.teacher, str) and self.teacher.startswith("d-"):
             raise DodeError(f"a teacher is a plain solver, like {self.teacher[2:].split(':')[0]}; got {self.teacher!r}")
+        for name, count in counts.items():
+            object.__setattr__(self, name, int(count))  # numpy's are no JSON
+        object.__setattr__(self, "carry", str(self.carry).lower() == "true")
 
     @property
     def form(self) -> Formulation:
@@ -70,88 +68,70 @@ class Course:
         return formulation(self.formulation)
 
     def constants(self) -> tuple[float, ...]:
-        """For a formulation with one λ: the one to use, or those to try."""
-        given = self.form.default if self.lam is None else self.lam
-        return self.form.trials if given is None or given == "search" else (float(given),)
+        """For a formulation with one λ: the one to use, or those to try; none for the others."""
+        lam = self.form.default if self.lam is None else self.lam
+        return self.form.trials if lam is None or lam == "search" else (float(lam),)
 
 
-def _number(lam: Any) -> float:
+def _finite(lam: Any) -> bool:
     try:
-        value = float(lam)
-    except (TypeError, ValueError) as error:
-        raise DodeError(f"lam must be a number or 'search'; got {lam!r}") from error
-    if not math.isfinite(value):
-        raise DodeError(f"lam must be finite; got {lam!r}")
-    return value
+        return lam in (None, "search") or math.isfinite(float(lam))
+    except (TypeError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, eq=False)
-class Student:
-    """A solver at a number of evaluations, before it is distilled."""
+class FitTarget:
+    """A solver at a number of evaluations, before it is fitted; text: how it was asked for."""
 
-    text: str  # how it was asked for
+    text: str
     method: Method
     nfe: int
     plan: Plan
     grid: Grid
-    course: Course
+    config: DistillConfig
 
     @property
-    def teacher(self) -> str:
-        """The teacher's name: the course's, or the paper's for this solver."""
-        name = self.course.teacher or self.method.teacher
-        return self.method.label if name == "self" else name
+    def teacher(self) -> Method:
+        """The solver that teaches: the one of the config, or the paper's for this solver."""
+        teacher = self.config.teacher or self.method.teacher
+        return self.method if teacher == "self" else read(teacher).method
+
+    @property
+    def runs(self) -> int:
+        """The student's runs on every batch: one of a fit, or one for each constant that is tried, if several are."""
+        trials = len(self.config.constants())
+        return 1 if self.config.form.directions else trials if trials > 1 else 0
 
 
-def _lookahead(method: Method) -> Kind:
-    """Lookahead moves x̂₀: for solvers that are the same, or written, in data outputs."""
-    if method.kinds and method.kinds[0] != "data":
-        raise DodeError(
-            f"formulation la is for solvers in data outputs, such as ddim or dpm-solver++2m; {method.name} is written "
-            f"in {method.kinds[0]} outputs"
-        )
-    return "data"
-
-
-class SolverOptions(TypedDict, total=False):
-    """Options of solvers, for type checkers; docs/solvers.md says whose they are."""
-
-    inner: str
-    variable: str
-    gamma: float
-    eta: float
-    churn: float
-    churn_min: float
-    churn_max: float
-
-
-def students(
+def fit_targets(
     model: Model,
-    names: Sequence[str],
+    solvers: Sequence[str | Method],
     counts: Sequence[int],
-    where: str | Sequence[float] | Grid | None,
-    course: Course,
-    options: SolverOptions,
-) -> list[Student]:
-    """The plain plans of every solver asked for, at every number of evaluations."""
-    if course.align == "count":
-        if where is not None:
-            raise DodeError("align='count' brings the published grids; leave grid out")
-        where = "published"
-    found = []
-    for text in names:
-        name = read(text if text.startswith("d-") else f"d-{text}", **options)
-        mine = replace(course, **name.fitted)
-        kind = _lookahead(name.method) if mine.formulation == "la" else None
-        if mine.align == "count" and name.method.warmup:
-            raise DodeError(f"{name.method.name} has no published pairing; use align='time'")
+    grid: str | Sequence[float] | Grid | None,
+    config: DistillConfig,
+) -> list[FitTarget]:
+    """The plain plan of every solver at every number of evaluations; options in a solver's name precede config's."""
+    if config.align == "count" and grid is not None:
+        raise DodeError("align='count' brings the published grids; leave grid out")
+    targets = []
+    for spec in (read(solver, distilled=True) for solver in solvers):
+        method, options = spec.method, cast(dict[str, Any], spec.fit_options)
+        own = replace(config, **options)
+        kind: Kind | None = "data" if own.formulation == "la" else None  # lookahead moves x̂₀
+        if kind and method.kinds and method.kinds[0] != kind:
+            raise Unsupported(
+                f"formulation la needs data outputs, as ddim has; {method.name} has {method.kinds[0]} outputs"
+            )
+        if own.align == "count" and method.warmup:
+            raise Unsupported(f"{method.name} has no published pairing; use align='time'")
+        where = "published" if own.align == "count" else grid
         for nfe in counts:
-            plan, made = build(name.method, nfe, model.schedule, model.prediction, where, mine.end, kind=kind)
+            plan, made = build(method, nfe, model.schedule, model.prediction, where, own.end, kind=kind)
             if any(plan.noise_scales):
-                raise DodeError(
-                    f"{name.method.label} is stochastic: it has no one solution to be distilled towards; "
-                    "sample with it as it is, or distil it without eta, fresh or churn"
+                raise Unsupported(
+                    f"{method.label} is stochastic: no one solution to distil it towards; drop its eta, fresh or churn"
                 )
-            plan = replace(plan, carry=bool(mine.carry), unnormalized=mine.form.free)
-            found.append(Student(text, name.method, nfe, plan, made, mine))
-    return found
+            plan = replace(plan, carry=bool(own.carry), unnormalized=own.form.free)
+            targets.append(FitTarget(spec.text, method, nfe, plan, made, own))
+    return targets

@@ -1,15 +1,15 @@
-"""What distillation may change at an evaluation: the formulations of the paper's section 4.4, and constant λ.
+"""The formulations of the paper's section 4.4, and constant λ: what distillation changes at an evaluation.
 
-A fitted formulation is a function of a plan and an evaluation k to directions: rows over [x_T/σ_T, D_0, …], each with a
-coefficient to fit, which are added to row k of `mix`.
+A fitted formulation maps a plan and an evaluation k to directions: rows over [x_T/σ_T, D_0, …], each with a coefficient
+to fit, which are added to row k of `mix`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from dode.errors import DodeError
+from dode.errors import DodeError, Unsupported
 from dode.plan import Array, Plan, previous
 
 Directions = Callable[[Plan, int], Array]  # → (m, 1 + N)
@@ -23,8 +23,8 @@ class Formulation:
     about: str
     directions: Directions | None = None
     constant: Callable[[Plan, float], Plan] | None = None
-    free: bool = False  # do rows of mix lose their sum of one?
-    trials: tuple[float, ...] = ()  # of a search for the constant
+    free: bool = False  # whether rows of mix may have another sum than one
+    trials: tuple[float, ...] = ()  # constants that a search tries
     default: float | None = None  # the constant if none is given; None: search
 
 
@@ -65,10 +65,9 @@ def unnormalised(plan: Plan, k: int) -> Array:
 
 def fixed(plan: Plan, lam: float) -> Plan:
     """Fixed-D-X: one λ at every evaluation from the second on, where there is a previous output."""
-    mix = plan.mix.copy()
     for k in range(1, plan.nfe):
-        mix[k] += lam * previous(plan, k)
-    return replace(plan, mix=mix)
+        plan = plan.extrapolate(k, lam)
+    return plan
 
 
 def lookahead(plan: Plan, lam: float) -> Plan:
@@ -77,48 +76,36 @@ def lookahead(plan: Plan, lam: float) -> Plan:
     In data outputs that is λ_k = λ·α_{k+1}/use[k, k].
     """
     weights = _diagonal(plan, "la")
-    mix = plan.mix.copy()
     for k in range(1, plan.nfe):
-        mix[k] += lam * plan.nodes[k + 1].alpha / weights[k] * previous(plan, k)
-    return replace(plan, mix=mix)
+        plan = plan.extrapolate(k, lam * plan.nodes[k + 1].alpha / weights[k])
+    return plan
 
 
 def _diagonal(plan: Plan, name: str) -> Array:
     """The diagonal of use, for formulations that are written for one output a step."""
-    weights: Array = np.diag(plan.use)
     if not all(plan.step_starts):
-        raise DodeError(f"formulation {name} is for solvers with one evaluation a step, such as ddim or deis-3")
-    return weights
+        raise Unsupported(f"formulation {name} is for solvers with one evaluation a step, such as ddim or deis-3")
+    return np.diag(plan.use)
 
 
-def _range(low: float, high: float, count: int) -> tuple[float, ...]:
-    return tuple(round(value, 12) for value in np.linspace(low, high, count).tolist())
-
-
+FIXED, AHEAD = tuple(k / 10 for k in range(-2, 11)), tuple(k / 20 for k in range(11))  # λ that a search tries
+LOOKAHEAD = "lookahead in x̂₀ with one λ, 0.1 if not given (Zhang, Niwa & Kleijn 2023)"
 FORMULATIONS = {
-    made.name: made
-    for made in (
+    row.name: row
+    for row in (
         Formulation("d", "the paper's: one λ for the difference to the previous output, (42)", one),
         Formulation("2", "two differences, (43)", two),
         Formulation("sep", "the last two outputs, a coefficient each, (40)", separate, free=True),
         Formulation("all", "all outputs, a coefficient each, (41)", every, free=True),
         Formulation("verbatim", "differences as (21) prints them, unnormalised, for deis", unnormalised, free=True),
-        Formulation(
-            "fixed", "one λ for all evaluations, searched if not given", constant=fixed, trials=_range(-0.2, 1.0, 13)
-        ),
-        Formulation(
-            "la",
-            "lookahead in x̂₀ with one λ, 0.1 if not given (Zhang, Niwa & Kleijn 2023)",
-            constant=lookahead,
-            trials=_range(0, 0.5, 11),
-            default=0.1,
-        ),
+        Formulation("fixed", "one λ for all evaluations, searched if not given", constant=fixed, trials=FIXED),
+        Formulation("la", LOOKAHEAD, constant=lookahead, trials=AHEAD, default=0.1),
     )
 }
 
 
 def formulation(name: str) -> Formulation:
-    """The formulation of this name; ValueError with all names."""
+    """The formulation of this name; DodeError with all names for another."""
     if name not in FORMULATIONS:
         raise DodeError(f"formulation must be one of {', '.join(FORMULATIONS)}; got {name!r}")
     return FORMULATIONS[name]

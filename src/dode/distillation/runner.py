@@ -1,7 +1,7 @@
-"""All students of one course, taught and fitted batch by batch: resting batches wait on a shelf."""
+"""The runner around the fit: teachers and fits batch by batch, where resting batches wait, which process has which."""
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,143 +9,133 @@ import torch
 from torch import Tensor
 
 from dode.conditioning import prepared, rows
-from dode.distillation.config import Course, Student
-from dode.distillation.fit import Fit, Learning, fit, search
-from dode.distillation.least_squares import Solution
-from dode.distillation.storage import Memory, Shelf
-from dode.distillation.teacher import Lesson, lessons, teach
+from dode.distillation.config import DistillConfig, FitTarget
+from dode.distillation.fit import Batch, Fit, Solution, fit
+from dode.distillation.teacher import TeacherRun, teach, teacher_runs
+from dode.method import Method
 from dode.model import Model
 from dode.parameterization import Kind
-from dode.process_group import ALONE, Team
+from dode.plan import Array, Plan
+from dode.process_group import ALONE, ProcessGroup
 from dode.progress import Progress, Tick, counting
-from dode.sampling import Denoise
-from dode.solvers.spec import read
+from dode.sampling import Denoise, trajectory
+from dode.tensor_store import TensorStore
 
-Taught = list[tuple[Lesson, list[int]]]
-
-
-def lessons_of(model: Model, asked: Sequence[Student]) -> Taught:
-    """Teachers' runs with the numbers of the students that each serves."""
-    by_teacher: dict[str, list[int]] = {}
-    for i, one in enumerate(asked):
-        by_teacher.setdefault(one.teacher, []).append(i)
-    found = []
-    for name, members in by_teacher.items():
-        method, course = read(name).method, asked[members[0]].course
-        kind = method.kind(model.prediction, model.schedule)
-        pairs = [(asked[i].plan, asked[i].grid) for i in members]
-        for lesson, part in lessons(pairs, course.scale, model.schedule, method, kind, course.align):
-            found.append((lesson, [members[i] for i in part]))
-    return found
+Teachers = list[tuple[TeacherRun, list[int]]]  # with the positions of the targets that each serves
 
 
-def in_order(asked: Sequence[Student], taught: Taught) -> list[tuple[Student, Lesson]]:
-    home = {i: lesson for lesson, members in taught for i in members}
-    return [(one, home[i]) for i, one in enumerate(asked)]
+def teachers_of(model: Model, targets: Sequence[FitTarget]) -> Teachers:
+    """The teachers' runs; targets of equal teachers share one where their grids allow it."""
+    by_teacher: dict[str, tuple[Method, list[int]]] = {}
+    for i, target in enumerate(targets):
+        by_teacher.setdefault(target.teacher.label, (target.teacher, []))[1].append(i)
+    teachers = []
+    for method, members in by_teacher.values():
+        config, kind = targets[members[0]].config, method.kind(model.prediction, model.schedule)
+        students = [(targets[i].plan, targets[i].grid) for i in members]
+        for teacher, part in teacher_runs(students, config.scale, model.schedule, method, kind, config.align):
+            teachers.append((teacher, [members[i] for i in part]))
+    return teachers
 
 
-def calls(asked: Sequence[Student], taught: Taught) -> int:
-    """Network calls of a batch: the teachers' and the students', searches with every value tried."""
-    tried = (len(one.course.constants()) if one.course.form.constant else 1 for one in asked)
-    return sum(lesson.plan.nfe for lesson, _ in taught) + sum(
-        one.nfe * trials for one, trials in zip(asked, tried, strict=True) if one.course.form.directions or trials > 1
-    )
+def calls(targets: Sequence[FitTarget], teachers: Teachers) -> int:
+    """Network calls of a batch: the teachers' and the students'."""
+    return sum(teacher.plan.nfe for teacher, _ in teachers) + sum(target.nfe * target.runs for target in targets)
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """Where a distillation is run: what is told of its progress, where resting states wait, who else takes part."""
-
-    progress: Progress | None = None
-    shelf: Shelf = field(default_factory=Memory)
-    team: Team = ALONE
-    host: str | None = None  # the device on which conditions wait; None: the model's
-    finished: Callable[[Lesson, Student], None] = lambda lesson, student: None  # told of every teacher's run
-
-
-@dataclass(frozen=True)
-class Shelved(Sequence[Tensor]):
-    """Tensors that are on a shelf."""
-
-    shelf: Shelf
-    names: Sequence[Hashable]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, k: Any) -> Any:
-        return self.shelf.get(self.names[k])
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A batch of a distillation as it rests: its noise is drawn again, its targets are on the shelf."""
+class OffloadedBatch:
+    """A batch at rest: its noise is regenerated from the seed, its targets are in the tensor store."""
 
     model: Model
-    course: Course
+    config: DistillConfig
     indices: range
     cond: Any  # of these samples
-    kind: Kind
-    targets: Sequence[Tensor] = ()
+    store: TensorStore
 
-    @property
-    def x_T(self) -> Tensor:
-        """Where its samples start."""
-        if self.course.noise is None:
-            return self.model.start(self.indices, self.course.seed, "fit")
-        return self.model.placed(self.course.noise[self.indices.start : self.indices.stop])
+    def start(self) -> Tensor:
+        if self.config.noise is None:
+            return self.model.start(self.indices, self.config.seed, "fit")
+        return self.model.placed(self.config.noise[self.indices.start : self.indices.stop])
 
-    @property
-    def denoise(self) -> Denoise:
-        """Their network."""
-        cond = self.cond if self.cond is None else prepared(self.cond, len(self.indices), self.model.device)
-        return self.model.bound(self.kind, cond)
+    def network(self, kind: Kind) -> Denoise:
+        return self.model.bound(kind, prepared(self.cond, len(self.indices), self.model.device))
 
-    def towards(self, numbers: Sequence[int], kind: Kind, shelf: Shelf) -> "Part":
-        """The batch for a student of this kind, whose targets are those states of the teacher."""
-        return replace(self, kind=kind, targets=Shelved(shelf, [(self.indices, number) for number in numbers]))
+    def towards(self, kind: Kind, numbers: Sequence[int]) -> Batch:
+        """The batch with a network of these outputs, and these states of the teacher as targets."""
+        return Batch(
+            self.start,
+            lambda x, node: self.network(kind)(x, node),
+            lambda k: self.store.get((self.indices, numbers[k])),
+        )
 
 
 @torch.no_grad()
-def fit_all(model: Model, asked: Sequence[Student], taught: Taught, course: Course, place: Place) -> list[Fit]:
-    """Teach every batch, then fit every student on all batches in lockstep: one batch at a time is on the device."""
-    mine = _parts(model, course, place)
-    tick = counting(place.progress, len(mine) * calls(asked, taught))
-    fits = {}
-    for lesson, members in taught:
-        for part in mine:
-            taking = replace(part, kind=lesson.plan.kind)
-            for number, state in teach(lesson, taking.denoise, taking.x_T, tick):
-                place.shelf.put((part.indices, number), state)
-        place.team.gather([None])  # all have taught
-        if place.team.first:
-            place.finished(lesson, asked[members[0]])
-        for i, targets in zip(members, lesson.targets, strict=True):
-            batches = [part.towards(targets, asked[i].plan.kind, place.shelf) for part in mine]
-            fits[i] = fitted(asked[i], batches, tick, place)
-        for number in {number for targets in lesson.targets for number in targets}:
-            for part in mine:
-                place.shelf.drop((part.indices, number))
-    return [fits[i] for i in range(len(asked))]
+def fit_all(
+    model: Model,
+    targets: Sequence[FitTarget],
+    config: DistillConfig,
+    store: TensorStore,
+    host: str | None = None,
+    group: ProcessGroup = ALONE,
+    progress: Progress | None = None,
+) -> list[tuple[TeacherRun, Fit]]:
+    """Run every teacher on every batch, then fit its students on all batches in lockstep, one batch on the device.
+
+    store, host: where resting states and conditions wait; host None is the model's device.
+    """
+    cuts = [range(i, min(i + config.batch, config.samples)) for i in range(0, config.samples, config.batch)]
+    cond = model.conditions(range(config.samples), config.cond)
+    cond = cond if host is None else prepared(cond, config.samples, host)
+    parts = [(cut, rows(cond, slice(cut.start, cut.stop))) for cut in group.share(cuts)]
+    batches = [OffloadedBatch(model, config, cut, part, store) for cut, part in parts]
+    teachers, fits = teachers_of(model, targets), {}
+    tick = counting(progress, len(batches) * calls(targets, teachers))
+    for teacher, members in teachers:
+        for batch in batches:
+            for number, state in teach(teacher, batch.network(teacher.plan.kind), batch.start(), tick):
+                store.put((batch.indices, number), state)
+        for i, numbers in zip(members, teacher.targets, strict=True):
+            own = [batch.towards(targets[i].plan.kind, numbers) for batch in batches]
+            fits[i] = teacher, fit_target(targets[i], own, tick, store, group)
+        for key in [(batch.indices, number) for batch in batches for number in teacher.wanted]:
+            store.drop(key)
+    return [fits[i] for i in range(len(targets))]
 
 
-def _parts(model: Model, course: Course, place: Place) -> list[Part]:
-    """The batches of this process."""
-    cuts = [range(i, min(i + course.batch, course.samples)) for i in range(0, course.samples, course.batch)]
-    cond = model.conditions(range(course.samples), course.cond)
-    cond = cond if place.host is None else prepared(cond, course.samples, place.host)
-    mine = place.team.mine(cuts)
-    return [Part(model, course, cut, rows(cond, slice(cut.start, cut.stop)), model.prediction) for cut in mine]
-
-
-def fitted(student: Student, batches: Sequence[Learning], tick: Tick, place: Place | None = None) -> Fit:
+def fit_target(
+    target: FitTarget,
+    batches: Sequence[Batch],
+    tick: Tick,
+    store: TensorStore | None = None,
+    group: ProcessGroup = ALONE,
+) -> Fit:
     """The student's λ: fitted, given, or searched by the distance of its end to the teacher's on the fit samples."""
-    course, form, place = student.course, student.course.form, place or Place()
+    config, form = target.config, target.config.form
     if form.directions is not None:
-        forced = course.states == "teacher"
-        return fit(student.plan, batches, course.rho, tick, form.directions, forced, place.shelf, place.team)
+        options = {"directions": form.directions, "forced": config.states == "teacher", "store": store, "group": group}
+        return fit(target.plan, batches, config.rho, tick, **options)
     assert form.constant is not None, "a formulation has directions or a constant"
-    plans = [form.constant(student.plan, value) for value in course.constants()]
-    best = search(plans, batches, tick, place.team)[0] if len(plans) > 1 else 0
-    value = np.array([course.constants()[best]])
-    return Fit(plans[best], (Solution(value, np.zeros(1), 0.0, 1.0),) * student.nfe)
+    plans = [form.constant(target.plan, value) for value in config.constants()]
+    best = int(np.argmin(distances(plans, batches, tick, group))) if len(plans) > 1 else 0
+    value = np.array([config.constants()[best]])
+    return Fit(plans[best], (Solution(value, np.zeros(1), 0.0, 1.0),) * target.nfe)
+
+
+@torch.no_grad()
+def distances(
+    plans: Sequence[Plan], batches: Sequence[Batch], tick: Tick = lambda calls: None, group: ProcessGroup = ALONE
+) -> Array:
+    """The RMS distance of every plan's end to the teacher's, over all batches."""
+    sums = []  # of every batch: how many numbers it has, and the squared distance of every plan
+    for batch in batches:
+        x_T, end, squares = batch.start(), batch.target(-1).cpu().double(), []
+        for plan in plans:
+            for state in trajectory(plan, batch.denoise, x_T):
+                if state.k:
+                    tick(1)
+            squares.append(float((state.y.cpu().double() - end).square().sum()))
+        sums.append(np.array([x_T.numel(), *squares]))
+    count, *totals = np.sum(group.gather(sums), axis=0)
+    rms: Array = np.sqrt(np.array(totals) / count)
+    return rms

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from dode.errors import DodeError
+from dode.errors import DodeError, Unsupported
 from dode.method import Method
 from dode.parameterization import Kind
 from dode.plan import Plan
@@ -16,96 +16,85 @@ from dode.timesteps import Grid, distinct, grid, merged, nested, same
 from dode.tracing import trace
 
 ALIGNMENTS = ("time", "count")
+Student = tuple[Plan, Grid]  # a plain plan and the grid that it stands on
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """A teacher's plan, and for each student the teacher's state number that is the target of each evaluation."""
+class TeacherRun:
+    """A teacher's plan, and for each student the number of the teacher's state that each evaluation aims at."""
 
     plan: Plan
     targets: tuple[tuple[int, ...], ...]  # students × evaluations
-    between: tuple[tuple[int, Plan], ...] = ()  # further states, numbered after the end: one step on from a state
+
+    @property
+    def wanted(self) -> set[int]:
+        """The numbers of all states that are a target."""
+        return {number for targets in self.targets for number in targets}
 
 
-def lessons(
-    students: Sequence[tuple[Plan, Grid]], scale: int, schedule: Schedule, method: Method, kind: Kind, align: str
-) -> list[tuple[Lesson, list[int]]]:
-    """Teachers with the numbers of their students: one for all that start at the same node; one each by count.
+def teacher_runs(
+    students: Sequence[Student], scale: int, schedule: Schedule, method: Method, kind: Kind, align: str
+) -> list[tuple[TeacherRun, list[int]]]:
+    """Runs with the positions of their students: by time one run for all that start at one node, by count one each.
 
-    A teacher whose weights suppose even steps serves those only whose nodes its refined grid has anyway.
+    A teacher whose weights suppose even steps serves only students whose nodes its refined grid has anyway.
     """
     if align == "count":
         return [(by_count(plan, scale, schedule, method, kind), [i]) for i, (plan, _) in enumerate(students)]
-    grids = [replace(made, nodes=distinct(plan.nodes)) for plan, made in students]
-    groups: dict[Node, list[int]] = {}
-    for i, made in enumerate(grids):
-        groups.setdefault(made.nodes[0], []).append(i)
-    parted = list(groups.values())
-    if method.even:
-        parted = [
-            [members[i] for i in part]
-            for members in groups.values()
-            for part in nested([grids[i] for i in members], scale, schedule)
-        ]
-    return [
-        (by_time([(students[i][0], grids[i]) for i in members], scale, schedule, method, kind), members)
-        for members in parted
-    ]
+    students = [(plan, replace(where, nodes=distinct(plan.nodes))) for plan, where in students]
+    by_start: dict[Node, list[int]] = {}
+    for i, (_, where) in enumerate(students):
+        by_start.setdefault(where.nodes[0], []).append(i)
+    runs = []
+    for members in by_start.values():
+        parts = nested([students[i][1] for i in members], scale, schedule) if method.even else [range(len(members))]
+        for part in ([members[i] for i in part] for part in parts):
+            runs.append((by_time([students[i] for i in part], scale, schedule, method, kind), part))
+    return runs
 
 
-def by_time(
-    students: Sequence[tuple[Plan, Grid]], scale: int, schedule: Schedule, method: Method, kind: Kind
-) -> Lesson:
-    """One teacher for all, on a refinement of the students' grids: a target stands at its student's node."""
-    nodes = merged([made for _, made in students], scale, schedule).nodes
-    plan = _steady(trace(method, nodes, schedule, kind), method)
-    return Lesson(plan, tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students))
+def by_time(students: Sequence[Student], scale: int, schedule: Schedule, method: Method, kind: Kind) -> TeacherRun:
+    """One teacher on a refinement of the students' grids: a target stands at its student's node."""
+    plan = _traced(merged([where for _, where in students], scale, schedule), schedule, method, kind)
+    return TeacherRun(
+        plan, tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students)
+    )
 
 
-def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind: Kind) -> Lesson:
+def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind: Kind) -> TeacherRun:
     """The published pairing: a teacher of scale·NFE steps on the published grid; target k is its state (k + 1)·scale.
 
     On such grids a target is noisier than the student's node; design decision 2 and docs/method.md say how much.
     """
     most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
     count = min(most, scale * student.nfe)
-    plan = _steady(trace(method, grid(schedule, count, "published").nodes, schedule, kind), method)
+    plan = _traced(grid(schedule, count, "published"), schedule, method, kind)
     steps = [
         k for k, fresh in enumerate((*plan.step_starts, True)) if fresh
     ]  # states at the teacher's nodes, not between
-    return Lesson(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
+    return TeacherRun(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
 
 
-def _steady(plan: Plan, method: Method) -> Plan:
+def _traced(where: Grid, schedule: Schedule, method: Method, kind: Kind) -> Plan:
+    plan = trace(method, where.nodes, schedule, kind)
     if any(plan.noise_scales):
-        raise DodeError(f"{method.label} is stochastic and cannot teach; give a deterministic teacher, such as ddim")
+        raise Unsupported(f"{method.label} is stochastic and cannot teach; give a deterministic teacher, such as ddim")
     return plan
 
 
 def _state_at(plan: Plan, node: Node) -> int:
-    """The number of the state that stands at a node."""
-    number = standing(plan, node)
-    if number is None:
-        raise DodeError(f"the teacher's grid has no node at t = {node.t:g}")
-    return number
+    """The number of the state that stands at a node: where a step starts, or the end."""
+    for k, (start, fresh) in enumerate(zip(plan.nodes, (*plan.step_starts, True), strict=True)):
+        if fresh and same(start, node):
+            return k
+    raise DodeError(f"the teacher's grid has no node at t = {node.t:g}")
 
 
-def standing(plan: Plan, node: Node) -> int | None:
-    """The number of the state that stands at a node: where a step starts, or the end; None if there is none."""
-    opens = zip(plan.nodes, (*plan.step_starts, True), strict=True)
-    return next((k for k, (known, fresh) in enumerate(opens) if fresh and same(known, node)), None)
-
-
-def teach(lesson: Lesson, denoise: Denoise, x_T: Tensor, tick: Tick) -> Iterator[tuple[int, Tensor]]:
-    """The teacher's states that are someone's target, with their numbers; tick(1) after every network call."""
-    wanted = {number for targets in lesson.targets for number in targets}
-    state = begin(lesson.plan, x_T)
-    for k in range(lesson.plan.nfe):
-        d = evaluate(lesson.plan, state, denoise)
+def teach(run: TeacherRun, denoise: Denoise, x_T: Tensor, tick: Tick) -> Iterator[tuple[int, Tensor]]:
+    """The teacher's states that are a target, with their numbers; tick(1) after every network call."""
+    wanted, state = run.wanted, begin(run.plan, x_T)
+    for k in range(run.plan.nfe):
+        state = advance(run.plan, state, evaluate(run.plan, state, denoise))
         tick(1)
-        for number, (before, step) in enumerate(lesson.between, lesson.plan.nfe + 1):
-            if before == k:
-                yield number, advance(step, begin(step, state.y), d).y
-        state = advance(lesson.plan, state, d)
-        if state.k in wanted:
-            yield state.k, state.y
+        if k + 1 in wanted:
+            yield k + 1, state.y

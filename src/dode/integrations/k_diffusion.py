@@ -15,6 +15,7 @@ from dode.distillation.api import distill
 from dode.distillation.config import RHO
 from dode.errors import DodeError
 from dode.integrations.sigmas import Calibration, falling, fitting, grid_of, plain, schedule_of
+from dode.method import Method
 from dode.model import Model, from_callable
 from dode.parameterization import convert
 from dode.plan import Plan
@@ -141,9 +142,9 @@ def calibrate(
     sigmas: Tensor | Sequence[float],
     extra_args: dict[str, Any] | None = None,
     *,
-    method: str = "ddim",
+    method: str | Method = "ddim",
     flow: bool = False,
-    teacher: str | None = None,
+    teacher: str | Method | None = None,
     scale: int = 10,
     rho: float = RHO,
     batch: int = 50,

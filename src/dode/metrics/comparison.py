@@ -13,7 +13,7 @@ from dode.errors import DodeError
 from dode.metrics.figures import OF_FEATURES, Figures, Judge
 from dode.metrics.paired import Stop, Way, distance
 from dode.metrics.parts import error, paired_error, parted, root_ratio
-from dode.process_group import ALONE, Team
+from dode.process_group import ALONE, ProcessGroup
 from dode.progress import Tick
 from dode.samplers import Sampler
 from dode.sampling import State
@@ -36,7 +36,7 @@ class Settings:
     rtol: float = 4e-4  # of the reference
     stream: str = "test"  # or "validation", for choices
     metrics: tuple[str, ...] = ("rms", "fd")  # of METRICS; those that have no samples are left out
-    team: Team = ALONE  # processes that share the batches
+    group: ProcessGroup = ALONE  # processes that share the batches
 
     def __post_init__(self) -> None:
         if self.paired < 0 or self.paired == 1 or self.batch < 1:
@@ -150,9 +150,9 @@ def _run(
     """The paired samples; what way and figures want of every batch goes to them, and the seconds to the row."""
     kept = []
     cuts = [range(i, min(i + settings.batch, settings.count)) for i in range(0, settings.count, settings.batch)]
-    for together in (cuts[i : i + settings.team.size] for i in range(0, len(cuts), settings.team.size)):
+    for together in (cuts[i : i + settings.group.size] for i in range(0, len(cuts), settings.group.size)):
         mine = []
-        for indices in settings.team.mine(together):
+        for indices in settings.group.share(together):
             paired = range(indices.start, max(indices.start, min(indices.stop, settings.paired)))
             began = time.perf_counter()
             states = _sampled(sampler, indices, settings, tick, way is not None and len(paired) > 0)
@@ -161,7 +161,7 @@ def _run(
             end = states[-1][: max(0, settings.fd - indices.start)]
             seen = figures.seen(end, indices) if figures is not None and len(end) else None
             mine.append((states[-1][: len(paired)].cpu(), stops, seen))
-        for end, stops, seen in settings.team.gather(mine):
+        for end, stops, seen in settings.group.gather(mine):
             kept.append(end)
             if way is not None:
                 way.add(stops)
@@ -193,7 +193,7 @@ def _paired(row: Row, images: Tensor, exact: Tensor) -> None:
 def calls(samplers: Sequence[Sampler], settings: Settings) -> int:
     """Network calls of this process that measuring these samplers takes: for a progress bar."""
     cuts = range(0, settings.count, settings.batch)
-    return len(settings.team.mine(cuts)) * sum(sampler.nfe for sampler in samplers)
+    return len(settings.group.share(cuts)) * sum(sampler.nfe for sampler in samplers)
 
 
 def change(row: Row, base: Row, figure: str) -> tuple[float, float] | None:

@@ -17,7 +17,7 @@ from dode.metrics.figures import OF_FEATURES, Judge, probe
 from dode.metrics.reporting import judge, measured, solutions
 from dode.metrics.seeds import pooled
 from dode.metrics.statistics import Statistics, bundled, read
-from dode.process_group import here
+from dode.process_group import current
 from dode.progress import Progress
 from dode.samplers import Sampler
 
@@ -79,7 +79,7 @@ def settings_of(metrics: Sequence[str], paired: int, samples: int, seed: int, ba
     if (of_features and not samples) or (of_pairs and not paired):
         raise DodeError(f"{', '.join(metrics)} need samples; got {paired} paired and {samples} for features")
     paired, samples = paired if of_pairs else 0, samples if of_features else 0
-    return Settings(paired, samples, seed, batch, rtol, metrics=tuple(metrics), team=here())
+    return Settings(paired, samples, seed, batch, rtol, metrics=tuple(metrics), group=current())
 
 
 def judge_of(

@@ -35,7 +35,7 @@ def exact_ends(model: Model, settings: Settings, progress: Progress) -> Tensor:
     """The exact solutions of the test noise (settings.paired, *shape), as exact as half precision allows."""
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     rtol = exact.tolerance(model, settings.rtol)
-    return model.exact(x_T, rtol, batch=settings.batch, progress=progress, team=settings.team)
+    return model.exact(x_T, rtol, batch=settings.batch, progress=progress, group=settings.group)
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def exact_path(
     x_T = model.start(range(settings.paired), settings.seed, settings.stream)
     cond = model.conditions(range(settings.paired))
     *states, end = exact.along(
-        model, x_T, cond, exact.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.team
+        model, x_T, cond, exact.tolerance(model, settings.rtol), settings.batch, nodes, progress, settings.group
     )
     return end if model.solution is None else model.solution(model, x_T, cond), dict(zip(nodes, states, strict=True))
 

@@ -11,7 +11,7 @@ from dode import calibration
 from dode import samplers as plain
 from dode.calibration import Json
 from dode.distillation.api import distill
-from dode.distillation.config import Course, students
+from dode.distillation.config import DistillConfig, fit_targets
 from dode.errors import DodeError
 from dode.metrics.comparison import Row, Settings
 from dode.metrics.figures import Judge, probe
@@ -20,6 +20,7 @@ from dode.metrics.results import Results, key
 from dode.model import Model
 from dode.progress import Progress
 from dode.samplers import Sampler
+from dode.search.api import auto
 
 Bar = Callable[[str], AbstractContextManager[Progress]]  # a progress bar with this title
 
@@ -92,9 +93,9 @@ def run(
         probe(judge, settings.of_features, model)
     for scale in study.guidance:
         _plain(model.guided(scale), study, 0, Results(None, {}))  # nothing of it is kept
-    for (auto, where), group in _groups(study).items():
-        if not auto:  # whose plans are made, so that no grid is refused after other fits
-            students(model, list(group.values()), study.nfe or (), where, Course(), {})
+    for (searched, where), group in _groups(study).items():
+        if not searched:  # whose plans are made, so that no grid is refused after other fits
+            fit_targets(model, list(group.values()), study.nfe or (), where, DistillConfig())
     found = []
     for scale in study.guidance:
         for seed in study.seeds:
@@ -167,12 +168,15 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
     """
     counts = list(study.nfe or ())
     found: dict[str, list[Case]] = {}
-    for (_, where), group in _groups(study).items():
+    for (searched, where), group in _groups(study).items():
         keys = {(name, nfe): key(name, nfe, model.guidance, seed) for name in group for nfe in counts}
         if any(one not in results.plans for one in keys.values()):
             with bar("teachers and fits") as advance:
-                solvers = list(group.values())
-                made = distill(model, solvers, nfe=counts, grid=where, seed=seed, batch=batch, progress=advance)
+                if searched:
+                    made = {"auto": auto(model, counts, seed=seed, batch=batch, progress=advance)}
+                else:
+                    solvers = list(group.values())
+                    made = distill(model, solvers, counts, grid=where, seed=seed, batch=batch, progress=advance)
             fitted = {one: plain.content(made[group[name]][nfe]) for (name, nfe), one in keys.items()}
             results.plans = fitted | results.plans
             results.write()

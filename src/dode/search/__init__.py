@@ -1,1 +1,1 @@
-"""What "auto" does: starts, refinement of the end point, and what a search may spend."""
+"""`dode.auto`: plain solvers to start from, refinement of the end point, and what a search may spend."""

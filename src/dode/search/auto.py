@@ -1,4 +1,4 @@
-"""`dode.distill(model, "auto", nfe=…)`: the best sampler that forward passes alone can find.
+"""The search of `dode.auto`: the best sampler that forward passes alone can find.
 
 One accurate run gives the ends of some samples.  Learning-free solvers on plain grids are tried on a few of them; the
 best few are refined there (`levenberg_marquardt`), the best of these on all samples, until the error on other
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dode.conditioning import rows
-from dode.errors import DodeError
+from dode.errors import DodeError, NonFinite
 from dode.model import Model
 from dode.plan import Plan
 from dode.samplers import Provenance, Sampler, dtype_name
@@ -65,7 +65,7 @@ def search(fit: Task, select: Task, nfe: int, budget: Budget, meter: Meter) -> F
     rounding = budget.whole and budget.between and fit.model.schedule.integer
     allowed, meter.allowed = meter.allowed, meter.allowed * (MAIN if rounding else 1)
     refined = refined if meter.has(nfe * (len(fit.x_T) + len(select.x_T))) else []
-    with suppress(ValueError):  # the network fails on samples that the part had not
+    with suppress(NonFinite):  # on samples that the part had not
         for start, family, round_ in refined[:1]:
             found = _finished(fit, jury, start, family, round_, budget, meter, path)
             meter.allowed = allowed
@@ -78,13 +78,21 @@ def _grids(fit: Task, nfe: int, budget: Budget, meter: Meter) -> list[Grid]:
     """The grid that is made for the model, if its schedule has times enough; and even times under a flow's shift."""
     schedule = fit.model.schedule if budget.whole else fit.model.schedule.continuous()
     found: list[Grid] = []
-    with suppress(ValueError):  # there are too few, or the network fails where only this run asks it
-        fine = fine_plan(evaluations(nfe), schedule, kinds(fit.model)[0])
-        found.append(weighed(fit, nfe, fine, schedule, budget.batch, meter.tick))
+    with suppress(NonFinite):  # where only this run asks the network
+        if (fine := _fine(fit, nfe, schedule)) is not None:
+            found.append(weighed(fit, nfe, fine, schedule, budget.batch, meter.tick))
     if schedule.shift != 1:
         times = [schedule.t_max + (schedule.t_end - schedule.t_max) * i / nfe for i in range(nfe + 1)]
         found.append(replace(grid(schedule, nfe, times), name="unshifted"))
     return found
+
+
+def _fine(fit: Task, nfe: int, schedule: Schedule) -> Plan | None:
+    """The plan of the fine run; None where the schedule has too few times for it, or it fewer steps than are asked."""
+    count = evaluations(nfe)
+    with suppress(DodeError):  # no network is called here
+        return fine_plan(count, schedule, kinds(fit.model)[0]) if nfe <= count else None
+    return None
 
 
 def _different(looked: Sequence[Start]) -> list[Start]:
@@ -159,6 +167,8 @@ def _finished(
     pupils = fit.pupils(family.base.kind, batch=budget.batch)
     plan = family.plan(first.numbers)
     now = replace(first, squares=squares(plan, pupils, meter.tick))
+    if not np.isfinite(now.squares).all():
+        raise NonFinite("the plan that was refined on a part of the samples is not finite on all of them")
     best = _judged(start, family, first, jury.error(plan, meter))
     path.append((start.label, now.rms, best.select))
     size = min(budget.part, len(fit.x_T))
@@ -213,8 +223,8 @@ def _rounded(
 
 
 def _next(steps: Iterator[Round]) -> Round | None:
-    """The next round; None after the last, and where the network fails beside where the numbers are."""
-    with suppress(ValueError):
+    """The next round; None after the last, and where the network is not finite beside where the numbers are."""
+    with suppress(NonFinite):
         return next(steps, None)
     return None
 

@@ -85,19 +85,21 @@ class Meter:
 
 
 def able(model: Model, budget: Budget, cond: Any) -> Budget:
-    """The budget, with what the network can be asked; ValueError if that is less than the search needs."""
+    """The budget, with what the network can be asked; DodeError if that is less than the search needs."""
     schedule = model.schedule
     if not schedule.integer:
         return budget
-    first, middle = model.start(range(1), 0, "fit"), schedule.continuous().node(int(schedule.t_max / 2) + 0.5)
+    first, middle = model.start(range(1), 0, "fit"), int(schedule.t_max / 2)
     given = rows(model.conditions(range(budget.samples), cond), [0])
+    denoise = model.bound(model.prediction, given)
     try:
-        model.bound(model.prediction, given)(first, middle)
+        denoise(first, schedule.continuous().node(middle + 0.5))
     except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:  # of whatever looks times up
+        denoise(first, schedule.node(middle))  # a network that fails here too says so itself
         if not budget.whole:
             raise DodeError(
                 f"the network cannot be asked between whole times ({line(error, 100)}): search among them alone, with "
-                "whole=True, --whole"
+                "whole_times=True, --whole"
             ) from error
         return replace(budget, between=False)
     return budget

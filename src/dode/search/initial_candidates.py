@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dode.conditioning import rows
-from dode.errors import DodeError
+from dode.errors import DodeError, NonFinite
 from dode.model import Model
 from dode.parameterization import Kind
 from dode.plan import Plan
@@ -126,7 +126,7 @@ def starts(
     for name, kind, where in asked:
         try:
             plan, made = build(METHODS[name], nfe, schedule, model.prediction, where, kind=kind)
-        except ValueError:  # this grid or these outputs do not exist here
+        except DodeError:  # this grid or these outputs do not exist here; no network is called
             continue
         if all(np.isfinite(plan.table).ravel()):
             one = Start(name, made.name, plan)
@@ -139,7 +139,7 @@ def nearest(
 ) -> list[Start]:
     """Starts by their error on a few samples, the nearest first: as many as PLAIN, and while more may be tried.
 
-    A start where the network fails, or whose ends are not finite, is left out.
+    A start where the network or an end is not finite is left out.
     """
     if not every:
         raise DodeError("no solver that can be refined makes so many evaluations on this schedule")
@@ -151,5 +151,5 @@ def nearest(
         if np.isfinite(value):
             found.append((float(value), start))
     if not found:
-        raise DodeError(f"no solver with {every[0].plan.nfe} evaluations ends in finite samples; try another dtype")
+        raise NonFinite(f"no solver with {every[0].plan.nfe} evaluations ends in finite samples; try another dtype")
     return [start for _, start in sorted(found, key=lambda entry: entry[0])]

@@ -28,14 +28,14 @@ def interpolate(
 ) -> Sampler:
     """The sampler of `model` with nfe evaluations, between two of `found`.
 
-    found: what `dode.distill(model, "auto", …)` gave, or `samplers.load_all(file, model)`: under the model's guidance
+    found: what `dode.auto(model, [4, 6])` gave, or `samplers.load_all(file, model)`: under the model's guidance
     with fewer and with more evaluations, or with this many under a smaller and a larger guidance scale. seed: of the
     noise that it is judged on, 32 samples of which are solved; batch: samples a network call. Raises ValueError without
     neighbours on both sides, and where it is not nearer than plain solvers.
     """
     several = list(found.values()) if isinstance(found, Mapping) else found
     if isinstance(several, Sampler):
-        raise DodeError("give several samplers, with fewer and with more evaluations, as dode.distill gives them")
+        raise DodeError("give several samplers, with fewer and with more evaluations, as dode.auto gives them")
     low, high, share = _neighbours(several, model, nfe)
     plans, budget = _plans(low, high, share, model, nfe), Budget(batch=batch)
     meter = Meter(math.inf, lambda what, done: None)

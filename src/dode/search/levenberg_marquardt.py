@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dode.errors import DodeError, NonFinite
 from dode.plan import Array, Plan
 from dode.sampling import Denoise, State, Watch, begin, evaluate, move, observe
 from dode.search.parametrization import Family
@@ -69,10 +70,10 @@ def squares(plan: Plan, pupils: Sequence[Pupil], tick: Tick) -> Array:
 
 
 def tried(plan: Plan, pupils: Sequence[Pupil], tick: Tick) -> Array:
-    """`squares`, infinite where the network fails on the way or an end is not finite: the plan is no good."""
+    """`squares`, infinite where the network or an end is not finite: the plan is no good."""
     try:
         found = squares(plan, pupils, tick)
-    except ValueError:
+    except NonFinite:
         return np.full(sum(len(pupil.x_T) for pupil in pupils), np.inf)
     return np.where(np.isfinite(found), found, np.inf)
 
@@ -98,10 +99,18 @@ def _stepped(family: Family, plan: Plan, numbers: Array, p: int, size: float) ->
     for step in (size, -size):
         moved = numbers.copy()
         moved[p] += step
-        other = family.plan(moved)
+        other = _candidate(family, moved)
         if other.nodes != plan.nodes or np.any(other.table != plan.table):
             break
     return step, other
+
+
+def _candidate(family: Family, numbers: Array) -> Plan:
+    """The plan of these numbers; NonFinite where they leave the schedule, or what a plan can hold."""
+    try:
+        return family.plan(numbers)
+    except DodeError as error:  # no network is called here
+        raise NonFinite(f"a refinement has gone too far: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +167,7 @@ def _stepped_on(family: Family, now: Round, pupils: Sequence[Pupil], tick: Tick)
     for damping in (now.damping * factor for factor in DAMPINGS):
         step = _step(gram, now.numbers, damping, ridge)
         numbers = now.numbers + step
-        after = tried(family.plan(numbers), pupils, tick)
+        after = tried(_candidate(family, numbers), pupils, tick)
         here = loss(after, middle) + ridge * float(numbers @ numbers)
         if here < value:
             value = here

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dode.errors import DodeError
+from dode.errors import NonFinite
 from dode.plan import Plan
 from dode.search.budget import Meter
 from dode.search.initial_candidates import Start, Task
@@ -49,7 +49,7 @@ def convened(looked: Sequence[Start], select: Task, batch: int, meter: Meter) ->
     found = [tried(one.plan, select.pupils(one.plan.kind, batch=batch), meter.tick) for one in looked]
     middles = [float(np.median(squares)) for squares in found if np.isfinite(squares).all()]
     if not middles:
-        raise DodeError(f"{select.model.name}: no solver that was tried stays finite on samples to judge on")
+        raise NonFinite(f"{select.model.name}: no solver that was tried stays finite on samples to judge on")
     jury = Jury(select, middles[0], batch)
     return jury, [
         Candidate(one.label, one.plan, math.sqrt(loss(squares, jury.middle, PATIENCE)), one.method, one.grid)

@@ -21,6 +21,7 @@ from dode.metrics.parts import SPLITS
 from dode.model import Model
 from dode.parameterization import Kind
 from dode.samplers import Provenance, Sampler
+from dode.search.api import auto
 from dode.search.budget import QUICK, Budget
 from dode.solvers import METHODS
 from dode.solvers.spec import plain_name
@@ -137,7 +138,7 @@ def found_by_auto(lab: Lab, nfe: int) -> Sampler:
 
 def _search(lab: Lab, nfe: int, seed: int) -> Sampler:
     quick, samples = lab.size.quick, QUICKLY if lab.size.quick else None
-    return api.distill(lab.model, "auto", nfe=nfe, seed=seed, samples=samples, quick=quick, batch=BATCH)
+    return auto(lab.model, nfe, seed=seed, samples=samples, quick=quick, batch=BATCH)
 
 
 def searching(lab: Lab, nfe: int) -> int:

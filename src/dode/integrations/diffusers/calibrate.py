@@ -8,18 +8,19 @@ run; several calls are fitted jointly, each run again up to the evaluation that 
 import weakref
 from collections.abc import Iterable, Sequence
 from inspect import signature
-from typing import Any, Unpack, overload
+from typing import Any, overload
 
 import torch
 
 from dode import calibration
 from dode.distillation.api import warn_of_little
-from dode.distillation.config import RHO, Course, SolverOptions, students
+from dode.distillation.config import RHO, DistillConfig, fit_targets
 from dode.errors import DodeError
 from dode.fingerprint import schedule_hash, weights_hash
 from dode.integrations.diffusers import config as settings
 from dode.integrations.diffusers.recording import Call, Job, denoiser_of, evaluating
 from dode.messages import unknown
+from dode.method import Method
 from dode.progress import Progress
 from dode.samplers import Sampler, as_content
 
@@ -66,33 +67,17 @@ WRONG = {  # what `dode.distill` and the command line call what is said otherwis
 }
 
 
-class Options(SolverOptions, total=False):
-    """The options of `calibrate`, for type checkers."""
-
-    method: str
-    teacher: str | None
-    scale: int
-    seed: int
-    rho: float
-    formulation: str
-    grid: str | Sequence[float] | None
-    end: str
-    progress: Progress | None
-
-
 @overload
-def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: int, **options: Unpack[Options]) -> Sampler: ...
+def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: int, **options: Any) -> Sampler: ...
 @overload
-def calibrate(
-    pipe: Any, call: Call | Sequence[Call], nfe: Sequence[int], **options: Unpack[Options]
-) -> dict[int, Sampler]: ...
+def calibrate(pipe: Any, call: Call | Sequence[Call], nfe: Sequence[int], **options: Any) -> dict[int, Sampler]: ...
 def calibrate(
     pipe: Any,
     call: Call | Sequence[Call],
     nfe: int | Sequence[int],
     *,
-    method: str = "ddim",
-    teacher: str | None = None,
+    method: str | Method = "ddim",
+    teacher: str | Method | None = None,
     scale: int = 10,
     seed: int = 0,
     rho: float = RHO,
@@ -100,14 +85,14 @@ def calibrate(
     grid: str | Sequence[float] | None = None,
     end: str = "data",
     progress: Progress | None = None,
-    **options: Unpack[SolverOptions],
+    **options: Any,
 ) -> Sampler | dict[int, Sampler]:
     """Distil a solver through a pipeline's own calls: a Sampler, to be saved or attached; {nfe: Sampler} for several.
 
     call(pipe, generator, num_inference_steps) runs the pipeline once, with this generator and nothing else random; or
     several of them (other prompts, or [call] * 8 for more samples), fitted jointly.  The pipeline's scheduler says
-    which noise schedule; it is there again afterwards.  method, teacher, scale, rho, formulation, grid, end, options:
-    as for `dode.distill`.  progress(network evaluations done, in all).  `made.save(path)`, or
+    which noise schedule; it is there again afterwards.  method, teacher, scale, rho, formulation, grid, end: as
+    for `dode.distill`.  progress(network evaluations done, in all).  `made.save(path)`, or
     `dode.save(path, *made.values())` of several, writes a file; `dode.diffusers.attach(pipe, made)` uses them.  The
     samplers hold plans, not the network: sample with the pipeline.  Raises ValueError if a call is not repeatable.
     """
@@ -119,12 +104,12 @@ def calibrate(
     calls = [call] if callable(call) else list(call)
     if not counts or not calls:
         raise DodeError("calibrate needs a call and a number of network evaluations")
-    course = Course(teacher, scale, rho=rho, seed=seed, end=end, formulation=formulation)
+    config = DistillConfig(teacher, scale, rho=rho, seed=seed, end=end, formulation=formulation)
     before = pipe.scheduler
     plain = {key: value for key, value in before.config.items() if key != "calibration"}
     own = DODEScheduler.from_config(plain, method="ddim")
-    job = Job(pipe, own, calls, seed, course.scale * max(counts), progress, weights_hash(denoiser_of(pipe)))
-    job.ask = lambda model: students(model, [method], counts, grid, course, options)
+    job = Job(pipe, own, calls, seed, config.scale * max(counts), progress, weights_hash(denoiser_of(pipe)))
+    job.ask = lambda model: fit_targets(model, [method], counts, grid, config)
     try:
         pipe.scheduler = own
         with evaluating(pipe), torch.no_grad():
@@ -135,13 +120,11 @@ def calibrate(
     return made if isinstance(nfe, Iterable) else made[counts[0]]
 
 
-def _check(method: Any, options: SolverOptions) -> None:
+def _check(method: Any, options: dict[str, Any]) -> None:
     """ValueError for what `dode.distill` takes and a call cannot have."""
-    if not isinstance(method, str):
+    if not isinstance(method, str | Method):
         raise DodeError("calibrate fits one method; call it once for each")
-    for name in WRONG.keys() & options.keys():
-        raise DodeError(f"calibrate has no {name}: {WRONG[name]}")
-    if method.removeprefix("d-") == "auto":
-        raise DodeError(
-            "auto asks the network itself, not through a call: dode.distill(dode.from_diffusers(pipe), 'auto', nfe=…)"
-        )
+    for name in options:
+        raise DodeError(f"calibrate has no {name}: {WRONG.get(name, 'options of a solver stand behind its name')}")
+    if isinstance(method, str) and method.removeprefix("d-") == "auto":
+        raise DodeError("auto asks the network itself, not through a call: dode.auto(dode.from_diffusers(pipe), nfe)")

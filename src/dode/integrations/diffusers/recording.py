@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from dode.denoisers import NetworkDenoiser, Thresholded
 from dode.distillation.api import sampler_of
-from dode.distillation.config import Student
-from dode.distillation.fit import Batch, Fit, Fitting, Known, fitting
-from dode.distillation.runner import Taught, fitted, lessons_of
-from dode.distillation.teacher import Lesson
+from dode.distillation.config import FitTarget
+from dode.distillation.fit import Batch, Fit, fitting
+from dode.distillation.runner import Teachers, fit_target, teachers_of
+from dode.distillation.teacher import TeacherRun
 from dode.errors import DodeError
 from dode.fingerprint import schedule_hash
 from dode.integrations.diffusers import config as settings
@@ -78,10 +78,10 @@ class Job:
     steps: int  # said to the calls; the plan decides
     progress: Progress | None
     fingerprint: str  # of the network, taken before anything long
-    ask: Callable[[Model], list[Student]] = field(init=False)
+    ask: Callable[[Model], list[FitTarget]] = field(init=False)
     model: Model | None = None
-    asked: list[Student] = field(default_factory=list)
-    taught: Taught = field(default_factory=list)
+    asked: list[FitTarget] = field(default_factory=list)
+    taught: Teachers = field(default_factory=list)
     done: int = 0
 
     def run(self) -> dict[int, Sampler]:
@@ -99,23 +99,23 @@ class Job:
                 student = self.asked[member]
                 found = self.fitted(student, recorders, lesson, position)
                 total = sum(len(recorder.x_T) for recorder in recorders)
-                student = replace(student, course=replace(student.course, samples=total))
+                student = replace(student, config=replace(student.config, samples=total))
                 made[student.nfe] = sampler_of(model, student, lesson, found)
             number += 1
         return dict(sorted(made.items()))
 
-    def fitted(self, student: Student, recorders: "Sequence[Recorder]", lesson: Lesson, position: int) -> Fit:
+    def fitted(self, student: FitTarget, recorders: "Sequence[Recorder]", lesson: TeacherRun, position: int) -> Fit:
         """The student's fit: in one run of a single call, else by asking every call again and again."""
         targets = [[recorder.kept[k] for k in lesson.targets[position]] for recorder in recorders]
-        if len(self.calls) == 1 and student.course.form.directions is not None:
+        if len(self.calls) == 1 and student.config.form.directions is not None:
             script = Dialogue(self, student, recorders[0].x_T, targets[0])
             self.watch(0, script)
             return script.found()
         batches = [
-            Batch(recorder.x_T, Asker(self, i, student.plan, recorder.x_T), known)
+            Batch(recorder.start, Asker(self, i, student.plan, recorder.x_T), known.__getitem__)
             for i, (recorder, known) in enumerate(zip(recorders, targets, strict=True))
         ]
-        return fitted(student, batches, lambda calls: None)
+        return fit_target(student, batches, lambda calls: None)
 
     def watch(self, number: int, script: Any) -> None:
         """One call of the pipeline under a script."""
@@ -146,7 +146,7 @@ class Job:
         denoiser = core if threshold is None else Thresholded(core, threshold)
         self.model = Model(denoiser, schedule, (), name, form=settings.form(config))
         self.asked = self.ask(self.model)
-        self.taught = lessons_of(self.model, self.asked)
+        self.taught = teachers_of(self.model, self.asked)
 
     def described(self, recorders: "Sequence[Recorder]") -> Model:
         """The model that the calibration is for."""
@@ -187,8 +187,11 @@ class Recorder:
         if self.seen:
             raise DodeError("the call ran the pipeline twice; it must run it once, from noise to data")
         self.x_T, self.guidance = sample, guidance_of(self.job.pipe)
-        self.wanted = {number for targets in self.lesson.targets for number in targets}
+        self.wanted = self.lesson.wanted
         return begin(self.lesson.plan, sample.to(torch.promote_types(sample.dtype, torch.float32)))
+
+    def start(self) -> Tensor:
+        return self.x_T
 
     def advance(self, state: State, output: Tensor) -> State:
         state = advance(self.lesson.plan, state, output)
@@ -210,12 +213,13 @@ class Recorder:
 class Dialogue:
     """A single call answers the fit: every output goes to it, and it says the next state."""
 
-    def __init__(self, job: Job, student: Student, x_T: Tensor, targets: Sequence[Tensor]) -> None:
+    def __init__(self, job: Job, student: FitTarget, x_T: Tensor, targets: Sequence[Tensor]) -> None:
         self.job, self.student, self.x_T = job, student, x_T
-        course = student.course
-        assert course.form.directions is not None
-        forced = course.states == "teacher"
-        self.steps: Fitting = fitting(student.plan, [Known(x_T, targets)], course.rho, course.form.directions, forced)
+        config = student.config
+        assert config.form.directions is not None
+        batch = Batch(lambda: x_T, lambda x, node: x, targets.__getitem__)  # the call is the network
+        forced = config.states == "teacher"
+        self.steps = fitting(student.plan, [batch], config.rho, config.form.directions, forced)
         self.result: Fit | None = None
 
     def plan(self, config: settings.Config, schedule: Schedule) -> Plan:
@@ -241,13 +245,11 @@ class Dialogue:
         return self.result
 
 
-def _evaluations(student: Student, single: bool) -> int:
+def _evaluations(student: FitTarget, single: bool) -> int:
     """Of a fit, in each call: N in one run, N·(N + 1)/2 where runs are stopped, and that for every constant tried."""
-    if student.course.form.constant is None and single:
+    if student.config.form.constant is None and single:
         return student.nfe
-    trials = 1 if student.course.form.constant is None else len(student.course.constants())
-    tried = student.course.form.constant is None or trials > 1  # one constant alone needs no run
-    return trials * student.nfe * (student.nfe + 1) // 2 if tried else 0
+    return student.runs * student.nfe * (student.nfe + 1) // 2
 
 
 class Replay:
