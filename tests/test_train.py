@@ -343,9 +343,11 @@ def test_the_command(tmp_path):
 
 def test_compare_takes_a_students_own_solver_and_evaluations(folder, monkeypatch, capsys):
     from dode.cli.compare import compare
-    from dode.metrics import reporting
+    from dode.metrics import evaluation
 
-    monkeypatch.setattr(reporting, "exact", lambda model, settings, tell: torch.zeros(settings.paired, *model.shape))
+    monkeypatch.setattr(
+        evaluation, "exact_ends", lambda model, settings, tell: torch.zeros(settings.paired, *model.shape)
+    )
     compare(str(folder / "cd/cd.safetensors"), paired=2)
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if "±" in line and "fresh=1 " in line]
     assert rows == [["ddim:fresh=1", str(nfe)] for nfe in (1, 2, 3, 4)]
