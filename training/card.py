@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dode.metrics.statistics import bundled as statistics
 
 import dode
 from dode import plots
 from dode.bundled_models import CLASSES, classifier
 from dode.metrics import extracted, frechet, moments, to_uint8
 from dode.metrics.evaluation import correct
+from dode.metrics.reference_stats import bundled as statistics
 from dode.model import Model
 
 WEIGHTS = Path(__file__).parent.parent / "src/dode/bundled_models"
