@@ -13,8 +13,9 @@ import torch
 from records import Records, table
 
 import dode
-from dode.metrics import reporting
-from dode.metrics.comparison import Row, Settings, fd_change, ratio
+from dode.metrics import evaluation
+from dode.metrics.estimates import Row, change, ratio
+from dode.metrics.evaluation import Settings
 from dode.samplers import Sampler
 
 COUNTS = {"fashion": (5, 10, 20), "fashion-edm": (5, 9, 19)}
@@ -26,17 +27,17 @@ def silent(done: int, total: int) -> None:
 
 
 def entry(row: Row, base: Row) -> dict[str, float | None]:
-    change = fd_change(row, base)
+    difference = change(row, base, "fd")
     return {
         "rms": row.rms,
         "rms error": row.rms_error,
         "median": row.median,
         "ratio": ratio(row, base)[0],
         "ratio error": ratio(row, base)[1],
-        "fd": row.fd,
-        "fd error": row.fd_error,
-        "fd change": change[0] if change else None,
-        "fd change error": change[1] if change else None,
+        "fd": row["fd"].value,
+        "fd error": row["fd"].error,
+        "fd change": difference[0] if difference else None,
+        "fd change error": difference[1] if difference else None,
         "seconds": row.seconds,
     }
 
@@ -56,17 +57,17 @@ def main() -> None:
     name = f"acceptance-{arguments.model}-{arguments.guidance:g}"
     said = {"report": settings.paired, "fd": settings.fd, "seed": 0, "rtol": settings.rtol, "model": model.fingerprint}
     records = Records(name, said)
-    judge = reporting.bundled_judge()
+    judge = evaluation.bundled_evaluator()
     exact, fitted = None, {}
     for method in SOLVERS[arguments.model]:
         todo = [n for n in COUNTS[arguments.model] if f"d-{method} {n}" not in records.entries]
         if not todo:
             continue
-        exact = reporting.exact_ends(model, settings, silent) if exact is None else exact
+        exact = evaluation.exact_ends(model, settings, silent) if exact is None else exact
         fitted = dode.distill(model, method, nfe=COUNTS[arguments.model])
         for count in todo:
             pair: list[Sampler] = [dode.sampler(model, method, nfe=count), fitted[count]]
-            base, distilled = reporting.measured(pair, exact, settings, silent, judge)
+            base, distilled = evaluation.measured(pair, exact, settings, silent, judge)
             records.put(f"{method} {count}", entry(base, base))
             records.put(f"d-{method} {count}", entry(distilled, base))
     lines = []

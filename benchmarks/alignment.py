@@ -14,8 +14,8 @@ from acceptance import entry, silent
 from records import Records, table
 
 import dode
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings
+from dode.metrics import evaluation
+from dode.metrics.evaluation import Settings
 
 CASES = {
     "fashion": (("ddim", (5, 10, 25)),),
@@ -36,18 +36,18 @@ def main() -> None:
     settings = Settings(arguments.paired, arguments.fd, 0, 100, arguments.rtol)
     said = {"report": settings.paired, "fd": settings.fd, "seed": 0, "rtol": settings.rtol, "model": model.fingerprint}
     records = Records(f"alignment-{arguments.model}", said)
-    judge = reporting.bundled_judge()
+    judge = evaluation.bundled_evaluator()
     exact = None
     for method, counts in CASES[arguments.model]:
         for count in counts:
             if f"{method} {count} count distilled" in records.entries:
                 continue
-            exact = reporting.exact_ends(model, settings, silent) if exact is None else exact
+            exact = evaluation.exact_ends(model, settings, silent) if exact is None else exact
             base = None
             for align, grid in (("time", None), ("count", "published")):
                 plain = dode.sampler(model, method, nfe=count, grid=grid)
                 distilled = dode.distill(model, method, nfe=count, align=align)
-                rows = reporting.measured([plain, distilled], exact, settings, silent, judge)
+                rows = evaluation.measured([plain, distilled], exact, settings, silent, judge)
                 base = rows[0] if base is None else base
                 for row, what in zip(rows, ("plain", "distilled"), strict=True):
                     found = entry(row, base) | {"lambda": distilled.plan.lambdas.tolist()}

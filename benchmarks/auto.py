@@ -30,9 +30,9 @@ from rivals import rivals
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics import reporting
-from dode.metrics.comparison import Row, Settings, measure, ratio
-from dode.metrics.parts import paired_error
+from dode.metrics import evaluation
+from dode.metrics.estimates import Row, paired_error, ratio
+from dode.metrics.evaluation import Settings, measure
 from dode.model import Model
 from dode.samplers import Sampler
 from dode.search.auto import tuned
@@ -134,8 +134,10 @@ def nearest_whole(one: Sampler) -> Sampler:
 
 def frechet_entry(one: Solver, settings: Settings) -> dict[str, Any]:
     """Fréchet distance and those of ten disjoint parts."""
-    row = measure(one, None, settings, reporting.bundled_judge())
-    return {"fd": row.fd, "fd error": row.fd_error, "parts": [round(float(part), 5) for part in row.parts["fd"]]}
+    row = measure(one, None, settings, evaluation.bundled_evaluator())
+    fd = row["fd"]
+    assert fd.parts is not None
+    return {"fd": fd.value, "fd error": fd.error, "parts": [round(float(part), 5) for part in fd.parts]}
 
 
 def near_exact(model: Model) -> Sampler:
@@ -159,7 +161,7 @@ def filled(records: Records, model: Model, plans: Path, choice: Settings, settin
     missing = {
         count: [key for key in ("paper", *budgets) if f"{key} {count}" not in records.entries] for count in COUNTS
     }
-    exact = reporting.exact_ends(model, settings, silent) if any(missing.values()) else None
+    exact = evaluation.exact_ends(model, settings, silent) if any(missing.values()) else None
     chosen(records, model, [count for count in COUNTS if "paper" in missing[count]], exact, choice, settings)
     kept = {count: dode.load(plans, model, count) for count in COUNTS if f"auto {count}" in records.entries}
     for count in filter(missing.get, COUNTS):
@@ -190,7 +192,7 @@ def chosen(
     """The best learning-free solver and the best of the paper's, chosen on validation noise."""
     if not todo:
         return
-    selected = reporting.exact_ends(model, choice, silent)
+    selected = evaluation.exact_ends(model, choice, silent)
     fitted = dode.distill(model, [f"d-{name}" for name in PAPER], nfe=list(todo))
     for count in todo:
         free = best(learning_free(model, count), selected, choice)

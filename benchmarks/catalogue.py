@@ -19,9 +19,8 @@ from records import RESULTS, Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings, measure
-from dode.metrics.figures import Judge
+from dode.metrics import evaluation
+from dode.metrics.evaluation import Evaluator, Settings, measure
 from dode.model import Model
 from dode.samplers import Sampler
 
@@ -71,7 +70,13 @@ def fitted(model: Model, wanted: Sequence[str], counts: Sequence[int]) -> Table:
 
 
 def measured(
-    model: Model, records: Records, exact: torch.Tensor, made: Table, judge: Judge | None, counts: list[int], fd: int
+    model: Model,
+    records: Records,
+    exact: torch.Tensor,
+    made: Table,
+    judge: Evaluator | None,
+    counts: list[int],
+    fd: int,
 ) -> None:
     """RMS and median of every solver at these numbers of evaluations, or Fréchet distances of some."""
     settings = Settings(len(exact), fd, 0, 128)
@@ -159,7 +164,7 @@ def main() -> None:
         written(records, arguments.model, arguments.paired, arguments.fd)
         return
     exact = exact_cache.exact(model, settings, RESULTS)
-    judge = reporting.bundled_judge()
+    judge = evaluation.bundled_evaluator()
     wanted = [int(count) for count in arguments.only.split(",")]
     for group in GROUPS:
         counts = [count for count in group if count in wanted]

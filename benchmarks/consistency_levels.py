@@ -13,8 +13,8 @@ from dode_paper.baselines import student_file
 from records import RESULTS, Records, table
 
 import dode
-from dode.metrics import extracted, frechet, moments, reporting, to_uint8
-from dode.metrics.figures import Judge
+from dode.metrics import evaluation, extracted, frechet, moments, to_uint8
+from dode.metrics.evaluation import Evaluator
 from dode.model import Model
 from dode.samplers import Sampler
 
@@ -22,12 +22,12 @@ CANDIDATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 25.0)
 MOST = 4
 
 
-def distance(model: Model, levels: list[float], samples: int, judge: Judge) -> float:
+def distance(model: Model, levels: list[float], samples: int, judge: Evaluator) -> float:
     """Fréchet distance on validation noise of sampling that goes on from these levels."""
     grid = [model.schedule.t_max, *levels, 0.0]
     sampler: Sampler = dode.sampler(model, "ddim:fresh=1", nfe=len(grid) - 1, grid=grid)
     images = sampler.sample(noise=model.start(range(samples), 0, "validation"), batch=100)
-    return frechet(moments(extracted(judge.features, to_uint8(images))), judge.statistics)
+    return frechet(moments(extracted(judge.features, to_uint8(images))), judge.statistics.moments)
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("student", type=Path)
     parser.add_argument("--samples", type=int, default=1000)
     arguments = parser.parse_args()
-    model, judge = student_file.open_file(arguments.student), reporting.bundled_judge()
+    model, judge = student_file.open_file(arguments.student), evaluation.bundled_evaluator()
     records = Records(
         "consistency-levels", {"samples": arguments.samples, "steps": student_file.card_of(arguments.student)["steps"]}
     )

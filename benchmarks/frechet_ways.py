@@ -22,9 +22,8 @@ from torch import Tensor
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics import reporting
-from dode.metrics.figures import Figures
-from dode.metrics.parts import paired_error
+from dode.metrics import evaluation, extracted, frechet, moments, to_uint8
+from dode.metrics.estimates import paired_error, split_values
 from dode.model import Model
 from dode.search import auto, levenberg_marquardt, validation
 from dode.search.budget import Budget
@@ -36,11 +35,11 @@ Entry = dict[str, Any]
 
 def judged(ends: Tensor, model: Model) -> Entry:
     """The Fréchet distance of images (n, *shape), and of ten parts of them."""
-    figures = Figures(reporting.bundled_judge(), ("fd",), len(ends), model)
-    for i in range(0, len(ends), BATCH):
-        figures.add(figures.seen(ends[i : i + BATCH], range(i, min(i + BATCH, len(ends)))))
-    (found,) = figures.found()
-    return {"fd": found.value, "parts": [round(float(part), 5) for part in found.parts]}
+    evaluator = evaluation.bundled_evaluator()
+    images = to_uint8(ends if model.decode is None else model.decode(ends))
+    features, data = extracted(evaluator.features, images, BATCH), evaluator.statistics.moments
+    parts = split_values(lambda part: frechet(moments(part), data), features)
+    return {"fd": frechet(moments(features), data), "parts": [round(float(part), 5) for part in parts]}
 
 
 def with_loss(model: Model, nfe: int, tolerance: float, patience: float, budget: Budget) -> Any:

@@ -34,8 +34,8 @@ import dode
 from dode.calibration import replace_text
 from dode.conditioning import joined
 from dode.denoisers import Network, classifier_free
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings
+from dode.metrics import evaluation
+from dode.metrics.evaluation import Settings
 from dode.model import Model
 from dode.parameterization import convert
 from dode.plan import Array, Plan
@@ -248,7 +248,7 @@ def main() -> None:
     records = Records(f"gradients-{arguments.model}-{arguments.guidance:g}", said)
     title = f"{arguments.model}, guidance {arguments.guidance:g}: {arguments.report} test samples, seed 0, one thread."
     settings = Settings(arguments.report, rtol=1e-3)
-    ends = reporting.exact_ends(
+    ends = evaluation.exact_ends(
         dode.bundled(arguments.model).guided(arguments.guidance), settings, lambda done, total: None
     )
     apart = multiprocessing.get_context("spawn")

@@ -17,8 +17,9 @@ from records import RESULTS, Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings, measure, ratio
+from dode.metrics import evaluation
+from dode.metrics.estimates import ratio
+from dode.metrics.evaluation import Settings, measure
 from dode.model import Model
 from dode.samplers import Sampler
 
@@ -32,7 +33,7 @@ def judged(
     if key in records.entries:
         return
     settings = Settings(100, rtol=1e-3)
-    exact = reporting.exact_ends(model, settings, silent)
+    exact = evaluation.exact_ends(model, settings, silent)
     try:
         rows = {"interpolated": measure(dode.interpolate(found, model, nfe), exact, settings, None)}
     except ValueError as refusal:
@@ -51,7 +52,7 @@ def judged(
 def nearest(model: Model, nfe: int) -> Sampler:
     """The plain solver that is nearest on validation noise, of those that auto tries."""
     settings = Settings(32, rtol=2e-3, stream="validation")
-    exact = reporting.exact_ends(model, settings, silent)
+    exact = evaluation.exact_ends(model, settings, silent)
     every = [
         dode.sampler(model, name, nfe=nfe, grid=where)
         for name in ("ipndm-2", "ipndm-3", "dpm-solver++2m", "unipc-2")

@@ -18,8 +18,8 @@ from records import Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings
+from dode.metrics import evaluation
+from dode.metrics.evaluation import Settings
 from dode.search.budget import Budget
 from dode.search.levenberg_marquardt import TOLERANCE
 from dode.search.validation import PATIENCE
@@ -42,12 +42,12 @@ def main() -> None:
     model, nfe = dode.bundled(arguments.model), arguments.nfe
     said = {"nfe": nfe, "report": arguments.report, "model": model.fingerprint}
     records, settings = Records(f"loss-ways-{model.name}", said), Settings(arguments.report, rtol=1e-3)
-    exact = reporting.exact_ends(model, settings, lambda done, total: None)
+    exact = evaluation.exact_ends(model, settings, lambda done, total: None)
     for name, (tolerance, patience, budget) in WAYS.items():
         if name in records.entries:
             continue
         made = with_loss(model, nfe, tolerance, patience, budget)
-        (row,) = reporting.measured([made], exact, settings, lambda done, total: None)
+        (row,) = evaluation.measured([made], exact, settings, lambda done, total: None)
         assert row.each is not None
         others = math.sqrt(float(np.mean(np.sort(row.each)[:-1] ** 2)))
         entry = {"rms": row.rms, "rms error": row.rms_error, "median": row.median, "but one": others}

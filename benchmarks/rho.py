@@ -17,8 +17,8 @@ from records import Records, table
 import dode
 from dode.distillation.fit import Batch, fit
 from dode.distillation.teacher import by_time, teach
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings
+from dode.metrics import evaluation
+from dode.metrics.evaluation import Settings
 from dode.model import Model
 from dode.samplers import Provenance, Sampler
 from dode.solvers import METHODS
@@ -40,7 +40,7 @@ def silent(done: int, total: int) -> None:
 @torch.no_grad()
 def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settings) -> dict[str, list[float]]:
     """For each rho the RMS at each number of evaluations, from one teacher run; "plain" beside them."""
-    exact = reporting.exact_ends(model, settings, silent)
+    exact = evaluation.exact_ends(model, settings, silent)
     students = [build(METHODS[method], n, model.schedule, model.prediction) for n in counts]
     kind = METHODS["ddim"].kind(model.prediction, model.schedule)
     lesson = by_time(students, 10, model.schedule, METHODS["ddim"], kind)
@@ -48,14 +48,14 @@ def measure(model: Model, method: str, counts: tuple[int, ...], settings: Settin
     denoise = model.bound(kind, cond)  # ddim's and edm's outputs are of this kind on these models
     states = dict(teach(lesson, denoise, x_T, lambda calls: None))
     chosen = [dode.sampler(model, method, nfe=n) for n in counts]
-    found = {"plain": [row.rms for row in reporting.measured(chosen, exact, settings, silent)]}
+    found = {"plain": [row.rms for row in evaluation.measured(chosen, exact, settings, silent)]}
     for rho in RHOS:
         fitted = []
         for (plan, made), targets in zip(students, lesson.targets, strict=True):
             student = model.bound(plan.kind, cond)
             result = fit(plan, [Batch(lambda: x_T, student, [states[k] for k in targets].__getitem__)], rho)
             fitted.append(Sampler(model, result.plan, Provenance(method, True, made.name)))
-        found[f"{rho:g}"] = [row.rms for row in reporting.measured(fitted, exact, settings, silent)]
+        found[f"{rho:g}"] = [row.rms for row in evaluation.measured(fitted, exact, settings, silent)]
     return found
 
 

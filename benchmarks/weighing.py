@@ -19,7 +19,7 @@ from records import Records, table
 
 import dode
 from dode.calibration import replace_text
-from dode.metrics.parts import root_ratio
+from dode.metrics.estimates import root_ratio
 from dode.plan import Array
 from dode.search.initial_candidates import GRIDS, TRIED, Start, Task, kinds, starts, task
 from dode.search.levenberg_marquardt import squares, tried

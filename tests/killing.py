@@ -50,8 +50,8 @@ def evaluate(model, cache):
         [b * 20 for b in linear_betas()[::20]]
     )  # fifty times: the exact solution is soon found
     sampler = dode.sampler(replace(model, schedule=short), "ipndm-2", nfe=5)
-    row = dode.evaluate(sampler, ["rms", "path"], paired=8, batch=3, rtol=0.5, cache=cache)
-    return hashlib.sha256(repr((row.each.tolist(), row.nodes)).encode()).hexdigest()
+    row = dode.evaluate(sampler, ["rms"], paired=8, batch=3, rtol=0.5, cache=cache)
+    return hashlib.sha256(repr(row.each.tolist()).encode()).hexdigest()
 
 
 WORK = {"distil": distil, "evaluate": evaluate}

@@ -29,9 +29,8 @@ from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.cli import inspect, plotting, tables
 from dode.distillation.api import distill
 from dode.integrations.sigmas import known
-from dode.metrics import results, statistics
-from dode.metrics.comparison import Row
-from dode.metrics.paired import Stop
+from dode.metrics import reference_stats, results
+from dode.metrics.estimates import Estimate, Row
 from dode.output_cache import OutputCache
 
 Change = Callable[[Random, bytes], bytes]
@@ -79,9 +78,9 @@ def read_calibration(path):
 
 
 def compared(path):
-    stop = Stop(5.0, 0.5, 0.25)
-    row = Row("d-ddim", 5, 0.5, 0.1, 0.4, 1.0, 3.0, 0.1, None, np.array([0.4, 0.6]), {"fd": np.arange(10.0)})
-    rows = {results.key("d-ddim", 5, 1.0, seed): replace(row, seeds=(seed,), nodes=(stop,)) for seed in (0, 1)}
+    estimates = {"rms": Estimate(0.5, 0.1, each=np.array([0.4, 0.6])), "fd": Estimate(3.0, 0.1, np.arange(10.0))}
+    row = Row("d-ddim", 5, estimates, seconds=1.0)
+    rows = {results.key("d-ddim", 5, 1.0, seed): replace(row, seeds=(seed,)) for seed in (0, 1)}
     found = results.Results(path, {"name": "gaussian", "paired": 2}, rows)
     found.plans = {"d-ddim": samplers.content(samplers.sampler(model(), "ddim", nfe=2))}
     found.write()
@@ -220,7 +219,7 @@ def measured(path):
 
 
 def read_statistics(path):
-    found = statistics.read(path, lambda images: images.float().flatten(1)[:, :3])
+    found = reference_stats.read(path, lambda images: images.float().flatten(1)[:, :3])
     return found.mark
 
 

@@ -15,7 +15,8 @@ from dode.diffusers import DODEScheduler
 from dode.errors import DodeError, NonFinite
 from dode.integrations.k_diffusion import sample_dode
 from dode.integrations.resume import tail
-from dode.metrics.comparison import Settings, measure, ratio
+from dode.metrics.estimates import ratio
+from dode.metrics.evaluation import Settings, measure
 from dode.schedule import EDM, DiscreteVP, Flow, linear_betas, zero_terminal_snr
 from dode.search import validation
 from dode.search.auto import tuned

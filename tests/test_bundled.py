@@ -6,7 +6,7 @@ import torch
 import dode
 from dode.bundled_models import BUNDLED, CLASSES, classifier
 from dode.metrics import to_uint8
-from dode.metrics.statistics import bundled as statistics
+from dode.metrics.reference_stats import bundled as statistics
 
 
 @pytest.mark.parametrize("name", ["fashion", "fashion-edm"])

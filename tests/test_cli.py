@@ -109,12 +109,12 @@ def test_methods_lists_the_catalogue(folder):
 def test_a_fit_outlives_figures_that_fail(tmp_path, monkeypatch):
     """The teacher is what took long: its file is there, and the message says so."""
     from dode.cli.distill import distill
-    from dode.metrics import reporting
+    from dode.metrics import evaluation
 
     def fails(*_):
         raise ValueError("halving 640 steps still moves the solution")
 
-    monkeypatch.setattr(reporting, "with_figures", fails)
+    monkeypatch.setattr(evaluation, "with_distances", fails)
     with pytest.raises(ValueError, match=r"still moves the solution; the fit is in .*c\.json, without figures"):
         distill("fashion-mixture", tmp_path / "c.json", nfe="3", samples=4, scale=2)
     assert json.loads((tmp_path / "c.json").read_text())["plans"][0]["nfe"] == 3

@@ -20,13 +20,15 @@ BLOCKS = [
 
 @pytest.fixture
 def _own_catalogue():
-    """A block may add a solver; no other test sees it."""
+    """A block may add a solver or a metric; no other test sees it."""
+    from dode.metrics import METRICS
     from dode.solvers import METHODS
 
-    before = dict(METHODS)
+    before = [(table, dict(table)) for table in (METHODS, METRICS)]
     yield
-    METHODS.clear()
-    METHODS.update(before)
+    for table, entries in before:
+        table.clear()
+        table.update(entries)
 
 
 @pytest.mark.usefixtures("_own_catalogue")

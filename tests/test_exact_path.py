@@ -1,4 +1,4 @@
-"""The exact path at any node costs no call, and is as exact as the solution; samplers are measured along it."""
+"""The exact path at any node costs no call, and is as exact as the solution."""
 
 import pytest
 import torch
@@ -7,8 +7,6 @@ from problems import SCHEDULES, gaussian, prediction_for
 import dode
 from dode import exact
 from dode.metrics import distance
-from dode.metrics.comparison import Settings
-from dode.metrics.reporting import exact_ends, exact_path
 
 
 def rms(x):
@@ -54,13 +52,3 @@ def test_noisier_than_its_start_there_is_no_path():
     churned = dode.sampler(model, "edm:churn=20", nfe=9)
     with pytest.raises(ValueError, match="the exact path begins at t = 80"):
         exact.along(model, model.start(range(3), 0), None, 1e-2, 4, churned.plan.nodes)
-
-
-def test_the_path_of_several_samplers_has_all_their_nodes_and_the_end():
-    model = gaussian().model(SCHEDULES["edm"], "data")
-    chosen = [dode.sampler(model, "ddim", nfe=3), dode.sampler(model, "edm", nfe=5)]
-    stochastic = dode.sampler(model, "edm:churn=20", nfe=9)
-    settings = Settings(4, metrics=("rms", "path"))
-    end, path = exact_path(model, [*chosen, stochastic], settings, lambda done, total: None)
-    assert set(path) == {node for one in chosen for node in one.plan.nodes}
-    assert torch.equal(end, exact_ends(model, settings, lambda done, total: None))

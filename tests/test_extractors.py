@@ -10,8 +10,8 @@ from torch import nn
 
 from dode.bundled_models import classifier
 from dode.metrics import extracted
-from dode.metrics.evaluation import judge_of
-from dode.metrics.extractors import fidelity, named, wrapped
+from dode.metrics.evaluation import open_evaluator
+from dode.metrics.feature_extractors import as_extractor, open_extractor, torch_fidelity
 
 OWN = """
 import torch
@@ -23,21 +23,21 @@ number = 3
 
 def test_the_bundled_one_is_the_classifiers_features():
     batch = images(3, 0, size=32)
-    assert torch.equal(named("bundled")(batch), classifier().features(batch))
+    assert torch.equal(open_extractor("bundled")(batch), classifier().features(batch))
     with pytest.raises(ValueError, match=r"sees images \(1, 32, 32\); got \(1, 8, 8\)"):
-        named("bundled")(images(3, 0))
+        open_extractor("bundled")(images(3, 0))
 
 
 def test_a_module_is_put_into_evaluation_and_its_maps_are_flattened():
     net = nn.Sequential(nn.Dropout(0.5), nn.Flatten(1), nn.Unflatten(1, (4, 16)))
     net.train()
-    found = wrapped(lambda x: net(x.float()))  # a function is left alone
+    found = as_extractor(lambda x: net(x.float()))  # a function is left alone
     assert net.training
     assert found(images(2, 0)).shape == (2, 64)
-    features = wrapped(nn.Sequential(Projection(), nn.Dropout(0.5)).train())
+    features = as_extractor(nn.Sequential(Projection(), nn.Dropout(0.5)).train())
     assert torch.equal(features(images(2, 0)), Projection()(images(2, 0)))
     with pytest.raises(ValueError, match="must be callable"):
-        wrapped(3)
+        as_extractor(3)
 
 
 def test_one_of_ones_own_by_file_and_by_module(tmp_path, monkeypatch):
@@ -47,7 +47,7 @@ def test_one_of_ones_own_by_file_and_by_module(tmp_path, monkeypatch):
     batch = images(4, 0)
     expected = batch.flatten(2).float().mean(2)
     for name in ("my_features:features", f"{tmp_path}/my_features.py:features"):
-        assert torch.equal(named(name)(batch), expected)
+        assert torch.equal(open_extractor(name)(batch), expected)
     monkeypatch.delitem(sys.modules, "my_features")
     for name, says in {
         "my_features.py:nothing": "has no nothing",
@@ -57,7 +57,7 @@ def test_one_of_ones_own_by_file_and_by_module(tmp_path, monkeypatch):
         "features": "an extractor is bundled, MODULE:NAME",
     }.items():
         with pytest.raises(ValueError, match=says):
-            named(name)
+            open_extractor(name)
 
 
 class Stub(nn.Module):
@@ -99,10 +99,10 @@ def test_torch_fidelity_with_weights_by_path(tmp_path):
     torch.save(torch.tensor(2.0), tmp_path / "w.pt")
     batch = images(3, 0)
     means = batch.flatten(2).double().mean(2).expand(3, 3)
-    assert torch.equal(named(f"torch-fidelity:inception-v3-compat::{tmp_path}/w.pt")(batch), 2 * means + 2048)
-    assert torch.equal(named(f"torch-fidelity:inception-v3-compat:64:{tmp_path}/w.pt")(batch), 2 * means + 64)
+    assert torch.equal(open_extractor(f"torch-fidelity:inception-v3-compat::{tmp_path}/w.pt")(batch), 2 * means + 2048)
+    assert torch.equal(open_extractor(f"torch-fidelity:inception-v3-compat:64:{tmp_path}/w.pt")(batch), 2 * means + 64)
     colour = torch.cat([batch, batch + 1, batch], 1)
-    found = extracted(fidelity("inception-v3-compat", "64", str(tmp_path / "w.pt")), colour)
+    found = extracted(torch_fidelity("inception-v3-compat", "64", str(tmp_path / "w.pt")), colour)
     assert found[0, 1] - found[0, 0] == pytest.approx(2)
 
 
@@ -117,26 +117,26 @@ def test_what_torch_fidelity_lacks_is_one_sentence(tmp_path):
         f"torch-fidelity:inception-v3-compat:64:{tmp_path}/w.pt": "no file of weights at",
     }.items():
         with pytest.raises(ValueError, match=says):
-            named(name)
+            open_extractor(name)
 
 
 def test_torch_fidelity_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(ValueError, match=r"needs torch-fidelity, which cannot be loaded .* pip install '\.\[eval\]'"):
-        named("torch-fidelity:inception-v3-compat")
+        open_extractor("torch-fidelity:inception-v3-compat")
 
 
 def test_what_is_no_extractor_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"fails on uint8 images \(2, 1, 8, 8\): Object of type Tensor"):
-        named("json:dumps")(images(2, 0))
+        open_extractor("json:dumps")(images(2, 0))
     (tmp_path / "broken.py").write_text("def features(images:\n")
-    with pytest.raises(ValueError, match="cannot be loaded as a Python file"):
-        named(f"{tmp_path}/broken.py:features")
+    with pytest.raises(ValueError, match=r"broken\.py of the extractor cannot be imported"):
+        open_extractor(f"{tmp_path}/broken.py:features")
 
 
 def test_the_bundled_one_goes_to_its_device():
     """Its weights and the images; "meta" stands for a device that is not there."""
-    found = named("bundled", "meta")(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
+    found = open_extractor("bundled", "meta")(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
     assert (found.device.type, found.shape) == ("meta", (2, 64))
 
 
@@ -148,15 +148,15 @@ def test_what_an_extractor_raises_or_gives_is_one_sentence(tmp_path):
         "def one(images):\n    return images.float().flatten(1)[:1]\n"
     )
     with pytest.raises(ValueError, match=r"fails on uint8 images \(2, 1, 8, 8\): "):
-        named(f"{tmp_path}/own.py:net")(images(2, 0))
+        open_extractor(f"{tmp_path}/own.py:net")(images(2, 0))
     for name, shape in (("flat", r"\(2,\)"), ("one", r"\(1, 64\)")):
         with pytest.raises(ValueError, match=rf"gives a row of features an image, \(2, D\); got {shape}"):
-            named(f"{tmp_path}/own.py:{name}")(images(2, 0))
+            open_extractor(f"{tmp_path}/own.py:{name}")(images(2, 0))
     (tmp_path / "wrong.py").write_text("features = nothing\n")
-    with pytest.raises(ValueError, match=r"wrong.py cannot be loaded as a Python file \(name 'nothing'"):
-        named(f"{tmp_path}/wrong.py:features")
+    with pytest.raises(ValueError, match=r"wrong.py of the extractor cannot be imported \(name 'nothing'"):
+        open_extractor(f"{tmp_path}/wrong.py:features")
 
 
 def test_features_of_ones_own_need_statistics_of_ones_own():
     with pytest.raises(ValueError, match=r"needs statistics, an \.npz file of the same extractor"):
-        judge_of(Projection(), None, None, "cpu")
+        open_evaluator(Projection(), None, None, "cpu")

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dode.metrics.comparison import Row
-from dode.plots.style import HUES, MARKERS, looks
-from dode.report import summary, table
+from dode.metrics import Estimate, Row
+from dode.plots.canvas import HUES, MARKERS, looks
+from dode.report import page, summary
 from dode.solvers.spec import plain_name
 
 SPREAD = np.array([0.9, 1.0, 1.1, 1.0, 0.95, 1.05])
@@ -16,9 +16,10 @@ SPREAD = np.array([0.9, 1.0, 1.1, 1.0, 0.95, 1.05])
 def row(solver, nfe, size, spread=SPREAD, fd=None):
     """A row whose samples lie `size` away, but for a spread that rows share."""
     each = size * spread
-    parts = {} if fd is None else {"fd": fd + 0.01 * np.arange(10)}
-    rms = float(np.sqrt(np.mean(each**2)))
-    return Row(solver, nfe, rms, 0.01, float(np.median(each)), each=each, parts=parts, fd=fd)
+    estimates = {"rms": Estimate(float(np.sqrt(np.mean(each**2))), 0.01, each=each)}
+    if fd is not None:
+        estimates["fd"] = Estimate(fd, parts=fd + 0.01 * np.arange(10))
+    return Row(solver, nfe, estimates)
 
 
 def test_the_headline_is_of_the_middle_number_of_evaluations():
@@ -76,11 +77,11 @@ def test_frechet_distances_are_counted_by_two_standard_errors():
     [(0.17812, 0.0104, "0.178 ± 0.010"), (4.7088, 0.364, "4.71 ± 0.36"), (1234.5, 56.7, "1234 ± 57"), (0.5, 0, "0.5")],
 )
 def test_values_have_two_digits_of_their_error(value, error, said):
-    assert table._with_error(value, error).replace("<i>", "").replace("</i>", "") == said
+    assert page.with_error(value, error).replace("<i>", "").replace("</i>", "") == said
 
 
 def test_names_break_after_a_colon_and_are_escaped():
-    said = table.prose("d-ddim:lam=0.5 <b> at 5: ddim")
+    said = page.prose("d-ddim:lam=0.5 <b> at 5: ddim")
     assert said == '<span class="name">d-ddim</span>:<wbr>lam=0.5 &lt;b&gt; at 5: ddim'
 
 
@@ -96,7 +97,7 @@ def test_no_two_solvers_look_alike():
     assert not any(made[name].plain for name in ("d-ddim", "auto", "auto@a.json", "d-ddim@a.json"))
     assert len({(look.hue, look.marker) for look in made.values()}) == 11  # one for each family and further form
     assert max(look.hue for look in made.values()) < len(HUES)
-    assert {look.marker for look in made.values()} <= set(MARKERS)
+    assert {look.marker for look in made.values()} <= MARKERS.keys()
     assert looks(["d-ddim", "ddim"])["ddim"][:2] == made["ddim"][:2]  # whichever comes first
 
 

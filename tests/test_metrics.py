@@ -6,22 +6,20 @@ import torch
 from features import Projection, clouds, images
 
 from dode.metrics import (
+    METRICS,
     Moments,
-    Running,
-    coverage,
     distance,
     extracted,
     frechet,
     kid,
     mmd,
     moments,
-    paired_error,
-    splits,
+    precision,
+    recall,
     to_uint8,
 )
-from dode.metrics.agreement import agreed, labels_of
-from dode.metrics.features import finished, merged, tally
-from dode.metrics.kernel import kid_splits
+from dode.metrics.estimates import paired_error, split_values
+from dode.metrics.evaluation import correct
 
 
 def test_rms_and_median():
@@ -55,49 +53,28 @@ def test_frechet_of_gaussians_that_do_not_commute():
     assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-9)
 
 
-def test_moments_are_numpys_and_merged_tallies_lose_nothing():
+def test_moments_are_numpys():
     """Far from zero, where sums of squares would cancel."""
     x = np.random.default_rng(2).normal(size=(57, 4)) + 1e6
-    whole = finished(merged(merged(tally(x[:1]), tally(x[1:20])), tally(x[20:])))
-    for found in (whole, moments(x)):
-        np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-15)
-        np.testing.assert_allclose(found.covariance, np.cov(x, rowvar=False), rtol=1e-8)
+    found = moments(x)
+    np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-15)
+    np.testing.assert_allclose(found.covariance, np.cov(x, rowvar=False), rtol=1e-8)
     with pytest.raises(ValueError, match="N at least 2"):
         moments(np.zeros((1, 3)))
-    with pytest.raises(ValueError, match=r"must be \(N, D\)"):
+    with pytest.raises(ValueError, match=r"features \(N, D\)"):
         moments(np.zeros(3))
-
-
-@pytest.mark.parametrize("batch", [1, 7, 30, 103])
-def test_running_is_the_distance_of_all_and_of_every_split(batch):
-    x, y = clouds(103, 40)
-    reference = moments(y)
-    running = Running(103, reference)
-    for i in range(0, 103, batch):
-        running.add(x[i : i + batch])
-    assert running.distance() == pytest.approx(frechet(moments(x), reference), rel=1e-12)
-    np.testing.assert_allclose(running.parts, splits(x, reference), rtol=1e-9)
-    with pytest.raises(ValueError, match="more features came than the 103"):
-        running.add(x[:1])
-
-
-def test_running_waits_for_all():
-    running = Running(40, moments(clouds(40, 40)[1]))
-    running.add(clouds(39, 40)[0])
-    with pytest.raises(ValueError, match="not all of the 40"):
-        running.distance()
 
 
 def test_splits_are_ten_disjoint_parts_and_pairing_removes_what_is_common():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(1000, 4))
     target = Moments(np.zeros(4), np.eye(4))
-    a, b = splits(x, target), splits(x + 0.05, target)
+    a, b = (METRICS["fd"].estimate(y, target).parts for y in (x, x + 0.05))
     assert a[0] == pytest.approx(frechet(moments(x[:100]), target))
     assert paired_error(a, b) == pytest.approx(np.std(a - b, ddof=1) / np.sqrt(10))
     assert paired_error(a, a) == 0
     with pytest.raises(ValueError, match="at least 20"):
-        splits(x[:10], target)
+        split_values(np.mean, x[:10])
 
 
 def test_mmd_is_the_mean_over_pairs_of_different_samples():
@@ -123,9 +100,9 @@ def test_mmd_is_unbiased():
 
 def test_kid_splits_are_those_of_both_sides():
     x, y = clouds(40, 60)
-    assert kid_splits(x, y)[9] == mmd(x[36:], y[54:])
-    with pytest.raises(ValueError, match="20 reference features; got 12"):
-        kid_splits(x, y[:12])
+    assert METRICS["kid"].estimate(x, y).parts[9] == mmd(x[36:], y[54:])
+    with pytest.raises(ValueError, match="features of data; got 12"):
+        METRICS["kid"].estimate(x, y[:12])
 
 
 def test_precision_and_recall_by_hand():
@@ -140,40 +117,39 @@ def test_precision_and_recall_by_hand():
         return [any(far(p, o) <= r for o, r in zip(others, reach, strict=True)) for p in points]
 
     for k in (1, 3):
-        found = coverage(x, y, k)
-        assert found.precise.tolist() == among(x, y, k)
-        assert found.recalled.tolist() == among(y, x, k)
-        assert 0.1 < found.precise.mean() < 0.9
-    with pytest.raises(ValueError, match="more than 3 data"):
-        coverage(x, y[:3])
-    with pytest.raises(ValueError, match="features of 3 numbers"):
-        coverage(x, y[:, :2])
+        assert precision(x, y, k).tolist() == among(x, y, k)
+        assert recall(x, y, k).tolist() == among(y, x, k)
+        assert 0.1 < precision(x, y, k).mean() < 0.9
+    for function in (precision, recall):
+        with pytest.raises(ValueError, match=r"more than 3 samples and 3 data.*\(3, 3\)"):
+            function(x, y[:3])
+        with pytest.raises(ValueError, match=r"of one size; got .*\(70, 2\)"):
+            function(x, y[:, :2])
 
 
 def test_precision_and_recall_do_not_depend_on_blocks(monkeypatch):
     x, y = clouds(60, 70)
-    whole = coverage(x, y)
-    monkeypatch.setattr("dode.metrics.manifold.BLOCK", 13)
-    for one, other in zip(whole, coverage(x, y), strict=True):
-        assert one.tolist() == other.tolist()
+    whole = [precision(x, y).tolist(), recall(x, y).tolist()]
+    monkeypatch.setattr("dode.metrics.features.BLOCK", 13)
+    assert [precision(x, y).tolist(), recall(x, y).tolist()] == whole
 
 
 def test_a_sample_that_lacks_a_mode_has_precision_without_recall():
     _, y = clouds(0, 200, width=2)
     y[100:] += 50
-    found = coverage(y[:100] + 1e-3, y)
-    assert found.precise.mean() == 1
-    assert found.recalled[:100].mean() == 1
-    assert found.recalled[100:].mean() == 0
+    lacking = y[:100] + 1e-3
+    assert precision(lacking, y).mean() == 1
+    assert recall(lacking, y)[:100].mean() == 1
+    assert recall(lacking, y)[100:].mean() == 0
 
 
 def test_agreement_counts_the_labels_that_the_classifier_finds():
     logits = torch.tensor([[1.0, 0.0], [0.0, 3.0], [2.0, 1.0]])
-    assert agreed(logits, torch.tensor([0, 0, 0])).tolist() == [True, False, True]
+    assert correct(logits, torch.tensor([0, 0, 0])).tolist() == [True, False, True]
     with pytest.raises(ValueError, match="0 … 1 of the classifier; got 0 … 2"):
-        agreed(logits, torch.tensor([0, 1, 2]))
+        correct(logits, torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match="class number a sample; this has another"):
-        labels_of({"text": torch.zeros(3)}, "this")
+        correct(logits, {"text": torch.zeros(3)})
 
 
 def test_to_uint8_rounds_and_clips():
@@ -217,6 +193,5 @@ def test_kid_is_torchmetrics(monkeypatch):
         drawn += [torch.from_numpy(of_real), torch.from_numpy(of_fake)]
     monkeypatch.setattr(torch, "randperm", lambda n: drawn.pop(0))
     mean, spread = theirs.compute()
-    assert ours.mean == pytest.approx(float(mean), rel=1e-6)
-    assert ours.spread == pytest.approx(float(spread), rel=1e-6)
-    assert ours.spread > 1e-3 * ours.mean > 0
+    assert ours == pytest.approx(float(mean), rel=1e-6)
+    assert float(spread) > 1e-3 * ours > 0

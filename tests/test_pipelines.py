@@ -28,7 +28,7 @@ import torch
 import dode
 from dode.diffusers import DODEScheduler, attach, calibrate, distances, fashion_pipeline
 from dode.integrations.diffusers.recording import evaluating
-from dode.metrics.paired import distance
+from dode.metrics.estimates import distance
 from dode.sampling import run
 from dode.solvers import METHODS
 

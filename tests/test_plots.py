@@ -10,7 +10,7 @@ from problems import SCHEDULES, gaussian, gaussian_model
 
 import dode
 from dode import plots, trajectories
-from dode.metrics.comparison import Row
+from dode.metrics import Estimate, Row
 from dode.timesteps import grid
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -43,7 +43,8 @@ def words(path):
 
 def rows(fd):
     made = [("ddim", 5, 0.2), ("ddim", 10, 0.1), ("d-ddim", 5, 0.1), ("d-ddim", 10, 0.05)]
-    return [Row(name, nfe, rms, 0.1 * rms, rms, fd=fd, fd_error=fd and 0.1) for name, nfe, rms in made]
+    more = {} if fd is None else {"fd": Estimate(fd, 0.1)}
+    return [Row(name, nfe, {"rms": Estimate(rms, 0.1 * rms), **more}) for name, nfe, rms in made]
 
 
 def test_a_track_is_the_run_itself(model, x_T):
@@ -76,7 +77,7 @@ def test_the_exact_track_is_the_exact_path(name):
         there = gaussian().flow(x_T, model.schedule.node(model.schedule.t_max), node) / np.hypot(node.alpha, node.sigma)
         assert norm == pytest.approx(float(there.square().mean().sqrt()), rel=2 * trajectories.RTOL)
         assert seen == pytest.approx(there.flatten(1)[:, pixels].numpy(), abs=4 * trajectories.RTOL)
-    assert (track.end - model.flow(x_T, None)).abs().max() < 4 * trajectories.RTOL
+    assert (track.end - model.solution(x_T, None)).abs().max() < 4 * trajectories.RTOL
 
 
 def test_watched_pixels_differ_between_samples_and_from_each_other():

@@ -16,13 +16,13 @@ from selenium.webdriver.common.keys import Keys
 
 import dode
 from dode import report
-from dode.metrics import reporting, to_uint8
-from dode.metrics.comparison import FIGURES, Settings
-from dode.metrics.figures import OF_FEATURES
+from dode.metrics import METRICS, Estimate, evaluation, to_uint8
+from dode.metrics.evaluation import Settings
 
 NAMES = ["ddim", "d-ddim", "d-ddim:formulation=fixed:lam=0.5", "edm"]
 COUNTS = [3, 5, 8]
 SEED = 3
+BESIDE = [name for name in METRICS if name != "rms"]
 
 
 def silent(done, total):
@@ -37,9 +37,9 @@ def compared():
     samplers = [
         fitted[name][nfe] if name in fitted else dode.sampler(model, name, nfe=nfe) for name in NAMES for nfe in COUNTS
     ]
-    settings = Settings(12, fd=40, seed=SEED, metrics=("rms", *OF_FEATURES))
-    exact = reporting.exact_ends(model, settings, silent)
-    return reporting.measured(samplers, exact, settings, silent), samplers, exact
+    settings = Settings(12, fd=40, seed=SEED, metrics=(*METRICS,))
+    exact = evaluation.exact_ends(model, settings, silent)
+    return evaluation.measured(samplers, exact, settings, silent), samplers, exact
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,7 @@ def pages(compared, tmp_path_factory):
     rows, samplers, _ = compared
     folder = tmp_path_factory.mktemp("report")
     report.write(folder / "whole.html", rows, samplers, command="dode compare --nfe '3,5'")
-    nothing = {name: None for figure in FIGURES for name in (figure, f"{figure}_error")}
-    bare = [replace(row, parts={}, samples=0, reference="", **nothing) for row in rows]
+    bare = [replace(row, estimates={"rms": row["rms"]}, samples=0, reference="") for row in rows]
     report.write(folder / "bare.html", bare, samplers)
     return folder
 
@@ -152,7 +151,7 @@ def test_points_stand_where_their_numbers_say(page, compared):
         for name in NAMES:
             marks = page.find_elements(By.CSS_SELECTOR, f'#chart-{key} g[data-line="{name}"] .marker')
             places += [float(mark.get_attribute("transform").rstrip(")").split(",")[1]) for mark in marks]
-            logs += [math.log10(getattr(row, key)) for row in rows if row.solver == name]
+            logs += [math.log10(row[key].value) for row in rows if row.solver == name]
         slope, offset = np.polyfit(logs, places, 1)
         assert slope < 0  # farther is higher up
         assert np.abs(np.polyval([slope, offset], logs) - places).max() < 1e-6
@@ -161,8 +160,8 @@ def test_points_stand_where_their_numbers_say(page, compared):
 
 def test_every_figure_that_was_measured_has_a_chart_and_columns(page):
     charts = [one.get_attribute("id") for one in page.find_elements(By.CSS_SELECTOR, "#curves .chart")]
-    assert charts == ["chart-rms", *(f"chart-{name}" for name in FIGURES)]
-    assert all(lines(page, name) == NAMES for name in FIGURES)
+    assert charts == ["chart-rms", *(f"chart-{name}" for name in BESIDE)]
+    assert all(lines(page, name) == NAMES for name in BESIDE)
     heads = [one.text for one in page.find_elements(By.CSS_SELECTOR, "thead th")]
     assert heads[6::3] == ["FD", "KID", "precision", "recall", "agreement"]
     assert len(page.find_elements(By.CSS_SELECTOR, "tbody i")) >= len(NAMES) * len(COUNTS) * 2  # ± of RMS and FD
@@ -300,8 +299,8 @@ def test_samples_that_are_no_pictures_have_no_wall(driver, tmp_path):
     )
     samplers = [dode.sampler(model, "ddim", nfe=nfe) for nfe in (3, 6)]
     settings = Settings(4)
-    exact = reporting.exact_ends(model, settings, silent)
-    report.write(tmp_path / "points.html", reporting.measured(samplers, exact, settings, silent), samplers)
+    exact = evaluation.exact_ends(model, settings, silent)
+    report.write(tmp_path / "points.html", evaluation.measured(samplers, exact, settings, silent), samplers)
     browser.complaints(driver)
     browser.show(driver, tmp_path / "points.html")
     assert browser.complaints(driver) == []
@@ -319,7 +318,7 @@ def test_what_does_not_belong_together_is_refused_and_nothing_written(compared, 
         ((rows, samplers[::-1]), "in their order"),
         (([rows[0], *rows], samplers), "ddim at 3 is there more than once"),
         (([], []), "there are none"),
-        (([replace(rows[0], each=None), *rows[1:]], samplers), "measure ddim at 3 with paired samples"),
+        (([replace(rows[0], estimates={}), *rows[1:]], samplers), "measure ddim at 3 with paired samples"),
         ((rows, [other, *samplers[1:]]), "one model under one guidance"),
         (([replace(rows[0], seeds=(9,)), *rows[1:]], samplers), "the same seeds"),
     ):
@@ -334,7 +333,7 @@ def test_what_does_not_belong_together_is_refused_and_nothing_written(compared, 
 
 def test_numbers_that_are_none_are_null(compared, pages, tmp_path, driver):
     rows, samplers, _ = compared
-    endless = [replace(rows[0], rms=math.inf, rms_error=math.nan), *rows[1:]]
+    endless = [replace(rows[0], estimates={"rms": Estimate(math.inf, each=rows[0].each)}), *rows[1:]]
     report.write(tmp_path / "endless.html", endless, samplers)
     data = json.loads(re.search(r'type="application/json">(.*?)</script>', (tmp_path / "endless.html").read_text())[1])
     assert data["rows"][0]["rms"] is None

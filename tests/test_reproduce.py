@@ -35,8 +35,9 @@ from problems import swapped
 from test_cli import dode as command
 
 import dode
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings, fd_change, measure, ratio
+from dode.metrics import evaluation
+from dode.metrics.estimates import change, ratio
+from dode.metrics.evaluation import Settings, measure
 
 TIMED = ("trilemma", "fig2a")  # items whose tables say what a clock said
 STUDENTS = Path(__file__).parent.parent / "students"
@@ -78,8 +79,8 @@ def test_a_formulation_is_fitted_once_and_is_what_it_is_alone():
 def test_exact_solutions_are_kept_for_another_run(tmp_path, monkeypatch):
     """Not those of another seed, of finer settings or of other labels; a torn file is made anew."""
     made = []
-    solved = reporting.exact_ends
-    monkeypatch.setattr(reporting, "exact", lambda *given: made.append(1) or solved(*given))
+    solved = evaluation.exact_ends
+    monkeypatch.setattr(evaluation, "exact_ends", lambda *given: made.append(1) or solved(*given))
 
     def found(seed=0, **changes):
         made.clear()
@@ -265,7 +266,7 @@ def test_measured_is_what_evaluate_says():
     rows = [measure(each, context.exact(one, 0), settings, one.judge) for each in (base, fitted)]
     entries = [context.measured(one, each, 0, 20) for each in (base, fitted)]
     assert [entry["rms"] for entry in entries] == [row.rms for row in rows]
-    assert averages.change([entries[1]], [entries[0]]) == pytest.approx(fd_change(rows[1], rows[0]), rel=1e-12)
+    assert averages.change([entries[1]], [entries[0]]) == pytest.approx(change(rows[1], rows[0], "fd"), rel=1e-12)
     # four samples are four parts, so that the ratio's error is the samples' own
     assert averages.ratio([entries[1]], [entries[0]]) == pytest.approx(ratio(rows[1], rows[0]), rel=1e-12)
 

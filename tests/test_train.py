@@ -347,6 +347,27 @@ def test_the_command(tmp_path):
     assert "2 samples, 1 evaluations each" in done.stdout
 
 
+def test_compare_takes_a_students_own_solver_and_evaluations(folder, monkeypatch, capsys):
+    from dode.cli.compare import compare
+    from dode.metrics import evaluation
+
+    monkeypatch.setattr(
+        evaluation, "exact_ends", lambda model, settings, tell: torch.zeros(settings.paired, *model.shape)
+    )
+    compare(str(folder / "cd/cd.safetensors"), paired=2)
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if "±" in line and "fresh=1 " in line]
+    assert rows == [["ddim:fresh=1", str(nfe)] for nfe in (1, 2, 3, 4)]
+
+
+def test_sample_asks_which_of_several(folder):
+    from dode.cli.sample import sample
+
+    with pytest.raises(ValueError, match=r"needs --nfe, .*; cd was trained for 1, 2, 3 or 4"):
+        sample(str(folder / "cd/cd.safetensors"), folder / "s.png")
+    sample(str(folder / "cd/cd.safetensors"), folder / "s.png", nfe=2, number=2)
+    assert (folder / "s.png").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -14,8 +14,8 @@ import dode
 from dode import plots
 from dode.bundled_models import CLASSES, classifier
 from dode.metrics import extracted, frechet, moments, to_uint8
-from dode.metrics.agreement import agreed
-from dode.metrics.statistics import bundled as statistics
+from dode.metrics.evaluation import correct
+from dode.metrics.reference_stats import bundled as statistics
 from dode.model import Model
 
 WEIGHTS = Path(__file__).parent.parent / "src/dode/bundled_models"
@@ -42,7 +42,7 @@ def figures(model: Model, guidance: float, samples: int) -> tuple[torch.Tensor, 
     """Exact solutions on test noise, the share classified as their label, and their Fréchet distance."""
     guided = model.guided(guidance)
     images = guided.exact(guided.start(range(samples), seed=0), rtol=5e-3, batch=100)
-    agreement = float(agreed(classifier()(to_uint8(images)), guided.conditions(range(samples))).mean())
+    agreement = float(correct(classifier()(to_uint8(images)), guided.conditions(range(samples))).mean())
     features = extracted(classifier().features, to_uint8(images))
     return images, agreement, frechet(moments(features), statistics().moments)
 

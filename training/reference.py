@@ -13,7 +13,7 @@ from dode_paper.baselines.data import fashion
 from dode.bundled_models import classifier
 from dode.bundled_models.classifier_network import Classifier
 from dode.metrics import extracted, moments, to_uint8
-from dode.metrics.statistics import Statistics, write
+from dode.metrics.reference_stats import Statistics, write
 
 KEPT = 5000
 HOME = Path(__file__).parent.parent / "src/dode/bundled_models/classifier-fashion.npz"

@@ -1,4 +1,4 @@
-"""A calibration in words: what was fitted at each evaluation, how well it is known, what was held back, if it helped.
+"""A calibration in words: what was fitted at each evaluation, its standard errors, what the ridge held back, its worth.
 
     kept = ⟨v, v⟩ / (⟨v, v⟩ + ρ·⟨u, u⟩) = r² / (r² + ρ),  r = ‖v‖/‖u‖
 
@@ -19,47 +19,47 @@ TOLD_APART = 2.0  # standard errors
 
 
 def explain(content: Json) -> str:
-    """The whole file, an entry after the other; content: what `dode.calibration.read` gives."""
+    """Describe every entry of a calibration file, as `dode.calibration.read` gives it."""
     return "\n\n".join("\n".join(_entry(entry)) for entry in content["plans"])
 
 
 def _entry(entry: Json) -> Iterator[str]:
-    made = provenance_from_json(entry["provenance"])
+    how = provenance_from_json(entry["provenance"])
     guidance = "" if entry["guidance"] is None else f", guidance {entry['guidance']:g}"
-    yield f"{made.label}, {entry['nfe']} network evaluation{'s' if entry['nfe'] > 1 else ''} a sample{guidance}"
-    if (label := _number(made, "label")) is not None:
+    yield f"{how.label}, {entry['nfe']} network evaluation{'s' if entry['nfe'] > 1 else ''} a sample{guidance}"
+    if (label := _number(how, "label")) is not None:
         yield f"It was found for class {label:.0f} alone."
-    if not made.distilled:
+    if not how.distilled:
         yield "A plain solver: nothing was fitted."
-        yield from _worth(made)
-        yield from _search(entry["plan"], made)
+        yield from _worth(how)
+        yield from _search(entry["plan"], how)
         return
-    if isinstance(between := made.report.get("between"), list):
+    if isinstance(between := how.report.get("between"), list):
         yield f"Nothing was fitted: it lies between the plans for {' and for '.join(map(str, between))}."
-    elif made.samples is not None:
-        whose = "" if made.teacher is None else f" towards {made.teacher} with {made.teacher_nfe} evaluations"
-        yield f"Fitted on {made.samples} samples{whose}."
-    yield from _worth(made)
-    if made.lam is not None:
-        yield f"One lambda, {made.lam:g}, wherever there is an output before."
-    elif made.errors and not any(isinstance(error, tuple) for error in made.errors):
-        yield from _lambdas(entry["plan"], made)
+    elif how.samples is not None:
+        whose = "" if how.teacher is None else f" towards {how.teacher} with {how.teacher_nfe} evaluations"
+        yield f"Fitted on {how.samples} samples{whose}."
+    yield from _worth(how)
+    if how.lam is not None:
+        yield f"One lambda, {how.lam:g}, wherever there is an output before."
+    elif how.errors and not any(isinstance(error, tuple) for error in how.errors):
+        yield from _lambdas(entry["plan"], how)
     else:
-        yield from _rows(entry["plan"], made)
-    if made.formulation == "auto":
-        yield from _search(entry["plan"], made)
+        yield from _rows(entry["plan"], how)
+    if how.formulation == "auto":
+        yield from _search(entry["plan"], how)
 
 
-def _worth(made: Provenance) -> Iterator[str]:
-    """Did it help, on noise that it was not fitted on?"""
-    ours, plain = _number(made, "rms"), _number(made, "plain rms")
+def _worth(how: Provenance) -> Iterator[str]:
+    """Whether it helped, on noise that it was not fitted on."""
+    ours, plain = _number(how, "rms"), _number(how, "plain rms")
     if ours is None or plain is None:
-        if made.formulation != "auto" and made.distilled:
+        if how.formulation != "auto" and how.distilled:
             yield "Not measured on other noise: the command dode distill does that by itself, dode compare at any time."
         return
-    count = _number(made, "n") or 0
-    searched = made.formulation == "auto" or "start" in made.report
-    whose = f"the nearest plain solver, {made.report['plain']}," if searched else "the plain solver"
+    count = _number(how, "n") or 0
+    searched = how.formulation == "auto" or "start" in how.report
+    whose = f"the nearest plain solver, {how.report['plain']}," if searched else "the plain solver"
     yield f"On {count:.0f} other samples it ends {distance(ours)} from the exact solution, {whose} {distance(plain)}:"
     if ours < plain:
         yield f"  it helped, {_times(plain, ours)} nearer."
@@ -78,24 +78,24 @@ def _times(large: float, small: float) -> str:
     return f"{large / small if small else math.inf:.3g} times"
 
 
-def _number(made: Provenance, key: str) -> float | None:
-    """A figure of the report, which holds words and lists too."""
-    value = made.report.get(key)
+def _number(how: Provenance, key: str) -> float | None:
+    """A number of the report, which holds words and lists too; None for others."""
+    value = how.report.get(key)
     return float(value) if isinstance(value, int | float) else None
 
 
-def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
-    """A line for each evaluation, and what to do about those that are not well known."""
+def _lambdas(plan: Json, how: Provenance) -> Iterator[str]:
+    """A line for each evaluation, and what to do about uncertain ones."""
     yield "At each evaluation O = d + lambda*(d - the output before). 0 is the plain solver, 1/2 is half a step ahead,"
     yield "below 0 leans on the output before. Kept is the share of the least-squares lambda that the ridge leaves."
     if plan["space"] == "noise" and plan["lambda"] and plan["lambda"][0]:
         yield "Before the first output stands x_T/sigma_T."
     yield "  k  sigma/alpha    lambda   error   kept"
-    rho = made.rho or 0.0
-    errors = [error for error in made.errors if not isinstance(error, tuple)]  # all, as the caller saw
-    single = made.samples == 1  # which has no spread to tell an error from: 0 stands in the file
+    rho = how.rho or 0.0
+    errors = [error for error in how.errors if not isinstance(error, tuple)]  # all, as the caller saw
+    single = how.samples == 1  # which has no spread to tell an error from: 0 stands in the file
     alike, vague = [], []
-    rows = zip(plan["nodes"], plan["lambda"], errors, made.ratios, strict=False)
+    rows = zip(plan["nodes"], plan["lambda"], errors, how.ratios, strict=False)
     for k, (node, lam, error, ratio) in enumerate(rows):
         start = f"{k:>3}  {_level(node):>11}"
         if ratio * ratio == 0:
@@ -108,11 +108,11 @@ def _lambdas(plan: Json, made: Provenance) -> Iterator[str]:
             vague.append(k)
         remarks, shown = "; ".join(_remarks(lam, error, ratio, kept)), "?" if single else f"{error:.4f}"
         yield f"{start}  {lam:8.4f}  {shown:>6}  {kept:4.0%}  {remarks}".rstrip()
-    yield from _advice(any(ratio * ratio for ratio in made.ratios), alike, vague, rho, single)
+    yield from _advice(any(ratio * ratio for ratio in how.ratios), alike, vague, rho, single)
 
 
 def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[str]:
-    """What there is to say of one λ."""
+    """Remarks on one λ."""
     if abs(lam) > LARGE:
         yield "large" if ratio < 1 else "large, but this step hardly uses its output"
     if kept < HELD:
@@ -122,7 +122,7 @@ def _remarks(lam: float, error: float, ratio: float, kept: float) -> Iterator[st
 
 
 def _advice(some: bool, alike: Sequence[int], vague: Sequence[int], rho: float, single: bool) -> Iterator[str]:
-    """What to do about evaluations with outputs like the one before, and about λ that are not well known."""
+    """What to do about outputs that hardly differ from the one before, and about uncertain λ."""
     if alike:
         yield f"At {_list(alike)} the output hardly differs from the one before: lambda matters little there and"
         yield f"is badly known. The ridge, rho {rho:g}, holds it nearer to 0; a larger --rho does so more."
@@ -134,15 +134,15 @@ def _advice(some: bool, alike: Sequence[int], vague: Sequence[int], rho: float, 
         yield "Every lambda is told apart from the plain solver, and none was held back much."
 
 
-def _rows(plan: Json, made: Provenance) -> Iterator[str]:
-    """Several coefficients at an evaluation: its row of mix, with errors and the condition number."""
+def _rows(plan: Json, how: Provenance) -> Iterator[str]:
+    """Rows of mix with several coefficients, their errors and condition numbers."""
     yield "At each evaluation O is a sum of outputs D; a coefficient within two errors of 0 is not told apart from it."
     for k, row in enumerate(plan["mix"]):
         named = [f"{c:.4f} {'x_T/sigma_T' if j == 0 else f'D{j - 1}'}" for j, c in enumerate(row) if c]
-        error = made.errors[k] if k < len(made.errors) else ()
-        known = () if made.samples == 1 else error if isinstance(error, tuple) else (error,)
+        error = how.errors[k] if k < len(how.errors) else ()
+        known = () if how.samples == 1 else error if isinstance(error, tuple) else (error,)
         errors = ", ".join(f"{e:.4f}" for e in known) or "unknown"
-        condition = f", condition {made.conditions[k]:.2g}" if k < len(made.conditions) else ""
+        condition = f", condition {how.conditions[k]:.2g}" if k < len(how.conditions) else ""
         yield f"  O{k} = {' + '.join(named).replace('+ -', '- ')}   errors {errors}{condition}"
     if not plan["free"]:
         return
@@ -150,18 +150,20 @@ def _rows(plan: Json, made: Provenance) -> Iterator[str]:
     yield "Rows need not sum to one here; they sum to " + ", ".join(f"{one:.3f}" for one in sums) + "."
 
 
-def _search(plan: Json, made: Provenance) -> Iterator[str]:
-    """What a search began with, spent and tried."""
-    between, start = made.report.get("between"), made.report.get("start")
+def _search(plan: Json, how: Provenance) -> Iterator[str]:
+    """What a search started from, spent and tried."""
+    between, start = how.report.get("between"), how.report.get("start")
     if isinstance(start, str):
         yield f"It began with {start.removeprefix('refined ')}."
-    if (spent := _number(made, "evaluations a sample")) is not None:
+    if (spent := _number(how, "evaluations a sample")) is not None:
         yield f"It spent {spent:.0f} network evaluations a sample, the teacher's included."
-    keys = [key for key in made.report if key.startswith("tried ")]
-    found = {key.removeprefix("tried "): value for key in keys if (value := _number(made, key)) is not None}
-    if isinstance(between, list) and (own := _number(made, "robust select rms")) is not None:
-        found["this plan"] = own
-    tried = sorted((value, name != start, name) for name, value in found.items())  # of two alike, what was given back
+    keys = [key for key in how.report if key.startswith("tried ")]
+    distances = {key.removeprefix("tried "): value for key in keys if (value := _number(how, key)) is not None}
+    if isinstance(between, list) and (own := _number(how, "robust select rms")) is not None:
+        distances["this plan"] = own
+    tried = sorted(
+        (value, name != start, name) for name, value in distances.items()
+    )  # of two alike, what was given back
     if tried:
         yield "Judged on samples that nothing was fitted on, nearest first:"
         yield from (f"  {distance(value)}  {name}" for value, _, name in tried)
@@ -171,7 +173,7 @@ def _search(plan: Json, made: Provenance) -> Iterator[str]:
 
 
 def _level(node: Sequence[Any]) -> str:
-    """σ/α of a node, which may be infinite."""
+    """σ/α of a node; inf at α = 0."""
     _, alpha, sigma = node
     return f"{sigma / alpha:.4g}" if alpha else "inf"
 

@@ -1,7 +1,7 @@
-"""Where a run goes: the size of its state and single pixels of it, against time, and beside the exact solution.
+"""Trajectories for plots: the size of the state and two of its pixels against time, beside the exact solution.
 
-States are divided by √(α² + σ²), which is 1 on variance-preserving schedules: there a path is the state itself, and on
-EDM's schedule noise of σ = 80 does not hide the rest.
+States are divided by √(α² + σ²), which is 1 on variance-preserving schedules; on EDM's, noise of σ = 80 would otherwise
+hide the rest.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from dode.samplers import Sampler
 from dode.schedule import Node, Schedule
 from dode.timesteps import grid
 
-RTOL = 2e-3  # of the exact path: less than a line's width, and about a grey level
-SHOWN = 48  # steps of the exact path that is drawn
+RTOL = 2e-3  # of the exact solution: less than a line's width, and about a grey level
+SHOWN = 48  # steps of the exact solution that are drawn
 
 
 class Track(NamedTuple):
@@ -34,9 +34,16 @@ class Track(NamedTuple):
 
 
 def watched(exact: Tensor) -> tuple[int, int]:
-    """Two pixels (positions in a flat sample) that differ much between samples and little with each other.
+    """Choose two pixels that vary much between samples and are little correlated.
 
-    exact: solutions (n, *shape).  Raises ValueError for samples of a single number.
+    Args:
+        exact: Solutions (n, *shape).
+
+    Returns:
+        Their positions in a flat sample.
+
+    Raises:
+        DodeError: A sample has a single number.
     """
     flat = exact.detach().cpu().double().flatten(1).numpy()
     if flat.shape[1] < 2:
@@ -51,7 +58,7 @@ def watched(exact: Tensor) -> tuple[int, int]:
 
 
 def track(sampler: Sampler, x_T: Tensor, pixels: Sequence[int], seed: int = 0, tick: Tick = lambda n: None) -> Track:
-    """The run of a sampler from x_T (n, *shape), under the model's own conditions."""
+    """Run a sampler from x_T (n, *shape) under the model's own conditions; tick is called after each network call."""
     states = []
     for state in sampler.trajectory(noise=x_T, seed=seed):
         states.append(_seen(sampler.plan.nodes[state.k], state.y, pixels))
@@ -61,7 +68,7 @@ def track(sampler: Sampler, x_T: Tensor, pixels: Sequence[int], seed: int = 0, t
 
 
 def times(plan: Plan, schedule: Schedule) -> list[float]:
-    """When every state stands, the last too; a plan's nodes have the times that the network is told."""
+    """The time of every state, the last too: a plan's nodes have the conditioning times."""
     if plan.conditioning_shifts is None:
         return [node.t for node in plan.nodes]
     own, end = schedule.continuous(), plan.nodes[-1]
@@ -79,7 +86,7 @@ def _own(node: Node, shift: float, schedule: Schedule) -> float:
 
 @torch.no_grad()
 def exact_track(model: Model, x_T: Tensor) -> tuple[Track, tuple[int, int]]:
-    """The exact solution from x_T (n, *shape) at some fifty times, and the two pixels to watch."""
+    """The exact solution from x_T (n, *shape) at about fifty times, and the two pixels to watch."""
     cond = model.conditions(range(len(x_T)))
     whole = model.schedule.t_max - model.schedule.t_end
     nodes = grid(model.schedule, min(SHOWN, int(whole)) if model.schedule.integer else SHOWN).nodes
@@ -92,16 +99,16 @@ def exact_track(model: Model, x_T: Tensor) -> tuple[Track, tuple[int, int]]:
 
 def calls(samplers: Sequence[Sampler]) -> int:
     """Network calls that the tracks of these samplers take, one batch each."""
-    return sum(one.nfe for one in samplers)
+    return sum(sampler.nfe for sampler in samplers)
 
 
 def axis(model: Model) -> str:
-    """The scale on which times are shown: evenly, or σ^{1/7}, in which the karras grid is even."""
+    """The axis of times: "linear", or "root" for σ^{1/7}, in which the karras grid is even."""
     return "root" if model.schedule.default_grid == "karras" else "linear"
 
 
 def _seen(node: Node, y: Tensor, pixels: Sequence[int]) -> tuple[float, np.ndarray]:
-    """Of one state: its norm and the watched pixels (n, P)."""
+    """The norm of one state, and its watched pixels (n, P)."""
     flat = y.detach().cpu().double().flatten(1) / np.hypot(node.alpha, node.sigma)
     return float(flat.square().mean().sqrt()), flat[:, list(pixels)].numpy()
 

@@ -14,7 +14,8 @@ from dode.messages import distance
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dode.metrics.comparison import Row, Settings
+    from dode.metrics.estimates import Row
+    from dode.metrics.evaluation import Settings
     from dode.model import Model
     from dode.samplers import Sampler
     from dode.search.budget import Budget
@@ -100,10 +101,10 @@ def _beside(others: "list[Sampler]", made: "dict[int, Sampler]") -> "list[Sample
 
 def _exact(model: "Model", settings: "Settings") -> "Tensor":
     """The exact solution of the test noise; asked before the search, as a network may not reach its accuracy."""
-    from dode.metrics import reporting
+    from dode.metrics import evaluation
 
     with common.progress("exact solution") as advance:
-        return reporting.exact_ends(model, settings, advance)
+        return evaluation.exact_ends(model, settings, advance)
 
 
 def _budget(quick: bool, given: dict[str, Any], **options: Any) -> "Budget":
@@ -152,7 +153,7 @@ def _show(
     Gives back the samplers with these figures.
     """
     from dode import plots
-    from dode.metrics.comparison import ratio
+    from dode.metrics.estimates import ratio
 
     rows, bases, made = _measured(made, model, settings, exact)
     label = next(iter(made.values())).provenance.report.get("label")
@@ -181,16 +182,16 @@ def _measured(
 ) -> "tuple[list[Row], dict[tuple[str, int], Row], dict[int, Sampler]]":
     """Rows of samplers and of plain solvers, for each of the former the nearest of the latter, samplers with both."""
     from dode import samplers as plain
-    from dode.metrics import reporting
+    from dode.metrics import evaluation
     from dode.search.initial_candidates import PLAIN
 
     rows, bases, noted = [], {}, {}
     with common.progress("samples to compare") as advance:
         for count, one in made.items():
             rivals = [plain.sampler(model, name, nfe=count) for name in reversed(PLAIN)]
-            *others, mine = reporting.measured([*rivals, one], exact, settings, advance)
+            *others, mine = evaluation.measured([*rivals, one], exact, settings, advance)
             mine.solver = "auto" if one.name == "auto" else f"auto: {one.name}, {one.provenance.grid}"
             rows += [*others, mine]
             bases[mine.solver, count] = min(others, key=lambda row: row.rms)
-            noted[count] = reporting.noted(one, settings, mine, bases[mine.solver, count])
+            noted[count] = evaluation.with_distance(one, settings, mine, bases[mine.solver, count])
     return rows, bases, noted

@@ -11,7 +11,7 @@ from dode.cli import common, measuring, tables
 from dode.errors import DodeError
 
 if TYPE_CHECKING:
-    from dode.metrics.comparison import Row
+    from dode.metrics.estimates import Row
     from dode.metrics.study import Study
     from dode.samplers import Sampler
 

@@ -12,7 +12,8 @@ from dode.errors import DodeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dode.metrics.comparison import Row, Settings
+    from dode.metrics.estimates import Row
+    from dode.metrics.evaluation import Settings
     from dode.samplers import Sampler
 
 SHOWN = 10  # samples of a row of the picture
@@ -37,7 +38,7 @@ def demo(
         raise DodeError(f"--paired must be at least 2; got {paired}")
     import dode
     from dode import plots
-    from dode.metrics.comparison import Settings
+    from dode.metrics.evaluation import Settings
 
     settings = Settings(paired, fd, seed, rtol=1e-3)  # ends that are told apart to a hundredth
     if output.exists() and not output.is_dir():
@@ -60,12 +61,12 @@ def demo(
 
 def _measured(chosen: "list[Sampler]", settings: "Settings") -> "tuple[Tensor, list[Row]]":
     """The exact samples, and what each sampler is worth beside them."""
-    from dode.metrics import reporting
+    from dode.metrics import evaluation
 
     with common.progress("2/3 exact solution") as advance:
-        exact = reporting.exact_ends(chosen[0].model, settings, advance)
+        exact = evaluation.exact_ends(chosen[0].model, settings, advance)
     with common.progress("3/3 samples to compare") as advance:
-        return exact, reporting.measured(chosen, exact, settings, advance)
+        return exact, evaluation.measured(chosen, exact, settings, advance)
 
 
 def _draw(folder: Path, name: str, exact: "Tensor", rows: "Sequence[Row]") -> None:

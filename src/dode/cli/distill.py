@@ -108,13 +108,13 @@ def _measured(
 ) -> "dict[int, Sampler]":
     """The samplers with their distances on test noise, in the file too."""
     import dode
-    from dode.metrics import reporting
+    from dode.metrics import evaluation
     from dode.process_group import current
 
     settings = replace(measuring.settings(None, paired, 0, batch, rtol), seed=seed, group=current())
     try:
         with common.progress(f"figures on {paired} samples") as advance:
-            made = reporting.with_figures(made, settings, advance)
+            made = evaluation.with_distances(made, settings, advance)
     except ValueError as error:
         raise DodeError(f"{error}; the fit is in {output}, without figures") from error
     if current().is_first:

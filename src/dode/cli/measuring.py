@@ -11,8 +11,8 @@ from dode.cli import common
 from dode.errors import DodeError
 
 if TYPE_CHECKING:
-    from dode.metrics.comparison import Row, Settings
-    from dode.metrics.figures import Judge
+    from dode.metrics.estimates import Row
+    from dode.metrics.evaluation import Evaluator, Settings
     from dode.metrics.study import Study
     from dode.model import Model
     from dode.samplers import Sampler
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Metrics = Annotated[
     str | None,
     typer.Option(
-        help="rms, path, fd, kid, pr (precision and recall), agreement (of classes); rms if left out, and fd with --fd."
+        help="rms, fd, kid, pr (precision and recall), agreement (of classes); rms if left out, and fd with --fd."
     ),
 ]
 Paired = Annotated[int, typer.Option(help="Samples of test noise for the distances.")]
@@ -68,14 +68,13 @@ def check(output: Path | None, table: Path | None, names: Sequence[str]) -> None
 
 def settings(metrics: str | None, paired: int, fd: int, batch: int, rtol: float | None = None) -> "Settings":
     """What is measured, from the options."""
-    from dode.metrics.comparison import Settings
-    from dode.metrics.evaluation import settings_of
-    from dode.metrics.figures import OF_FEATURES
+    from dode.metrics.estimates import METRICS, metric_names
+    from dode.metrics.evaluation import Settings, settings_of
 
     wanted = ["rms", "fd"] if fd else ["rms"]
     if metrics is not None:
         wanted = [name.strip() for name in metrics.split(",")]
-    if not fd and (lacking := [name for name in wanted if name in OF_FEATURES]):
+    if not fd and (lacking := [name for name in metric_names(wanted) if METRICS[name].needs != "exact"]):
         raise DodeError(f"{', '.join(lacking)} needs samples: give --fd, 5000 say")
     return settings_of(wanted, paired, fd, 0, batch, Settings.rtol if rtol is None else rtol)
 
@@ -103,19 +102,19 @@ class Features(NamedTuple):
     classifier: str | None
     device: str
 
-    def judge(self) -> "Judge":
+    def judge(self) -> "Evaluator":
         """What takes the features and compares them."""
         from dode.bundled_models import classifier
-        from dode.metrics.evaluation import judge_of
-        from dode.metrics.extractors import named
+        from dode.metrics.evaluation import open_evaluator
+        from dode.metrics.feature_extractors import open_extractor
 
         if self.classifier == "bundled":
-            return judge_of(self.extractor, self.statistics, classifier(), self.device)
-        classes = None if self.classifier is None else named(self.classifier, self.device)
-        return judge_of(self.extractor, self.statistics, classes, self.device)
+            return open_evaluator(self.extractor, self.statistics, classifier(), self.device)
+        classes = None if self.classifier is None else open_extractor(self.classifier, self.device)
+        return open_evaluator(self.extractor, self.statistics, classes, self.device)
 
 
-def described(model: "Model", settings: "Settings", judge: "Judge | None") -> dict[str, Any]:
+def described(model: "Model", settings: "Settings", judge: "Evaluator | None") -> dict[str, Any]:
     """What all rows of one file of results have in common."""
     from dode.samplers import dtype_name
 
@@ -123,7 +122,11 @@ def described(model: "Model", settings: "Settings", judge: "Judge | None") -> di
     said |= {"dtype": dtype_name(model), "metrics": sorted(settings.metrics), "paired": settings.paired}
     if model.cache is not None and model.cache.dtype is not None:
         said |= {"cache": str(model.cache.dtype).removeprefix("torch.")}  # outputs have fewer digits
-    return said | {"fd": settings.fd, "rtol": settings.rtol, "reference": None if judge is None else judge.mark}
+    return said | {
+        "fd": settings.fd,
+        "rtol": settings.rtol,
+        "reference": None if judge is None else judge.statistics.mark,
+    }
 
 
 def run(

@@ -7,7 +7,7 @@ from dode.cli import common, measuring, tables
 from dode.errors import DodeError
 
 if TYPE_CHECKING:
-    from dode.metrics.comparison import Row
+    from dode.metrics.estimates import Row
     from dode.metrics.study import Case, Study
     from dode.model import Model
     from dode.plan import Plan
@@ -117,12 +117,12 @@ def wall(name: str, output: Path, asked: Asked) -> None:
     common.writable(output, *FORMATS)
     model, made = _made(name, asked.checked())
     from dode import plots
-    from dode.metrics import reporting
-    from dode.metrics.comparison import Settings
+    from dode.metrics import evaluation
+    from dode.metrics.evaluation import Settings
 
     x_T = model.start(range(asked.samples), asked.seed)
     with common.progress("exact solution") as advance:
-        rows = [("exact", reporting.exact_ends(model, Settings(asked.samples, seed=asked.seed), advance))]
+        rows = [("exact", evaluation.exact_ends(model, Settings(asked.samples, seed=asked.seed), advance))]
     rows += [(f"{one.name}, NFE {one.sampler.nfe}", one.sampler.sample(noise=x_T, seed=asked.seed)) for one in made]
     if model.decode is not None:
         rows = [(label, model.decode(images)) for label, images in rows]
@@ -214,7 +214,7 @@ def _study(asked: Asked) -> "Study":
 
 def _made(name: str, asked: Asked) -> "tuple[Model, list[Case]]":
     """The model and a sampler for each solver and number of evaluations."""
-    from dode.metrics.comparison import Settings
+    from dode.metrics.evaluation import Settings
     from dode.metrics.results import Results
     from dode.metrics.study import cases
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dode.metrics.comparison import Row
+    from dode.metrics.estimates import Row
 
 Column = tuple[str, Callable[["Row", "Row | None"], str]]  # head, cell of a row and of its plain solver's
 
@@ -71,7 +71,7 @@ def _print(rows: Sequence["Row"], title: str, columns: Sequence[Column], base: B
 
 def together(rows: Sequence["Row"]) -> list["Row"]:
     """The rows of several seeds as means, in the order in which they first come."""
-    from dode.metrics.seeds import pooled
+    from dode.metrics.estimates import pooled
 
     groups: dict[tuple[str, int, float | None], list[Row]] = {}
     for row in rows:
@@ -86,12 +86,9 @@ def _named(rows: Sequence["Row"]) -> list[Column]:
     return found
 
 
-FORMS = {"fd": ".2f", "kid": ".4g"}  # of figures
-
-
 def _distances(rows: Sequence["Row"]) -> list[Column]:
     from dode.messages import beside, distance
-    from dode.metrics.comparison import ratio
+    from dode.metrics.estimates import ratio
 
     if all(math.isnan(row.rms) for row in rows):
         return []
@@ -104,32 +101,30 @@ def _distances(rows: Sequence["Row"]) -> list[Column]:
 
 def _figures(rows: Sequence["Row"]) -> list[Column]:
     """Each figure that was measured, and its difference to the plain solver's."""
-    from dode.metrics.comparison import HEADS
+    from dode.metrics import METRICS
+    from dode.metrics.estimates import beside_rms
 
     found: list[Column] = []
-    for name, head in HEADS.items():
-        if all(getattr(row, name) is None for row in rows):
-            continue
-        found.append((f"{head} ±", _cell(name)))
+    for name in beside_rms(rows):
+        found.append((f"{METRICS[name].title} ±", _cell(name)))
         found.append(("− base ±", _change(name)))
     return found
 
 
 def _cell(name: str) -> Callable[["Row", "Row | None"], str]:
-    form = FORMS.get(name, ".3f")
+    from dode.metrics import METRICS
 
     def cell(row: "Row", base: "Row | None") -> str:
-        value, error = getattr(row, name), getattr(row, f"{name}_error")
-        return "" if value is None else f"{value:{form}} ± {error:{form}}"
+        return f"{row[name]:{METRICS[name].digits}}" if name in row.estimates else ""
 
     return cell
 
 
 def _change(name: str) -> Callable[["Row", "Row | None"], str]:
     """The difference, with * where it is worse by more than two standard errors."""
-    from dode.metrics.comparison import change, not_worse
+    from dode.metrics import METRICS, change, not_worse
 
-    form = FORMS.get(name, ".3f")
+    form = METRICS[name].digits
 
     def cell(row: "Row", base: "Row | None") -> str:
         found = None if base is None else change(row, base, name)
@@ -143,7 +138,7 @@ def _change(name: str) -> Callable[["Row", "Row | None"], str]:
 
 def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
     """What the columns are, and of how many samples."""
-    from dode.metrics.comparison import HEADS, STOCHASTIC
+    from dode.metrics.estimates import METRICS, STOCHASTIC, beside_rms
 
     found = []
     seeds = max(len(row.seeds) for row in rows)
@@ -157,11 +152,11 @@ def _notes(rows: Sequence["Row"], reference: str) -> list[str]:
         found.append(STOCHASTIC)
     if any(row.seconds for row in rows):
         found.append("seconds: of sampling alone, as busy as the machine was; they compare only within one run.")
-    for taught in dict.fromkeys(row.taught for row in rows if row.taught):
+    for taught in dict.fromkeys(row.teacher for row in rows if row.teacher):
         found.append(f"Fitted towards {taught}: {_pupils(rows, taught)}.")
     samples = max(row.samples for row in rows)
     if samples:
-        names = [head for name, head in HEADS.items() if any(getattr(row, name) is not None for row in rows)]
+        names = [METRICS[name].title for name in beside_rms(rows)]
         errors = each or "; ± from ten disjoint splits"
         marks = ", ".join(sorted({row.reference for row in rows if row.reference}))
         found.append(f"{', '.join(names)}: {samples} samples{errors}; in {reference} (reference {marks}).")
@@ -172,7 +167,7 @@ def _pupils(rows: Sequence["Row"], taught: str) -> str:
     """The solvers that this teacher taught, and at how many evaluations where it had not all of them."""
     counts: dict[str, list[int]] = {}
     for row in rows:
-        counts.setdefault(row.solver, []).extend([row.nfe] if row.taught == taught else [])
+        counts.setdefault(row.solver, []).extend([row.nfe] if row.teacher == taught else [])
     every = {name: [row.nfe for row in rows if row.solver == name] for name in counts}
     said = {name: "" if mine == every[name] else f" at {', '.join(map(str, mine))}" for name, mine in counts.items()}
     return ", ".join(f"{name}{said[name]}" for name, mine in counts.items() if mine)
@@ -192,7 +187,8 @@ def features_of(extractor: str, statistics: "Path | None") -> str:
 def print_figures(rows: Sequence["Row"], reference: str, label: int | None = None) -> None:
     """Each row's figures, one a line; several seeds as one row; label: of all samples, if they are of one class."""
     from dode.messages import beside, distance
-    from dode.metrics.comparison import HEADS
+    from dode.metrics import METRICS
+    from dode.metrics.estimates import beside_rms
 
     rows = together(rows)
     for row in rows:
@@ -200,10 +196,7 @@ def print_figures(rows: Sequence["Row"], reference: str, label: int | None = Non
         print(f"{row.solver}, NFE {row.nfe}{scale}, seed {', '.join(map(str, row.seeds))}: {row.seconds:.1f} s")
         if not math.isnan(row.rms):
             print(f"  {'RMS':<10} {beside(row.rms, row.rms_error)}, median {distance(row.median)}")
-        for name, head in HEADS.items():
-            if getattr(row, name) is not None:
-                print(f"  {head:<10} {_cell(name)(row, None)}")
-        for stop in row.nodes:
-            print(f"  at t = {stop.t:<9.6g} RMS {distance(stop.rms)}, median {distance(stop.median)}")
+        for name in beside_rms([row]):
+            print(f"  {METRICS[name].title:<10} {_cell(name)(row, None)}")
     for line in _notes(rows, reference):
         print(line)

@@ -8,25 +8,22 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dode import json_schema
-from dode.calibration import Json, replace_text
+from dode.calibration import Json
 from dode.errors import DodeError
-from dode.metrics.comparison import FIGURES, Row
-from dode.metrics.paired import Stop
+from dode.files import replace_text
+from dode.metrics.estimates import METRICS, Estimate, Row
 
 SCHEMA = 1
 MAYBE = (float, None)
 ROW = {"solver": str, "nfe": int, "rms": MAYBE, "rms_error": MAYBE, "median": MAYBE, "each": (None, [float])}
-ROW |= {"parts": {str: [float]}, "nodes": [[float]], "seeds": [int], "seconds?": float, "guidance?": MAYBE}
-ROW |= dict.fromkeys((f"{name}{what}?" for name in FIGURES for what in ("", "_error")), MAYBE)
-ROW |= {"samples?": int, "reference?": str, "stochastic?": bool, "taught?": str}
-CONTENT = {"schema": int, "what": str, "settings": {str: object}, "rows": {str: ROW}, "plans": {str: {str: object}}}
+ROW |= {"parts": {str: [float]}, "seeds": [int], "seconds?": float, "guidance?": MAYBE, "samples?": int}
+ROW |= {"reference?": str, "stochastic?": bool, "taught?": str, "nodes?": [[float]]}  # nodes: of files before 0.1
 
 
 @dataclass
@@ -39,7 +36,7 @@ class Results:
     plans: dict[str, Json] = field(default_factory=dict)  # as in calibration files
 
     def put(self, key: str, row: Row) -> None:
-        """Keep a row."""
+        """Keep a row, in the file too."""
         self.rows[key] = row
         self.write()
 
@@ -47,40 +44,42 @@ class Results:
         """Bring the file up to date."""
         if self.path is None:
             return
-        rows = {key: row_to_json(row) for key, row in self.rows.items()}
-        content = {
-            "schema": SCHEMA,
-            "what": "dode results",
-            "settings": self.settings,
-            "rows": rows,
-            "plans": self.plans,
-        }
+        content = {"schema": SCHEMA, "what": "dode results", "settings": self.settings}
+        content |= {"rows": {key: row_to_json(row) for key, row in self.rows.items()}, "plans": self.plans}
         replace_text(self.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def key(solver: str, nfe: int, guidance: float | None, seed: int) -> str:
-    """What a row is kept by."""
+    """The key of a row."""
     scale = "unknown" if guidance is None else f"{guidance:g}"
     return f"{solver}, NFE {nfe}, guidance {scale}, seed {seed}"
 
 
 def opened(path: str | Path | None, settings: Json) -> Results:
-    """The results of a file, to go on with, or empty ones; ValueError if it was made with other settings."""
+    """The results of a file, to go on with, or empty ones.
+
+    Raises:
+        DodeError: The file was made with other settings, or is none of results.
+    """
     settings = json.loads(json.dumps(settings))
     if path is None or not Path(path).exists():
         return Results(None if path is None else Path(path), settings)
-    found = read(path)
-    for name in sorted({*found.settings, *settings}):
-        mine, theirs = settings.get(name), found.settings.get(name)
-        if mine != theirs:
-            was, now = ("none" if value is None else json_schema.line(value) for value in (theirs, mine))
+    results = read(path)
+    for name in sorted({*results.settings, *settings}):
+        ours, theirs = settings.get(name), results.settings.get(name)
+        if ours != theirs:
+            was, now = ("none" if value is None else json_schema.line(value) for value in (theirs, ours))
             made = f"{json_schema.line(name)} {was}"
             raise DodeError(f"{path} was made with {made}; asked for {now}: write to another file")
-    return found
+    return results
 
 
 def read(path: str | Path) -> Results:
-    """The results of a file; ValueError says what is wrong with it."""
+    """Read a file of results.
+
+    Raises:
+        DodeError: It is absent, torn, of another schema, or inconsistent.
+    """
     path = Path(path)
     if not path.is_file():
         raise DodeError(f"no results at {path}")
@@ -91,54 +90,64 @@ def read(path: str | Path) -> Results:
     if not isinstance(content, dict) or content.get("what") != "dode results":
         raise DodeError(f"{path} is not a file of results of dode")
     if content.get("schema") != SCHEMA:
-        said = json_schema.short(content.get("schema"))
-        raise DodeError(f"{path} has schema {said}; this version of dode reads {SCHEMA}")
-    json_schema.check(content, CONTENT, str(path))
-    for name, row in content["rows"].items():
-        measured = {figure for figure in FIGURES if row.get(figure) is not None}
-        if not row["seeds"] or set(row["parts"]) != measured or any(len(stop) != 3 for stop in row["nodes"]):
+        given = json_schema.short(content.get("schema"))
+        raise DodeError(f"{path} has schema {given}; this version of dode reads {SCHEMA}")
+    row = ROW | {f"{name}{what}?": MAYBE for name in METRICS if name != "rms" for what in ("", "_error")}
+    form = {"schema": int, "what": str, "settings": {str: object}, "rows": {str: row}, "plans": {str: {str: object}}}
+    json_schema.check(content, form, str(path))
+    for name, entry in content["rows"].items():
+        each, seeds = entry["each"], entry["seeds"]
+        lacking = {metric for metric in METRICS if entry.get(metric) is not None} - {*entry["parts"], "rms"}
+        if not seeds or lacking or (each is not None and (not each or len(each) % len(seeds))):
             raise DodeError(
-                f"{path}: the row {name[:60]!r} must have seeds, the parts of its figures, and nodes of t, rms, median"
+                f"{path}: the row {name[:60]!r} must have seeds, the parts of its metrics, and as many distances a seed"
             )
-    rows = {name: row_from_json(row) for name, row in content["rows"].items()}
+    rows = {name: row_from_json(entry) for name, entry in content["rows"].items()}
     return Results(path, content["settings"], rows, content["plans"])
 
 
 def row_to_json(row: Row) -> Json:
     """Everything but the images; NaN becomes null."""
-    made: Json = {}
-    for name in (one.name for one in fields(Row) if one.name != "images"):
-        value = getattr(row, name)
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        made[name] = None if isinstance(value, float) and math.isnan(value) else value
-    made["parts"] = {name: part.tolist() for name, part in row.parts.items()}
-    made["nodes"] = [[stop.t, stop.rms, stop.median] for stop in row.nodes]
-    return made
+    content: Json = {"solver": row.solver, "nfe": row.nfe, "rms": None, "rms_error": None}
+    for name, estimate in row.estimates.items():
+        content |= {name: _number(estimate.value), f"{name}_error": _number(estimate.error)}
+    content |= {"median": _number(row.median), "each": None if row.each is None else row.each.tolist()}
+    content["parts"] = {name: one.parts.tolist() for name, one in row.estimates.items() if one.parts is not None}
+    content |= {"seconds": row.seconds, "guidance": row.guidance, "seeds": list(row.seeds), "samples": row.samples}
+    return content | {"reference": row.reference, "stochastic": row.stochastic, "taught": row.teacher}
 
 
 def row_from_json(data: Json) -> Row:
     """The row, exactly."""
-    found = dict(data)
-    for name in ("rms", "rms_error", "median"):
-        found[name] = math.nan if found[name] is None else found[name]
-    found["each"] = None if found["each"] is None else np.array(found["each"])
-    found["parts"] = {name: np.array(part) for name, part in found["parts"].items()}
-    found["nodes"] = tuple(Stop(*stop) for stop in found["nodes"])
-    return Row(**found | {"seeds": tuple(found["seeds"])})
+    row = Row(data["solver"], data["nfe"], guidance=data.get("guidance", 1.0), seeds=tuple(data["seeds"]))
+    row.seconds, row.samples, row.reference = (
+        data.get("seconds", 0.0),
+        data.get("samples", 0),
+        data.get("reference", ""),
+    )
+    row.stochastic, row.teacher = data.get("stochastic", False), data.get("taught", "")
+    for name in METRICS:
+        parts, each = data["parts"].get(name), data["each"] if name == "rms" else None
+        if data.get(name) is not None or each is not None:
+            value, error = (math.nan if v is None else v for v in (data.get(name), data.get(f"{name}_error")))
+            arrays = (None if values is None else np.array(values, float) for values in (parts, each))
+            row.estimates[name] = Estimate(value, error, *arrays)
+    return row
 
 
 def write_csv(path: str | Path, rows: list[Row]) -> None:
-    """A line for each row: what was asked, every figure with its standard error, the numbers of samples."""
-    heads = ["solver", "nfe", "guidance", "seed", "paired", "samples", "rms", "rms_error", "median"]
-    heads += [column for name in FIGURES for column in (name, f"{name}_error")] + ["seconds"]
+    """A line for each row: what was asked, every metric with its standard error, the numbers of samples."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
+    names = [("rms", "rms_error", "median"), *((name, f"{name}_error") for name in METRICS if name != "rms")]
+    heads = ["solver", "nfe", "guidance", "seed", "paired", "samples", *(head for pair in names for head in pair)]
+    writer = csv.DictWriter(text, [*heads, "seconds"], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for row in rows:
-        said: dict[str, Any] = {"paired": 0 if row.each is None else len(row.each)}
-        cells = [said.get(name, getattr(row, name, None)) for name in heads]
-        writer.writerow(
-            ["" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else cell for cell in cells]
-        )
+        cells = row_to_json(row) | {"seed": row.seed, "paired": 0 if row.each is None else len(row.each)}
+        writer.writerow({name: "" if value is None else value for name, value in cells.items()})
     replace_text(path, text.getvalue())
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

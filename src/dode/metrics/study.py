@@ -1,4 +1,4 @@
-"""Many solvers beside each other: solvers × evaluations × guidance × seeds, row by row, so that it can be stopped."""
+"""A comparison: solvers × evaluations × guidance × seeds, measured row by row, so that it can be stopped."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -9,13 +9,11 @@ from torch import Tensor
 
 from dode import calibration
 from dode import samplers as plain
-from dode.calibration import Json
 from dode.distillation.api import distill
 from dode.distillation.config import DistillConfig, fit_targets
 from dode.errors import DodeError
-from dode.metrics.comparison import Row, Settings
-from dode.metrics.figures import Judge, probe
-from dode.metrics.reporting import exact_ends, measured, solutions
+from dode.metrics.estimates import Row
+from dode.metrics.evaluation import Evaluator, Settings, exact_ends, measured
 from dode.metrics.results import Results, key
 from dode.model import Model
 from dode.progress import Progress
@@ -27,9 +25,10 @@ Bar = Callable[[str], AbstractContextManager[Progress]]  # a progress bar with t
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared; every solver is measured at every number of evaluations, guidance and seed.
+    """What is compared: every solver at every number of evaluations, guidance scale and seed (of fit and test noise).
 
-    A seed is that of the fit and of the test noise.
+    Raises:
+        DodeError: Something is missing, or a grid is given for auto.
     """
 
     names: tuple[str, ...]  # of solvers with options, grid=karras too, or calibration files
@@ -50,7 +49,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Case:
-    """One row to come: a sampler under its name in the study, with its guidance and seed."""
+    """A row to be measured: a sampler under its name in the study."""
 
     name: str
     sampler: Sampler
@@ -58,19 +57,20 @@ class Case:
 
     @property
     def key(self) -> str:
-        """What its row is kept by."""
+        """The key of its row."""
         return key(self.name, self.sampler.nfe, self.sampler.model.guidance, self.seed)
 
 
 def is_file(name: str) -> bool:
-    """Is this a calibration file, not the name of a solver?"""
+    """Whether this is a calibration file, not the name of a solver."""
     return name.endswith(".json") and ":grid=" not in name
 
 
-def placed(name: str, usual: str | None) -> tuple[str, str | None]:
-    """A solver's name and its grid: ddim:grid=karras → ddim, karras; the usual grid where the name has none.
+def placed(name: str, default: str | None) -> tuple[str, str | None]:
+    """Split a solver's name and grid: ddim:grid=karras → ddim, karras; the default grid where the name has none.
 
-    Raises ValueError for two grids, an empty one, and one for auto.
+    Raises:
+        DodeError: There are two grids, an empty one, or one for auto.
     """
     head, *options = name.split(":")
     grids = [option.removeprefix("grid=") for option in options if option.startswith("grid=")]
@@ -79,85 +79,76 @@ def placed(name: str, usual: str | None) -> tuple[str, str | None]:
         raise DodeError(f"give one grid behind a name, ddim:grid=karras; got {name!r}")
     if grids and head in ("auto", "d-auto"):
         raise DodeError(f"auto finds its grid itself; leave it out of {name!r}")
-    return ":".join([head, *rest]), grids[0] if grids else usual
+    return ":".join([head, *rest]), grids[0] if grids else default
 
 
 def run(
-    model: Model, study: Study, settings: Settings, judge: Judge | None, results: Results, bar: Bar
+    model: Model, study: Study, settings: Settings, evaluator: Evaluator | None, results: Results, bar: Bar
 ) -> list[tuple[Row, Sampler]]:
-    """Every row of the study with its sampler, those that the results have already as they are there.
+    """Measure what the results do not have yet, and put it there row by row; every row of the study with its sampler.
 
-    Rows go into the results one by one.  Raises ValueError for a judge that does not fit, before anything long.
+    Raises:
+        DodeError: An evaluator, solver or grid does not fit, before anything long.
     """
-    if judge is not None:
-        probe(judge, settings.of_features, model)
+    if evaluator is not None:
+        evaluator.probe(settings.wanted, model)
     for scale in study.guidance:
         _plain(model.guided(scale), study, 0, Results(None, {}))  # nothing of it is kept
-    for (searched, where), group in _groups(study).items():
-        if not searched:  # whose plans are made, so that no grid is refused after other fits
-            fit_targets(model, list(group.values()), study.nfe or (), where, DistillConfig())
-    found = []
+    for (auto, grid), group in _groups(study).items():
+        if not auto:  # whose plans are made, so that no grid is refused after other fits
+            fit_targets(model, list(group.values()), study.nfe or (), grid, DistillConfig())
+    rows = []
     for scale in study.guidance:
         for seed in study.seeds:
-            one = replace(settings, seed=seed)
-            end = _before(model.guided(scale), study, one, results, bar)
-            chosen = cases(model.guided(scale), study, seed, results, bar, settings.batch)
-            missing = [case for case in chosen if case.key not in results.rows]
-            if missing:
-                _measure(missing, one, judge, results, bar, end)
-            found += [(results.rows[case.key], case.sampler) for case in chosen]
-    return found
+            guided, seeded = model.guided(scale), replace(settings, seed=seed)
+            exact = None
+            if settings.paired and _fits_are_missing(guided, study, seed, results):
+                exact = _exact(guided, seeded, bar)  # a network that does not reach its accuracy fails before the fits
+            chosen = cases(guided, study, seed, results, bar, settings.batch)
+            for case in chosen:
+                if case.key not in results.rows:
+                    if settings.paired and exact is None:
+                        exact = _exact(guided, seeded, bar)
+                    with bar(case.key) as advance:
+                        (row,) = measured([case.sampler], exact, seeded, advance, evaluator)
+                    row.solver = case.name
+                    results.put(case.key, row)
+            rows += [(results.rows[case.key], case.sampler) for case in chosen]
+    return rows
 
 
-def _before(model: Model, study: Study, settings: Settings, results: Results, bar: Bar) -> Tensor | None:
-    """The exact solution, if a solver is to be fitted and measured: a network that does not reach its accuracy is told
-    of before the fits.  None where it can wait, as for a path, which needs the nodes of what is fitted.
-    """
-    keys = [
-        key(name, n, model.guidance, settings.seed) for name in filter(is_fitted, study.names) for n in study.nfe or ()
-    ]
-    if not settings.paired or settings.wants("path") or all(one in results.rows for one in keys):
-        return None
+def _fits_are_missing(model: Model, study: Study, seed: int, results: Results) -> bool:
+    names = filter(is_fitted, study.names)
+    return any(key(name, nfe, model.guidance, seed) not in results.rows for name in names for nfe in study.nfe or ())
+
+
+def _exact(model: Model, settings: Settings, bar: Bar) -> Tensor:
     with bar("exact solution") as advance:
         return exact_ends(model, settings, advance)
 
 
-def _measure(
-    missing: Sequence[Case], settings: Settings, judge: Judge | None, results: Results, bar: Bar, end: Tensor | None
-) -> None:
-    path = None
-    if settings.paired and end is None:
-        with bar("exact solution") as advance:
-            end, path = solutions([case.sampler for case in missing], settings, advance)
-    for case in missing:
-        with bar(case.key) as advance:
-            (row,) = measured([case.sampler], end, settings, advance, judge, path)
-        row.solver = case.name
-        results.put(case.key, row)
-
-
 def cases(model: Model, study: Study, seed: int, results: Results, bar: Bar, batch: int) -> list[Case]:
-    """The samplers of one guidance and seed; those that must be fitted are fitted together, and kept."""
-    made = _plain(model, study, seed, results) | _fitted(model, study, seed, results, bar, batch)
-    return [case for name in study.names for case in made[name]]
+    """The samplers of one guidance scale and seed; those that must be fitted are fitted together, and kept."""
+    by_name = _plain(model, study, seed, results) | _fitted(model, study, seed, results, bar, batch)
+    return [case for name in study.names for case in by_name[name]]
 
 
 def is_fitted(name: str) -> bool:
-    """Is this to be distilled or searched for?"""
+    """Whether this solver is to be distilled or searched for."""
     return not is_file(name) and (name == "auto" or name.startswith("d-"))
 
 
 def _plain(model: Model, study: Study, seed: int, results: Results) -> dict[str, list[Case]]:
     """The samplers that need no fit, by name."""
-    found = {}
+    by_name = {}
     for name in study.names:
         if is_file(name):
-            found[name] = _calibrated(model, name, study.nfe, seed, results)
+            by_name[name] = _calibrated(model, name, study.nfe, seed, results)
         elif not is_fitted(name):
-            solver, where = placed(name, study.grid)
-            samplers = [plain.sampler(model, solver, nfe=nfe, grid=where) for nfe in study.nfe or ()]
-            found[name] = [Case(name, one, seed) for one in samplers]
-    return found
+            solver, grid = placed(name, study.grid)
+            samplers = [plain.sampler(model, solver, nfe=nfe, grid=grid) for nfe in study.nfe or ()]
+            by_name[name] = [Case(name, sampler, seed) for sampler in samplers]
+    return by_name
 
 
 def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, batch: int) -> dict[str, list[Case]]:
@@ -167,62 +158,48 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
     run was stopped.  Auto, which takes longest, is kept by itself.
     """
     counts = list(study.nfe or ())
-    found: dict[str, list[Case]] = {}
-    for (searched, where), group in _groups(study).items():
+    by_name: dict[str, list[Case]] = {}
+    for (searched, grid), group in _groups(study).items():
         keys = {(name, nfe): key(name, nfe, model.guidance, seed) for name in group for nfe in counts}
-        if any(one not in results.plans for one in keys.values()):
+        if any(row not in results.plans for row in keys.values()):
             with bar("teachers and fits") as advance:
+                solvers = list(group.values())
                 if searched:
-                    made = {"auto": auto(model, counts, seed=seed, batch=batch, progress=advance)}
+                    fits = {"auto": auto(model, counts, seed=seed, batch=batch, progress=advance)}
                 else:
-                    solvers = list(group.values())
-                    made = distill(model, solvers, counts, grid=where, seed=seed, batch=batch, progress=advance)
-            fitted = {one: plain.content(made[group[name]][nfe]) for (name, nfe), one in keys.items()}
+                    fits = distill(model, solvers, counts, grid=grid, seed=seed, batch=batch, progress=advance)
+            fitted = {row: plain.content(fits[group[name]][nfe]) for (name, nfe), row in keys.items()}
             results.plans = fitted | results.plans
             results.write()
-        for (name, _), one in keys.items():
-            content = calibration.checked(results.plans[one], f"the plan of {one}")
-            found.setdefault(name, []).append(Case(name, plain.load(content, model), seed))
-    return found
+        for (name, _), row in keys.items():
+            content = calibration.checked(results.plans[row], f"the plan of {row}")
+            by_name.setdefault(name, []).append(Case(name, plain.load(content, model), seed))
+    return by_name
 
 
 def _groups(study: Study) -> dict[tuple[bool, str | None], dict[str, str]]:
-    """What is fitted together, by (is it auto?, grid): the solvers by their names in the study; auto is the last."""
-    found: dict[tuple[bool, str | None], dict[str, str]] = {}
+    """What is fitted together, by (is auto, grid): the solvers by their names in the study; auto comes last."""
+    groups: dict[tuple[bool, str | None], dict[str, str]] = {}
     for name in sorted(filter(is_fitted, study.names), key=lambda name: name == "auto"):
-        solver, where = placed(name, study.grid)
-        found.setdefault((name == "auto", where), {})[name] = solver
-    return found
+        solver, grid = placed(name, study.grid)
+        groups.setdefault((name == "auto", grid), {})[name] = solver
+    return groups
 
 
 def _calibrated(model: Model, name: str, nfe: Sequence[int] | None, seed: int, results: Results) -> list[Case]:
     """The samplers of a calibration file at those of the numbers asked for that it has."""
     content = calibration.read(name)
     held = {entry["nfe"] for entry in content["plans"] if entry["guidance"] in (model.guidance, None)}
-    counts = sorted(held if nfe is None else held & set(nfe))
-    if not counts:
-        raise DodeError(
-            f"{name} holds plans for {_held(content)}; asked for NFE {', '.join(map(str, nfe or ()))} "
-            f"at guidance {model.guidance:g}"
-        )
-    found = []
+    counts = sorted(held if nfe is None else held & set(nfe)) or [None if nfe is None else nfe[0]]  # load says why not
+    chosen = []
     for count in counts:
-        made = plain.load(content, model, count)
-        case = Case(f"{made.name}@{Path(name).as_posix()}", made, seed)
-        mine = plain.content(made)
-        if results.plans.setdefault(case.key, mine)["checksum"] != mine["checksum"]:
+        try:
+            sampler = plain.load(content, model, count)
+        except DodeError as error:
+            raise type(error)(f"{name}: {error}") from error
+        case = Case(f"{sampler.name}@{Path(name).as_posix()}", sampler, seed)
+        plan = plain.content(sampler)
+        if results.plans.setdefault(case.key, plan)["checksum"] != plan["checksum"]:
             raise DodeError(f"{results.path} has results of another {name}; write to another file")
-        found.append(case)
-    return found
-
-
-def _held(content: Json) -> str:
-    """NFE 5, 10 at guidance 1."""
-    by_scale: dict[float | None, list[int]] = {}
-    for entry in content["plans"]:
-        by_scale.setdefault(entry["guidance"], []).append(entry["nfe"])
-    parts = [
-        f"NFE {', '.join(map(str, sorted(counts)))} at guidance {'any' if scale is None else f'{scale:g}'}"
-        for scale, counts in by_scale.items()
-    ]
-    return "; ".join(parts)
+        chosen.append(case)
+    return chosen

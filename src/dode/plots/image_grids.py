@@ -1,4 +1,4 @@
-"""Contact sheets, and rows of the same noise."""
+"""Images side by side: contact sheets, and rows of the same noise."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dode.calibration import replace_bytes
+from dode.files import replace_bytes
 from dode.plots.canvas import save
 
 
 def tiles(images: Tensor, columns: int) -> np.ndarray:
-    """Images (N, C, H, W) in [−1, 1] as one picture, row by row: (H', W') or (H', W', 3), in [0, 1]."""
+    """Arrange images (N, C, H, W) in [−1, 1] row by row in one: (H', W') or (H', W', 3), in [0, 1]."""
     pictures = ((images.detach().cpu().float().clamp(-1, 1) + 1) / 2).numpy().transpose(0, 2, 3, 1)
     n, height, width, channels = pictures.shape
     lines = -(-n // columns)
@@ -26,7 +26,7 @@ def tiles(images: Tensor, columns: int) -> np.ndarray:
 
 
 def sheet(images: Tensor, path: str | Path, columns: int = 8, zoom: int = 2) -> None:
-    """A contact sheet as PNG."""
+    """Write a contact sheet as PNG."""
     picture = tiles(images, min(columns, len(images)))
     large = np.kron(picture, np.ones((zoom, zoom) + (1,) * (picture.ndim - 2)))
     buffer = BytesIO()
@@ -35,7 +35,7 @@ def sheet(images: Tensor, path: str | Path, columns: int = 8, zoom: int = 2) -> 
 
 
 def comparison(named: Sequence[tuple[str, Tensor]], path: str | Path, title: str = "") -> None:
-    """One row of images for each name, the same noise in a column."""
+    """Write one row of images for each name, the same noise in a column."""
     lines, columns = len(named), len(named[0][1])
     height, width = named[0][1].shape[-2:]
     margin = max(1.2, 0.2 + 0.075 * max(len(name) for name, _ in named))  # inches for the longest name

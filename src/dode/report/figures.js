@@ -129,7 +129,7 @@ function figureList(data) {
       curve("rms", "rms_error", "RMS distance")],
   ];
   for (const name of data.figures) {
-    const [title, caption] = OF_FEATURES[name];
+    const [title, caption] = OF_FEATURES[name] ?? [name, ""];
     figures.push(["curves", name, title, `${caption} Bars: ± one standard error.`, curve(name, `${name}_error`, title)]);
   }
   if (data.lambdas.length) {

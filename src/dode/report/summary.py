@@ -1,9 +1,9 @@
-"""What the rows say, in sentences; a difference counts if it is more than two standard errors."""
+"""A comparison in sentences; a difference counts if it is more than two standard errors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dode.metrics.comparison import FIGURES, STOCHASTIC, Row, change, not_worse, ratio
+from dode.metrics.estimates import STOCHASTIC, Row, change, not_worse, ratio
 from dode.solvers.spec import plain_name
 
 
@@ -25,33 +25,29 @@ class Pair(NamedTuple):
 
 def pairs(rows: Sequence[Row]) -> list[Pair]:
     """Every distilled row whose plain solver was measured too."""
-    known = {(row.solver, row.nfe): row for row in rows}
-    found = []
-    for row in rows:
-        base = known.get((plain_name(row.solver), row.nfe))
-        if base is not None and base is not row and row.each is not None and base.each is not None:
-            found.append(Pair(row, base, *ratio(row, base)))
-    return found
+    by_name = {(row.solver, row.nfe): row for row in rows}
+    beside = [(row, by_name.get((plain_name(row.solver), row.nfe))) for row in rows]
+    return [Pair(row, base, *ratio(row, base)) for row, base in beside if base is not None and base is not row]
 
 
-def verdict(row: Row, base: Row, figure: str) -> str:
-    """Better, worse, or not worse within two standard errors; empty where the figure was not measured."""
-    found = change(row, base, figure)
-    if found is None:
+def verdict(row: Row, base: Row, metric: str) -> str:
+    """Better, worse, or not worse within two standard errors; empty where the metric was not measured."""
+    difference = change(row, base, metric)
+    if difference is None:
         return ""
-    if FIGURES[figure] * found[0] < -2 * found[1]:
-        return "better"
-    return "not worse" if not_worse(row, base, figure) else "worse"
+    if not_worse(base, row, metric):
+        return "not worse" if not_worse(row, base, metric) else "worse"
+    return "better"
 
 
 def headline(rows: Sequence[Row]) -> str:
     """One sentence: a distilled solver beside its plain one at the middle number of evaluations; else the nearest."""
-    found = pairs(rows)
-    counts = sorted({pair.row.nfe for pair in found})
+    compared = pairs(rows)
+    counts = sorted({pair.row.nfe for pair in compared})
     if not counts:
         return _nearest(rows)
     middle = counts[(len(counts) - 1) // 2]
-    row, base, value, error = pair = min((p for p in found if p.row.nfe == middle), key=lambda p: p.row.rms)
+    row, base, value, error = pair = min((p for p in compared if p.row.nfe == middle), key=lambda p: p.row.rms)
     where, more = f"At {_evaluations(row.nfe)} {row.solver}", _nearer(row, base, rows)
     if pair.verdict == "even":
         return f"{where} is as near to the exact solution as {base.solver} (ratio {value:.2f} ± {error:.2f}){more}."
@@ -61,18 +57,17 @@ def headline(rows: Sequence[Row]) -> str:
 
 
 def _nearer(row: Row, base: Row, rows: Sequence[Row]) -> str:
-    """That another solver, of no pair perhaps, is nearer than the one of the headline; empty if none is."""
-    best = min((one for one in rows if one.nfe == row.nfe), key=lambda one: one.rms)
-    return (
-        "" if best is row or best is base else f"; {best.solver} is nearer still, {best.rms / row.rms:.2f} times as far"
-    )
+    """Name another solver that is nearer than the one of the headline; empty if none is."""
+    best = min((other for other in rows if other.nfe == row.nfe), key=lambda other: other.rms)
+    nearest = best is row or best is base
+    return "" if nearest else f"; {best.solver} is nearer still, {best.rms / row.rms:.2f} times as far"
 
 
 def _nearest(rows: Sequence[Row]) -> str:
     """Without pairs: the nearest at the middle number of evaluations, and how it stands to the farthest."""
     counts = sorted({row.nfe for row in rows})
-    mine = sorted((r for r in rows if r.nfe == counts[(len(counts) - 1) // 2]), key=lambda r: r.rms)
-    best, worst = mine[0], mine[-1]
+    ranked = sorted((r for r in rows if r.nfe == counts[(len(counts) - 1) // 2]), key=lambda r: r.rms)
+    best, worst = ranked[0], ranked[-1]
     where = f"At {_evaluations(best.nfe)} {best.solver}"
     if best is worst:
         return f"{where} lies {best.rms:.3g} ± {best.rms_error:.2g} from the exact solution."
@@ -81,36 +76,33 @@ def _nearest(rows: Sequence[Row]) -> str:
 
 def details(rows: Sequence[Row]) -> list[str]:
     """Further sentences: the nearest at each number of evaluations; how many pairs are nearer; Fréchet distances."""
-    said = []
+    lines = []
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.nfe, []).append(row)
     if any(len(group) > 1 for group in groups.values()):
         best = [min(groups[nfe], key=lambda r: r.rms) for nfe in sorted(groups)]
-        said.append(
-            "Nearest " + "; ".join(f"at {r.nfe}: {r.solver} ({r.rms:.3g} ± {r.rms_error:.1g})" for r in best) + "."
-        )
-    found = pairs(rows)
-    if found:
-        said.append(_count("nearer to the exact solution than their plain solver", found))
-        said += _frechet(found)
+        nearest = [f"at {r.nfe}: {r.solver} ({r.rms:.3g} ± {r.rms_error:.1g})" for r in best]
+        lines.append(f"Nearest {'; '.join(nearest)}.")
+    if compared := pairs(rows):
+        lines += [_count("nearer to the exact solution than their plain solver", compared), *_frechet(compared)]
     if any(row.stochastic for row in rows):
-        said.append(STOCHASTIC)
-    return said
+        lines.append(STOCHASTIC)
+    return lines
 
 
-def _count(what: str, found: Sequence[Pair]) -> str:
+def _count(what: str, compared: Sequence[Pair]) -> str:
     """How many pairs are nearer, and by name those that are not."""
-    text = f"{sum(p.verdict == 'nearer' for p in found)} of {len(found)} distilled rows are {what}"
+    text = f"{sum(p.verdict == 'nearer' for p in compared)} of {len(compared)} distilled rows are {what}"
     for verdict, words in (("even", "even within two standard errors"), ("farther", "farther")):
-        names = [f"{p.row.solver} at {p.row.nfe}" for p in found if p.verdict == verdict]
+        names = [f"{p.row.solver} at {p.row.nfe}" for p in compared if p.verdict == verdict]
         text += f"; {words}: {', '.join(names)}" if names else ""
     return text + "."
 
 
-def _frechet(found: Sequence[Pair]) -> list[str]:
+def _frechet(compared: Sequence[Pair]) -> list[str]:
     """How many Fréchet distances are not worse than the plain solver's."""
-    verdicts = [said for p in found if (said := verdict(p.row, p.base, "fd"))]
+    verdicts = [word for p in compared if (word := verdict(p.row, p.base, "fd"))]
     if not verdicts:
         return []
     better, fine = verdicts.count("better"), len(verdicts) - verdicts.count("worse")

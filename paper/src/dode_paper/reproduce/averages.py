@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dode.metrics.parts import paired_error, root_ratio
+from dode.metrics.estimates import paired_error, root_ratio
 from dode_paper.reproduce.result_store import Entry
 
 CLEAR = 2.0  # standard errors from which on a difference is called one

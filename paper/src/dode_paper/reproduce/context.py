@@ -15,9 +15,8 @@ from torch import Tensor
 from dode import samplers
 from dode.distillation import api
 from dode.distillation.formulations import FORMULATIONS
-from dode.metrics.comparison import Settings, measure
-from dode.metrics.figures import Judge
-from dode.metrics.parts import SPLITS
+from dode.metrics.estimates import SPLITS
+from dode.metrics.evaluation import Evaluator, Settings, measure
 from dode.model import Model
 from dode.parameterization import Kind
 from dode.samplers import Provenance, Sampler
@@ -48,7 +47,7 @@ class Lab:
 
     model: Model
     size: Size
-    judge: Judge | None
+    judge: Evaluator | None
     students: Path | None = None  # folder with those of `dode train`
     folder: Path | None = None  # where exact solutions are kept for another run
     kept: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
@@ -188,8 +187,9 @@ def _measured(lab: Lab, one: Sampler, seed: int, fd: int, stream: str, report: i
     assert row.each is not None, "measure keeps each sample's distance"
     squares = [float(part.mean()) for part in np.array_split(row.each**2, min(SPLITS, len(row.each)))]
     entry: Entry = {"rms": row.rms, "rms error": row.rms_error, "median": row.median, "square parts": squares}
-    if "fd" in row.parts:
-        entry |= {"fd": row.fd, "fd error": row.fd_error, "fd parts": row.parts["fd"].tolist(), "fd n": settings.fd}
-    if "agreement" in row.parts:
-        entry |= {"agreement": row.agreement, "agreement error": row.agreement_error}
+    for name in ("fd", "agreement"):
+        if name in row.estimates:
+            entry |= {name: row[name].value, f"{name} error": row[name].error}
+    if "fd" in row.estimates and row["fd"].parts is not None:
+        entry |= {"fd parts": row["fd"].parts.tolist(), "fd n": settings.fd}
     return entry

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dode.calibration import replace_bytes
-from dode.plots.curves import tall
-from dode.plots.style import HUES
+from dode.plots.canvas import HUES
+from dode.plots.figures import tall
 from dode_paper.reproduce.averages import Figure as Number
 
 __all__ = ["COLOURS", "Figure", "finish", "line", "panels", "save"]

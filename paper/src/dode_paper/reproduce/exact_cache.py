@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dode.calibration import replace_bytes
 from dode.fingerprint import digest
-from dode.metrics import reporting
-from dode.metrics.comparison import Settings
+from dode.metrics import evaluation
+from dode.metrics.evaluation import Settings
 from dode.model import Model
 from dode.output_cache import checksum
 
@@ -28,7 +28,7 @@ def exact(model: Model, settings: Settings, folder: Path | None) -> Tensor:
     path = None if folder is None else folder / f".exact-{_key(model, settings, folder)}.safetensors"
     found = None if path is None else _read(path)
     if found is None:
-        found = reporting.exact_ends(model, settings, lambda *_: None)
+        found = evaluation.exact_ends(model, settings, lambda *_: None)
         if path is not None:
             replace_bytes(path, save({"exact": found.contiguous()}, _said(path, found)))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dode.plots.curves import by_evaluations
+from dode.plots.figures import by_evaluations
 from dode.solvers import METHODS
 from dode_paper.reproduce import averages, drawing
 from dode_paper.reproduce.averages import cells, change, listed, mean, ratio, side

@@ -6,7 +6,7 @@ from pathlib import Path
 from dode.bundled_models import BUNDLED
 from dode.calibration import replace_text
 from dode.errors import DodeError
-from dode.metrics import reporting
+from dode.metrics import evaluation
 from dode.model import Model
 from dode.progress import Progress
 from dode_paper.reproduce import ABOUT, drawing
@@ -18,7 +18,7 @@ from dode_paper.reproduce.result_store import Records
 
 def lab_for(model: Model, size: Size, students: Path | None = None, folder: Path | None = None) -> Lab:
     """A model with the bundled judge where that knows the images; folders of students and for exact solutions."""
-    return Lab(model, size, reporting.bundled_judge() if model.name in BUNDLED else None, students, folder)
+    return Lab(model, size, evaluation.bundled_evaluator() if model.name in BUNDLED else None, students, folder)
 
 
 def limited(size: Size, seeds: int | None, fd: int | None) -> Size:

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 
 from dode.errors import DodeError
-from dode.metrics.features import extracted, moments, to_uint8
-from dode.metrics.gaussians import frechet, splits
-from dode.metrics.manifold import coverage
-from dode.metrics.parts import error
+from dode.metrics import features as of_features
+from dode.metrics.estimates import split_values, standard_error
+from dode.metrics.features import extracted, frechet, moments, to_uint8
 from dode.samplers import Sampler
 from dode_paper.reproduce import reference_images
 from dode_paper.reproduce.averages import Figure, joined, listed, shown
@@ -25,7 +24,7 @@ MANY = 50  # evaluations of the slow sampler
 
 def recall(features: np.ndarray, reference: np.ndarray) -> float:
     """The share of the data (M, D) among the samples (N, D)."""
-    return float(coverage(features, reference).recalled.mean())
+    return float(of_features.recall(features, reference).mean())
 
 
 def makers(lab: Lab) -> dict[str, tuple[int, int]]:
@@ -86,14 +85,15 @@ def _row(lab: Lab, name: str, nfe: int, seed: int) -> Entry:
     one, n = made(lab, name, nfe, seed), lab.size.trilemma
     sampled = one.sample(noise=lab.model.start(range(n), seed), cond=lab.model.conditions(range(n)), batch=BATCH)
     features = extracted(lab.judge.features, to_uint8(sampled))
-    parts = splits(features, lab.judge.statistics)
+    data = lab.judge.statistics.moments
+    parts = split_values(lambda part: frechet(moments(part), data), features)
     shown_images, _, words = lab.once(("real", n), lambda: reference_images.shown(lab, n))
     real = extracted(lab.judge.features, to_uint8(shown_images))
     shares = np.array([recall(part, real) for part in np.array_split(features, 2)])
     return {
         "nfe": nfe,
-        "fd": frechet(moments(features), lab.judge.statistics),
-        "fd error": error(parts),
+        "fd": frechet(moments(features), data),
+        "fd error": standard_error(parts),
         "recall": recall(features, real),
         "recall error": float(abs(shares[0] - shares[1]) / 2),
         "n": n,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dode.errors import DodeError
 from dode.integrations.diffusers.recording import Call, evaluating
-from dode.metrics.paired import Distance, distance
+from dode.metrics.estimates import Distance, distance
 from dode.samplers import Sampler
 from dode.solvers.spec import plain_name
 
