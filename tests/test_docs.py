@@ -37,7 +37,7 @@ def test_blocks_run(block, tmp_path, monkeypatch):
     exec(compile(block, "block", "exec"), {"__name__": "block"})
 
 
-OTHERS = ("CONTRIBUTING.md", "comfyui/README.md", "examples/README.md", "paper/students/README.md")
+OTHERS = ("CHANGELOG.md", "CONTRIBUTING.md", "comfyui/README.md", "examples/README.md", "paper/students/README.md")
 NAMING = [*PAGES, *(ROOT / name for name in OTHERS)]
 FOLDERS = "src|paper|tests|benchmarks|examples|training|website|comfyui|docs"
 ENTRY_POINTS = {"dode.commands", "dode.models"}  # groups of pyproject.toml, no modules
