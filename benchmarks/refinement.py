@@ -25,7 +25,6 @@ from dode.plan import Array, Plan
 from dode.search.initial_candidates import Task, starts, task
 from dode.search.levenberg_marquardt import begun, rounds, squares
 from dode.search.parametrization import Family, history, weighted
-from dode.timesteps import loose
 
 COUNTS = (4, 5, 8)
 
@@ -68,8 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model)
-    fit, select = (task(model, stream, 32, 60, 0, quiet) for stream in ("fit", "select"))
-    report = task(model, "report", arguments.paired, 100 if not model.schedule.integer else 60, 0, quiet)
+    fit, select = (task(model, stream, 32, 60, 0, quiet) for stream in ("fit", "validation"))
+    report = task(model, "test", arguments.paired, 100 if not model.schedule.integer else 60, 0, quiet)
     said = {"report": arguments.paired, "samples": 32, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"refinement-{arguments.model}", said)
     for count in COUNTS:
@@ -80,7 +79,7 @@ def main() -> None:
         for name, (directions, times, told) in VARIANTS.items():
             if f"{name} {count}" in records.entries:
                 continue
-            family = Family(weighted(plan), loose(model.schedule), directions, told, times)
+            family = Family(weighted(plan), model.schedule.continuous(), directions, told, times)
             pupils, judges = fit.pupils(plan.kind), select.pupils(plan.kind)
             path = [begun(family, pupils, quiet)]
             path += islice(rounds(family, path[0], pupils, [pupils], quiet), 12)

@@ -24,7 +24,6 @@ from dode.plan import Array
 from dode.search.initial_candidates import GRIDS, TRIED, Start, Task, kinds, starts, task
 from dode.search.levenberg_marquardt import squares, tried
 from dode.search.optimal_grid import SAMPLES, costs, evaluations, fine_plan
-from dode.timesteps import loose
 
 COUNTS = (4, 5, 6, 8, 10)
 
@@ -48,9 +47,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = dode.bundled(arguments.model).guided(arguments.guidance)
-    fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "select", 32, 60, 0, quiet)
-    report = task(model, "report", arguments.paired, 60 if model.schedule.integer else 100, 0, quiet)
-    kind, schedule = kinds(model)[0], loose(model.schedule)
+    fit, select = task(model, "fit", SAMPLES, 60, 0, quiet), task(model, "validation", 32, 60, 0, quiet)
+    report = task(model, "test", arguments.paired, 60 if model.schedule.integer else 100, 0, quiet)
+    kind, schedule = kinds(model)[0], model.schedule.continuous()
     pupils = fit.pupils(kind)
     said = {"report": arguments.paired, "select": 32, "seed": 0, "model": model.fingerprint}
     records = Records(f"weighing-{arguments.model}-{arguments.guidance:g}", said)
