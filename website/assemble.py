@@ -26,18 +26,7 @@ ELSEWHERE = {
 }
 # modules with a reference page of their own; what `import dode` gives besides is on the first page
 MODULES = (
-    *(
-        "schedule",
-        "parameterization",
-        "timesteps",
-        "plan",
-        "tracing",
-        "sampling",
-        "method",
-        "solvers",
-        "exact",
-        "noise",
-    ),
+    *("schedule", "parameterization", "timesteps", "plan", "tracing", "sampling", "method", "solvers"),
     *("distillation.fit", "exact", "noise", "calibration", "errors", "describe", "hub", "sigma_tables"),
     *("metrics", "metrics.comparison", "metrics.statistics", "trajectories", "analytic", "plots", "report"),
     *("diffusers", "kdiffusion", "comfyui", "integrations.azula"),
