@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
-DEV := accelerate build diffusers einops hypothesis mypy pytest pytest-xdist ruff selenium torchmetrics transformers zensical
+DEV := accelerate build diffusers einops hypothesis mkdocstrings-python mypy pytest pytest-xdist ruff selenium torchmetrics transformers zensical
 
 # what meets other packages most; test_pipelines asks for what pipelines give only since diffusers 0.41
 OLDEST := $(foreach part,calibration cli cli_evaluate edm_pickle explanation fit hub kdiffusion metrics model \

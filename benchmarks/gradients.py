@@ -233,7 +233,17 @@ def written(records: Records, title: str) -> None:
             own += [f"{base['select'] / best['select']:.3f}", "", f"{base['calls'] / calls:.3f}"]
             memory = max(e["memory"] for e in rates.values())
             lines.append([str(nfe), "auto / best rate, all rates paid", *own, f"{base['memory'] / memory:.3f}", ""])
-    heads = ["NFE", "what", "RMS ±", "median", "select RMS", "iterations", "calls", "memory, MB", "seconds / auto's"]
+    heads = [
+        "NFE",
+        "what",
+        "RMS ±",
+        "median",
+        "validation RMS",
+        "iterations",
+        "calls",
+        "memory, MB",
+        "seconds / auto's",
+    ]
     replace_text(records.path.with_suffix(".md"), f"{title}\n\n{table(heads, lines)}")
 
 

@@ -57,7 +57,7 @@ def main() -> None:
         for name, e in records.entries.items()
     ]
     title = f"{model.name}, NFE {nfe}, {arguments.report} test samples, seed 0."
-    heads = ["what", "RMS ±", "median", "RMS but one", "select, by its loss"]
+    heads = ["what", "RMS ±", "median", "RMS but one", "validation, by its loss"]
     replace_text(records.path.with_suffix(".md"), f"{title}\n\n{table(heads, lines)}")
 
 

@@ -5,7 +5,7 @@
     python benchmarks/refinement.py fashion-mixture
 
 From one start each (the nearest of the learning-free solvers), 32 samples, 12 rounds at most, the round with the least
-error on 32 select samples; RMS on test noise.
+error on 32 validation samples; RMS on test noise.
 """
 
 import argparse

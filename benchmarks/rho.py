@@ -84,7 +84,7 @@ def main() -> None:
     means = np.exp(np.mean(logs, axis=0))
     lines.append(["geometric mean of the ratio to plain", "", *[f"{value:.3f}" for value in means]])
     text = table(["solver", "NFE", "plain", *[f"ρ = {rho:g}" for rho in RHOS]], lines)
-    head = f"{arguments.model}: RMS to the exact solution, {arguments.samples} select samples."
+    head = f"{arguments.model}: RMS to the exact solution, {arguments.samples} validation samples."
     records.path.with_suffix(".md").write_text(f"{head}\n\n{text}")
     print(text)
 

@@ -7,7 +7,7 @@
 
 "plain": the solvers that a search tries, on its plain grids; "weighed": the same solvers on the grid of
 `dode.search.optimal_grid`; "not weighed": on the one whose steps cost their errors where they are made.  The nearest of
-each on 32 select samples, measured on the same test noise.
+each on 32 validation samples, measured on the same test noise.
 """
 
 import argparse

@@ -7,8 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dode_paper.checkpoints import edm_file
-from dode_paper.checkpoints.edm_config import build
+from dode_paper.checkpoints import edm_config, edm_file
 from torch import manual_seed, nn
 
 import dode
@@ -31,7 +30,7 @@ class Persistent:  # a module that pickles itself as torch_utils.persistence doe
 
 def write(path: Path) -> None:
     manual_seed(0)
-    network = build("EDMPrecond", (), ARGUMENTS).network.to_empty(device="cpu")
+    network = edm_config.build("EDMPrecond", (), ARGUMENTS).network.to_empty(device="cpu")
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
     _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"

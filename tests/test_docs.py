@@ -1,5 +1,6 @@
 """Every Python block of README and docs runs, and so does every example."""
 
+import pkgutil
 import re
 import runpy
 import subprocess
@@ -38,8 +39,32 @@ def test_blocks_run(block, tmp_path, monkeypatch):
     exec(compile(block, "block", "exec"), {"__name__": "block"})
 
 
+OTHERS = ("CHANGELOG.md", "CONTRIBUTING.md", "comfyui/README.md", "examples/README.md", "paper/students/README.md")
+NAMING = [*PAGES, *(ROOT / name for name in OTHERS)]
+FOLDERS = "src|paper|tests|benchmarks|examples|training|website|comfyui|docs"
+ENTRY_POINTS = {"dode.commands", "dode.models"}  # groups of pyproject.toml, no modules
+
+
+@pytest.mark.parametrize("page", NAMING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_only_what_exists(page):
+    """Files of the repository by their path, modules and their members by their dotted name."""
+    text = re.sub(r"<!-- results: .*?<!-- end -->", "", page.read_text(), flags=re.S).replace("examples/NAME.py", "")
+    for path in re.findall(rf"(?<![\w/.…-])(?:{FOLDERS})/[\w./-]*\w", text):
+        assert (ROOT / path).exists(), path
+    for name in set(re.findall(r"(?<![\w/.-])dode(?:_paper)?(?:\.\w+)+", text)) - ENTRY_POINTS:
+        assert resolved(name), name
+
+
+def resolved(name):
+    """Whether a dotted name is a module or a member of one."""
+    try:
+        return pkgutil.resolve_name(name) is not None
+    except (ImportError, AttributeError):
+        return False
+
+
 def test_links_lead_somewhere():
-    for page in PAGES:
+    for page in NAMING:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
@@ -127,7 +152,7 @@ def test_the_site_opens_with_the_words_of_the_readme():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_is_as_wide_as_code(page):
-    """120 characters, so that a change of a sentence shows as one; results are as a script writes them."""
+    """At most 120 characters a line, outside tables, code and results."""
     text = re.sub(r"<!-- results: .*?<!-- end -->", "", page.read_text(), flags=re.S)
     text = re.sub(r"```.*?```", "", text, flags=re.S)
     for line in text.splitlines():
@@ -144,11 +169,11 @@ def rows(heading):
 def test_the_table_of_solvers_is_the_catalogue():
     from dode.solvers import METHODS
 
-    said = {}
+    documented = {}
     for names, order, stages, _, teacher in rows("# Solvers and their options"):
         for name in re.findall(r"`([^`]+)`", names):
-            said[name] = (order, stages.removeprefix("4, 4, 4, then "), teacher)
-    assert said == {
+            documented[name] = (order, stages.removeprefix("4, 4, 4, then "), teacher)
+    assert documented == {
         name: (str(method.order), str(method.stages), "itself" if method.teacher == "self" else method.teacher)
         for name, method in METHODS.items()
     }
@@ -157,14 +182,18 @@ def test_the_table_of_solvers_is_the_catalogue():
 def test_the_table_of_options_is_that_of_the_catalogue():
     from dode.solvers import METHODS
 
-    said = {}
+    documented = {}
     for names, of, values, default, _ in rows("## Options"):
         defaults = re.findall(r"`([^`]+)`", default)
         for i, name in enumerate(re.findall(r"`([^`]+)`", names)):
-            said[name] = (re.findall(r"`([^`]+)`", of), values, defaults[min(i, len(defaults) - 1)] if defaults else "")
+            documented[name] = (
+                re.findall(r"`([^`]+)`", of),
+                values,
+                defaults[min(i, len(defaults) - 1)] if defaults else "",
+            )
     for method in METHODS.values():
         for name, option in method.options.items():
-            owners, values, default = said[name]
+            owners, values, default = documented[name]
             assert method.name in owners
             assert default == (option.default if option.words else f"{option.default:g}")
             assert all(f"`{word}`" in values for word in option.words)

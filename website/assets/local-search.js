@@ -4,7 +4,7 @@ if (location.protocol === "file:") {
     constructor(address) {
       const frame = document.createElement("iframe");
       frame.hidden = true;
-      frame.answer = (data) => this.onmessage && this.onmessage({ data });
+      frame.answer = (data) => this.onmessage && this.onmessage({ data: structuredClone(data) });
       frame.srcdoc =
         "<script>self.postMessage = (data) => frameElement.answer(data)</" +
         `script><script src="${new URL(address, location)}"></` + "script>";
@@ -13,7 +13,8 @@ if (location.protocol === "file:") {
     }
 
     postMessage(data) {
-      this.ready.then(() => this.frame.contentWindow.onmessage({ data }));
+      const copy = structuredClone(data); // as a worker gets it: the search changes the query that it is given
+      this.ready.then(() => this.frame.contentWindow.onmessage({ data: copy }));
     }
 
     terminate() {

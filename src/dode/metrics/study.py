@@ -94,8 +94,8 @@ def run(
         evaluator.probe(settings.wanted, model)
     for scale in study.guidance:
         _plain(model.guided(scale), study, 0, Results(None, {}))  # nothing of it is kept
-    for (auto, grid), group in _groups(study).items():
-        if not auto:  # whose plans are made, so that no grid is refused after other fits
+    for (searched, grid), group in _groups(study).items():
+        if not searched:  # whose plans are made, so that no grid is refused after other fits
             fit_targets(model, list(group.values()), study.nfe or (), grid, DistillConfig())
     rows = []
     for scale in study.guidance:
