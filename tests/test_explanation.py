@@ -8,7 +8,7 @@ from problems import mixture_model
 
 import dode
 from dode import calibration
-from dode.cli.inspect import inspect
+from dode.cli.files import inspect
 from dode.describe import explain
 from dode.samplers import content
 

@@ -5,6 +5,7 @@ An extractor is any callable (uint8 (N, C, H, W)) → (N, D).
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from pickle import UnpicklingError
@@ -49,12 +50,8 @@ def wrapped(function: Any, device: str = "cpu") -> Features:
         function = function.to(device).eval()
 
     def features(images: Tensor) -> Tensor:
-        try:
-            with torch.no_grad():
-                found: Tensor = torch.as_tensor(function(images.to(device)))
-        except (TypeError, ValueError, RuntimeError) as error:  # torch's own are RuntimeErrors
-            reason = json_schema.line(error)
-            raise DodeError(f"the extractor fails on uint8 images {tuple(images.shape)}: {reason}") from error
+        with torch.no_grad():
+            found: Tensor = torch.as_tensor(function(images.to(device)))
         if found.ndim < 2 or len(found) != len(images):
             raise DodeError(
                 f"an extractor gives a row of features an image, ({len(images)}, D); got {tuple(found.shape)}"
@@ -71,7 +68,7 @@ def fidelity(network: str, layer: str | None = None, weights: str | None = None,
     trust, for the package unpickles it, else the package fetches them.  Grey images are repeated in three channels.
     Raises ValueError where the package, the network or its weights cannot be had.
     """
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and not os.path.isfile(weights):
         raise DodeError(f"no file of weights at {weights}")
     try:
         registry = importlib.import_module("torch_fidelity.registry").FEATURE_EXTRACTORS_REGISTRY
@@ -113,7 +110,7 @@ class Coloured(nn.Module):
 def _attribute(home: str, name: str) -> Any:
     """NAME of a module that can be imported, here too, or of a Python file."""
     if home.endswith(".py"):
-        if not Path(home).is_file():
+        if not os.path.isfile(home):
             raise DodeError(f"no Python file at {home}")
         spec = importlib.util.spec_from_file_location(Path(home).stem, home)
         if spec is None or spec.loader is None:

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def key(solver: str, nfe: int, guidance: float | None, seed: int) -> str:
 def opened(path: str | Path | None, settings: Json) -> Results:
     """The results of a file, to go on with, or empty ones; ValueError if it was made with other settings."""
     settings = json.loads(json.dumps(settings))
-    if path is None or not Path(path).exists():
+    if path is None or not os.path.exists(path):
         return Results(None if path is None else Path(path), settings)
     found = read(path)
     for name in sorted({*found.settings, *settings}):
@@ -82,7 +83,7 @@ def opened(path: str | Path | None, settings: Json) -> Results:
 def read(path: str | Path) -> Results:
     """The results of a file; ValueError says what is wrong with it."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DodeError(f"no results at {path}")
     try:
         content = json_schema.read(path)

@@ -8,6 +8,7 @@ names that all of them read.
 import hashlib
 import io
 import math
+import os
 import zipfile
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -100,7 +101,7 @@ def _write(path: str | Path, arrays: dict[str, Any]) -> None:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays with names that are known; ValueError for a file that is no .npz, or torn, or holds objects."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DodeError(f"no file of statistics at {path}")
     if not zipfile.is_zipfile(path):
         raise DodeError(f"{path} is no .npz file, or only a part of one")
