@@ -33,10 +33,12 @@ def auto(
         float | None, Option(help="Most seconds for the search, shared out over the numbers of evaluations.")
     ] = None,
     samples: Annotated[int | None, Option(help="Samples to fit on.")] = None,
-    told: Annotated[
-        bool, Option(help="The network may be told other times than its states'; other tools cannot follow that.")
+    free_times: Annotated[
+        bool, Option(help="The network may be given other times than its states'; other tools cannot follow that.")
     ] = True,
-    whole: Annotated[bool, Option("--whole", help="Whole times only, the weights found again for them.")] = False,
+    whole_times: Annotated[
+        bool, Option("--whole-times", help="Whole times only, the weights found again for them.")
+    ] = False,
     paired: Annotated[int, Option(help="Samples of test noise for the table and the plot; 0 for none.")] = 32,
     rtol: options.Rtol = None,
     plot: Annotated[Path | None, Option(help="Error against evaluations, PNG.")] = None,
@@ -51,7 +53,8 @@ def auto(
     import dode
     from dode.search.budget import QUICK, Budget
 
-    limits = options.given(samples=samples, seconds=budget_seconds, batch=batch, told=told, whole=whole)
+    limits = options.given(samples=samples, seconds=budget_seconds, batch=batch)
+    limits |= {"told": free_times, "whole": whole_times}
     budget = replace(QUICK if quick else Budget(), **limits)
     model = opening.open(guidance)
     held = _held(output, model) if output.exists() else {}
@@ -157,8 +160,8 @@ def _check_made_alike(held: "Iterable[Sampler]", budget: "Budget", seed: int, pa
         between = sampler.model.schedule.integer and any(t != round(t) for t in times)
         if "evaluations a sample" not in made.report:
             why = f"is {sampler.name}, which auto did not find"
-        elif (sampler.plan.told is not None and not budget.told) or (between and budget.whole):
-            why = "has times that --no-told or --whole forbids"
+        elif (sampler.plan.conditioning_shifts is not None and not budget.told) or (between and budget.whole):
+            why = "has times that --no-free-times or --whole-times forbids"
         elif made.seed not in (None, seed) or made.samples not in (None, budget.samples):
             why = f"was found with seed {made.seed} and {made.samples} samples"
         elif made.report.get("budget", budget.most) != budget.most:

@@ -20,7 +20,11 @@ def distill(
     opening: options.CachedOpening,
     output: options.Calibration,
     solver: Annotated[
-        str, Option(help="The solver to distil, with its options: ddim, dpm-solver-2:inner=time; see dode methods.")
+        str,
+        Option(
+            help="The solver to distil, with options: dpm-solver-2:inner=time, ddim:formulation=la:lam=0.2; dode methods "
+            "lists them."
+        ),
     ] = "ddim",
     nfe: Annotated[str, Option(help="Network evaluations: 10, or 5,10,20 in one file.")] = "10",
     teacher: Annotated[
@@ -31,9 +35,6 @@ def distill(
     rho: Annotated[float, Option(help="Ridge; 0 is the paper.")] = 1e-4,
     align: Annotated[str, Option(help="time, or count for the published pairing and its grids.")] = "time",
     formulation: Annotated[str, Option(help="d, 2, sep, all, verbatim, fixed or la.")] = "d",
-    lam: Annotated[str | None, Option(help="The constant of fixed and la, or search.")] = None,
-    carry: Annotated[bool, Option(help="Later stages of a step see mixed outputs, as in the paper.")] = True,
-    states: Annotated[str, Option(help="The states that the fit evaluates: student or teacher.")] = "student",
     paired: Annotated[int, Option(help="Samples of test noise for the file's figures; 0 for none.")] = 32,
     rtol: options.Rtol = None,
     guidance: options.Guidance = 1.0,
@@ -53,17 +54,24 @@ def distill(
     from dode.process_group import current
 
     model = opening.open(guidance)
-    fit: dict[str, Any] = {"samples": samples, "seed": seed, "rho": rho, "align": align, "grid": grid, "end": end}
-    fit |= {
-        "batch": batch,
-        "formulation": formulation,
-        "lam": lam,
-        "carry": carry,
-        "states": states,
-        "offload": offload,
-    }
     with progress(f"teacher and fit, NFE {nfe}") as advance:
-        fitted = dode.distill(model, solver, nfe=numbers, teacher=teacher, scale=scale, progress=advance, **fit)
+        fitted = dode.distill(
+            model,
+            solver,
+            numbers,
+            teacher=teacher,
+            scale=scale,
+            samples=samples,
+            seed=seed,
+            rho=rho,
+            align=align,
+            formulation=formulation,
+            grid=grid,
+            end=end,
+            batch=batch,
+            offload=offload,
+            progress=advance,
+        )
     fitted = {count: opening.sign(sampler) for count, sampler in fitted.items()}
     if current().is_first:  # before the figures, which may fail or be stopped: the fit is what took long
         dode.save(output, *fitted.values())

@@ -138,11 +138,11 @@ def _steps(file: str, sigmas: bool, nfe: int | None, guidance: float | None) -> 
         asked = "say which with --nfe" if nfe is None else f"asked for {nfe}"
         raise DodeError(f"{file} holds plans for NFE {', '.join(map(str, counts))}; {asked}")
     (calibrated,) = [one for one in plans if nfe in (None, one.plan.nfe)]
-    starts = (*calibrated.plan.fresh, True)
+    starts = (*calibrated.plan.step_starts, True)
     if sigmas:
         nodes = calibrated.scaled(calibrated.flow).nodes
         return [node.sigma for node, start in zip(nodes, starts, strict=True) if start]
-    if calibrated.plan.told is not None:
+    if calibrated.plan.conditioning_shifts is not None:
         raise DodeError(OTHER_TIMES)
     return [node.t for node, start in zip(calibrated.plan.nodes[:-1], starts, strict=False) if start]
 
