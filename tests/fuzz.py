@@ -19,6 +19,8 @@ from random import Random
 
 from readers import READERS
 
+from dode.errors import DodeError
+
 MEMORY = 1 << 30  # bytes more than the process has when it begins
 SECONDS = 20  # a file
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.", "socket.connect", "ctypes.", "pty.")
@@ -73,7 +75,7 @@ def judged(read, path):
     """None if the file was read, or refused as promised (then True); else what is wrong."""
     try:
         read(path)
-    except (ValueError, OSError) as error:
+    except DodeError as error:
         if refused_by_memory(error):
             return f"memory ran out: {error!r}"[:300]
         if "\n" in str(error).strip() or not str(error).strip() or len(str(error)) > 2000:

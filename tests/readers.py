@@ -26,7 +26,7 @@ from problems import SCHEDULES, conditioned, gaussian, swapped
 from dode import calibration, json_schema, samplers, sigma_tables
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
-from dode.cli import inspect, plotting, tables
+from dode.cli import files, output, plot
 from dode.distillation.api import distill
 from dode.integrations.sigmas import known
 from dode.metrics import reference_stats, results
@@ -42,7 +42,7 @@ class Reader(NamedTuple):
     name: str  # of the file: what it ends with counts
     make: Callable[[Path], object]  # writes a good one there
     change: Change
-    read: Callable[[Path], object]  # ValueError or OSError, or something that is whole
+    read: Callable[[Path], object]  # DodeError, or something that is whole
 
 
 def model():
@@ -70,7 +70,7 @@ def signed(chance, content):
 
 def read_calibration(path):
     """As the library, `dode inspect`, `dode plot` and the adapters to other tools read it."""
-    for read in (lambda: inspect.inspect(path), lambda: plotting.filed(path), lambda: known(path)):
+    for read in (lambda: files.inspect(path), lambda: plot.file_plans(path), lambda: known(path)):
         with contextlib.redirect_stdout(io.StringIO()):
             read()
     for one in samplers.load_all(path, model()):
@@ -90,9 +90,9 @@ def read_results(path):
     """As `dode compare` goes on with it and `dode plot` shows it."""
     found = results.opened(path, {"name": "gaussian", "paired": 2})
     with contextlib.redirect_stdout(io.StringIO()):
-        rows, _ = plotting._kept(path, 1.0)
-        tables.print_rows(rows, "")
-        tables.print_figures(rows, "features")
+        rows, _ = plot.file_rows(path, 1.0)
+        output.print_rows(rows, "")
+        output.print_estimates(rows, "features")
     for key in found.plans:
         calibration.checked(found.plans[key], key)
     results.write_csv(path.with_suffix(".csv"), list(found.rows.values()))

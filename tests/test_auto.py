@@ -436,7 +436,7 @@ class Table(torch.nn.Module):
 
 def test_a_network_of_whole_times_only_is_asked_at_those():
     model = dode.from_callable(Table(), schedule=DiscreteVP.from_betas(linear_betas()), prediction="noise", shape=(2,))
-    with pytest.raises(ValueError, match=r"cannot be asked between whole times \(.*whole_times=True, --whole"):
+    with pytest.raises(ValueError, match=r"cannot be asked between whole times \(.*whole_times=True, --whole-times"):
         dode.auto(model, 3, samples=8)
     several = tuned(model, [4, 6], replace(SMALL, whole=True))
     sampler, how = several[4]

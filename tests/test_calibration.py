@@ -11,6 +11,7 @@ from problems import SCHEDULES, conditioned, mixture, swapped
 
 import dode
 from dode import calibration, samplers
+from dode.errors import DodeError
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +215,7 @@ def test_what_distill_gave_is_saved_as_it_is_and_swapped_arguments_are_told(tmp_
 def test_nothing_is_half_written(tmp_path, fitted, monkeypatch):
     (tmp_path / "c.json").write_text("old")
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DodeError, match="disk full"):
         fitted[4].save(tmp_path / "c.json")
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
     assert (tmp_path / "c.json").read_text() == "old"

@@ -1,40 +1,22 @@
 """`dode evaluate` and `dode compare`, as a user types them, in a folder of their own."""
 
 import csv
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from console import dode
 
-from dode.cli import main
-from dode.cli.tables import print_rows
+from dode.cli.output import print_rows
 from dode.metrics.estimates import Row
 
 COMPARE = ["compare", "fashion-mixture", "--nfe", "3,4", "--solvers", "ddim,d-ddim", "--paired", "4", "--seed", "0,1"]
 OWN = "def features(images):\n    return images[:, 0, 10:12, 10:13].float().flatten(1)\n"
-
-
-def dode(folder, *words):
-    """The command in this process: a process of its own spends seconds on importing torch."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["dode", *words])
-        patch.setattr(sys, "path", [*sys.path])
-        patch.setattr(warnings, "formatwarning", warnings.formatwarning)
-        patch.setattr(sys, "stdout", out)
-        patch.setattr(sys, "stderr", err)
-        with pytest.raises(SystemExit) as left:
-            main()
-    return SimpleNamespace(returncode=left.value.code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +232,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, words, says):
     assert complaint.startswith("error: ")
     assert says in complaint
     assert {path.name for path in folder.iterdir()} <= before
+
+
+def test_what_an_extractor_raises_is_a_traceback(folder):
+    """It is another program's fault, which a line of ours would hide."""
+    (folder / "faulty.py").write_text("def features(images):\n    raise ValueError('not my kind of image')\n")
+    done = dode(folder, *JUDGED, "--extractor", "faulty.py:features", "--statistics", "own.npz")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "Traceback (most recent call last):"
+    assert done.stderr.splitlines()[-1] == "ValueError: not my kind of image"

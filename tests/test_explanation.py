@@ -8,7 +8,7 @@ from problems import mixture_model
 
 import dode
 from dode import calibration
-from dode.cli.inspect import inspect
+from dode.cli.files import inspect
 from dode.describe import explain
 from dode.samplers import content
 
@@ -81,7 +81,7 @@ def test_a_lambda_within_its_error_is_named():
 
 
 def test_one_sample_has_no_errors_to_show(tmp_path, capsys):
-    with pytest.warns(UserWarning, match="one sample"):
+    with pytest.warns(UserWarning, match="samples=1"):
         single = dode.distill(MODEL, "ddim", nfe=4, samples=1, scale=3)
     said = explain(content(single))
     assert len(re.findall(r"    \?  +\d+%", said)) == 4

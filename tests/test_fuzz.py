@@ -52,7 +52,7 @@ COMMANDS = {
     "numbers": [["import", "numbers.txt", "-o", "made.json"]],
     "edm-pickle": [["convert", "edm", "net.pkl", "made.safetensors"]],
     "edm-safetensors": [["sample", "net.safetensors", "--solver", "edm", "--nfe", "2", "-n", "1", "-o", "p.png"]],
-    "student": [["sample", "pd.safetensors", "--nfe", "2", "-n", "1", "-o", "p.png"]],
+    "student": [["sample", "pd.safetensors", "--solver", "ddim", "--nfe", "2", "-n", "1", "-o", "p.png"]],
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dode
-from dode.cli.inspect import inspect
+from dode.cli.files import inspect
 from dode.diffusers import DODEScheduler, calibrate, fashion_pipeline, unfolded
 
 ROOM = pytest.mark.filterwarnings("ignore:.*is large:UserWarning")  # untrained networks ask for it

@@ -90,12 +90,13 @@ FAILING = """
 import os, sys, time
 from dode import cli
 from dode.cli import main
+from dode.errors import DodeError
 
 def distill(name: str) -> None:
     from dode.process_group import current
     group = current()
     if group.rank == 1 and name == "raises":
-        raise ValueError("this one has had enough")
+        raise DodeError("this one has had enough")
     if group.rank == 1 and name == "dies":
         os.kill(os.getpid(), 9)
     group.gather([group.rank])

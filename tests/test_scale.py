@@ -13,6 +13,7 @@ from problems import SCHEDULES, gaussian_model, swapped
 
 import dode
 from dode.analytic import Gaussian
+from dode.errors import DodeError
 from dode.tensor_store import DiskStore, TensorStore, tensor_store
 
 PLACES = {"here": TensorStore, "cpu": lambda: TensorStore("cpu"), "disk": DiskStore}
@@ -118,7 +119,7 @@ def test_float64_is_for_the_cpu_alone():
 def test_unknown_places_are_refused():
     with pytest.raises(ValueError, match="offload must be one of cpu, disk"):
         dode.distill(gaussian_model("discrete"), "ddim", nfe=3, samples=2, offload="gpu")
-    with pytest.raises(OSError, match="cannot keep resting states in /no/such/folder"):
+    with pytest.raises(DodeError, match="cannot keep resting states in /no/such/folder"):
         tensor_store("disk", "/no/such/folder")
 
 
@@ -126,13 +127,14 @@ def test_a_full_disk_is_one_sentence():
     """The system refuses to write more than a limit into a file, as a full disk does."""
     code = """
 import resource, torch
+from dode.errors import DodeError
 from dode.tensor_store import DiskStore
 kept = DiskStore()
 resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
 try:
     for i in range(10):
         kept.put(i, torch.zeros(500))
-except OSError as error:
+except DodeError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from dode import json_schema
 from dode.errors import CalibrationMismatch, DodeError
+from dode.files import read_bytes
 from dode.files import replace_bytes as replace_bytes
 from dode.files import replace_text as replace_text
 from dode.fingerprint import alike
@@ -147,8 +148,7 @@ def _together(entries: Sequence[Json], where: str) -> None:
 
 def is_calibration(path: str | Path) -> bool:
     """Does this file say that it is one? It may still be damaged."""
-    path = Path(path)
-    return path.is_file() and '"what": "dode calibration"' in path.read_text(errors="replace")
+    return os.path.isfile(path) and b'"what": "dode calibration"' in read_bytes(path)
 
 
 def choose(content: Json, model: Json, guidance: float | None, nfe: int | None) -> Json:

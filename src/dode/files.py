@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all; what the system refuses is a DodeError with the file's name."""
 
 import os
 import tempfile
@@ -15,14 +15,26 @@ def replace_text(path: str | Path, text: str) -> None:
 def replace_bytes(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path = Path(path)
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise DodeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DodeError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
     if not path.parent.is_dir():
         raise DodeError(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.exists() and not path.is_file():  # what is moved there would take its place
         raise DodeError(f"cannot write {path}: it is a folder or a device")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise DodeError(f"cannot write {path}: {error.strerror}") from error
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

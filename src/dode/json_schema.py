@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dode.errors import DodeError
+from dode.files import read_bytes
 
 Form = Any
 LONG = 1000  # letters of a text, which is shown in one line
@@ -27,7 +28,7 @@ def parsed(text: str | bytes) -> Any:
 
 def read(path: Path) -> Any:
     """The value of a JSON file."""
-    return parsed(path.read_bytes())
+    return parsed(read_bytes(path))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

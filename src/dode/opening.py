@@ -1,6 +1,7 @@
 """A model by its name: bundled, a pipeline of diffusers, or what another package opens."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,7 +27,7 @@ def open_model(name: str, prompts: Sequence[str] | None = None, negative: str | 
         DodeError: for a name that nothing here opens.
     """
     path = Path(name)
-    if path.suffix != ".safetensors" and (path.exists() or "/" in name) and name not in BUNDLED:
+    if path.suffix != ".safetensors" and (os.path.exists(path) or "/" in name) and name not in BUNDLED:
         return _pipeline(name, prompts, negative)
     if prompts:
         raise DodeError(f"{name} takes no prompt; leave --prompt out")
@@ -42,7 +43,7 @@ def open_model(name: str, prompts: Sequence[str] | None = None, negative: str | 
 
 
 def _pipeline(name: str, prompts: Sequence[str] | None, negative: str | None) -> Model:
-    if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+    if not os.path.exists(name) and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise DodeError(f"no folder at {name}; give a saved pipeline of diffusers, or its name on the hub, owner/name")
     if importlib.util.find_spec("diffusers") is None:
         raise Unsupported(f"{name} is a pipeline of diffusers, which is not installed; {extra('diffusers')}")

@@ -87,7 +87,7 @@ class OutputCache:
             replace_bytes(path, content)
         except OSError as error:
             raise complaint(self.folder, error) from error
-        except ValueError as error:
+        except DodeError as error:
             raise DodeError(f"cannot write to the cache {self.folder}: {error}") from error
 
     def _read(self, key: str, x: Tensor) -> Tensor | None:

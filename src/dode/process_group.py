@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from dode.errors import DodeError
+
 T = TypeVar("T")
 TIMEOUT = timedelta(days=1)  # a slow process is still at work; torchrun reports one that died
 
@@ -42,7 +44,7 @@ class ProcessGroup:
         """The shares of all processes as one list, in the order from which `share` cut them.
 
         Raises:
-            OSError: if another process has ended.
+            DodeError: if another process has ended.
         """
         if self.size == 1:
             return list(share)
@@ -59,7 +61,7 @@ def _exchange(operation: Callable[[], Any]) -> None:
     try:
         operation()
     except RuntimeError as error:
-        raise OSError("another process of this run has ended; it, or torchrun, says why") from error
+        raise DodeError("another process of this run has ended; it, or torchrun, says why") from error
 
 
 ALONE = ProcessGroup()

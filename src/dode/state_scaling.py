@@ -17,7 +17,7 @@ from dode.schedule import Node
 Scale = Callable[[Node], Node]  # a node → another tool's node of the same log-SNR
 OTHER_TIMES = (
     "this plan tells the network other noise levels than those of its states, which another tool's wrapping of the "
-    "network cannot follow; find one with free_times=False, --no-told"
+    "network cannot follow; find one with free_times=False, --no-free-times"
 )
 
 

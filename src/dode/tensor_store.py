@@ -21,7 +21,7 @@ class TensorStore:
         self._tensors: dict[Hashable, tuple[Tensor, torch.device]] = {}
 
     def put(self, key: Hashable, tensor: Tensor) -> None:
-        """Keep a tensor in the place of an older one of this key; OSError if the disk is full."""
+        """Keep a tensor in the place of an older one of this key; DodeError if the disk is full."""
         self._tensors[key] = (tensor if self.device is None else tensor.to(self.device), tensor.device)
 
     def get(self, key: Hashable) -> Tensor:
@@ -75,8 +75,8 @@ class DiskStore(TensorStore):
             place, size, *_ = self._slots.pop(key)
             self._free.setdefault(size, []).append(place)
 
-    def _failure(self, error: OSError) -> OSError:
-        return OSError(f"cannot keep resting states in {self._folder}: {error.strerror}; make room, or set TMPDIR")
+    def _failure(self, error: OSError) -> DodeError:
+        return DodeError(f"cannot keep resting states in {self._folder}: {error.strerror}; make room, or set TMPDIR")
 
 
 def tensor_store(offload: str | None = None, folder: str | Path | None = None) -> TensorStore:

@@ -19,21 +19,11 @@ except ModuleNotFoundError as error:
     raise SystemExit(2) from error
 
 
-from dode.cli import (
-    auto,
-    cite,
-    compare,
-    demo,
-    distill,
-    evaluate,
-    export,
-    import_,
-    inspect,
-    interpolate,
-    methods,
-    plot,
-    sample,
-)
+from dode.cli import auto, catalogue, compare, demo, distill, files, plot, sample
+from dode.cli.options import MEMORY
+
+TOGETHER = ("distill", "evaluate", "compare", "sample")  # what several processes do together
+PAPER = ("convert", "reproduce", "train")  # commands of the package dode-paper
 
 
 def _version(wanted: bool) -> None:
@@ -61,25 +51,19 @@ def everywhere(
     """What is asked of no command."""
 
 
-for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, inspect.inspect):
+for command in (demo.demo, distill.distill, auto.auto, sample.sample, compare.compare, files.inspect, compare.evaluate):
     app.command()(command)
-app.command()(evaluate.evaluate)
-app.command()(interpolate.interpolate)
-app.command()(methods.methods)
-app.command()(cite.cite)
-app.command()(export.export)
-app.command("import")(import_.import_)  # no function can have that name
+for command in (auto.interpolate, catalogue.methods, catalogue.cite, files.export):
+    app.command()(command)
+app.command("import")(files.import_)  # no function can have that name
 app.add_typer(plot.plot, name="plot")
-
-
-PAPER = ("convert", "reproduce", "train")  # commands of the package dode-paper
 
 
 def _add_commands() -> None:
     """Commands that other packages bring: the entry points "dode.commands", a function or a Typer application each."""
-    found = {entry.name: entry for entry in entry_points(group="dode.commands")}
-    for name in sorted({*found, *PAPER}):
-        command = found[name].load() if name in found else _missing(name)
+    brought = {entry.name: entry for entry in entry_points(group="dode.commands")}
+    for name in sorted({*brought, *PAPER}):
+        command = brought[name].load() if name in brought else _missing(name)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
@@ -96,34 +80,35 @@ def _missing(name: str) -> Callable[[], None]:
 
 _add_commands()
 
-TOGETHER = ("distill", "evaluate", "compare", "sample")  # what several processes do together
-MEMORY = "not enough memory; ask for fewer samples, or a smaller --batch"
-
 
 def main() -> None:
-    """Entry point: bad input is one line on stderr and exit code 2, a warning is one line."""
+    """Entry point: a DodeError is one line on stderr and exit code 2, any other exception a traceback.
+
+    Two more are one line: a command line that typer refuses, and memory that has run out, which numpy, torch and a
+    network say each in its own way.  A warning is one line.
+    """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        with _company():
-            code = app(standalone_mode=False)
-    except (ValueError, OSError) as error:
+        with _process_group():
+            code = app(standalone_mode=False) or 0
+    except DodeError as error:
         code = _complain(str(error))
-    except (MemoryError, OverflowError):  # the second: more than any memory can hold
-        code = _complain(MEMORY)
-    except typer.Abort:
-        code = _complain("stopped")
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         _complain("stopped")
         code = 130
     except Exception as error:
-        # typer's own complaints about the command line (a missing option, a wrong type) are not exported by name
-        if hasattr(error, "format_message"):
+        if hasattr(error, "format_message"):  # typer's refusals of a command line are not exported by name
             code = _complain(error.format_message())
-        elif isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error)):
-            code = _complain(MEMORY)  # torch's own
+        elif _out_of_memory(error):
+            code = _complain(MEMORY)
         else:
             raise
-    sys.exit(code or 0)
+    sys.exit(code)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    torchs = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
+    return torchs or isinstance(error, MemoryError)
 
 
 def _rank() -> int | None:
@@ -133,8 +118,8 @@ def _rank() -> int | None:
 
 
 @contextmanager
-def _company() -> Iterator[None]:
-    """Meet the other processes, if there are any; the first alone prints."""
+def _process_group() -> Iterator[None]:
+    """Join the process group under torchrun; only rank 0 prints."""
     rank = _rank()
     if rank is None:
         yield
@@ -154,7 +139,7 @@ def _company() -> Iterator[None]:
 def _complain(message: str) -> int:
     rank = _rank()
     if rank:
-        time.sleep(2)  # what the first process complains of too it says alone: torchrun ends the others
+        time.sleep(2)  # rank 0 says alone what all of them complain of: torchrun ends the others
     if message.strip():  # without arguments typer has shown the help and has nothing to add
         who = f"process {rank}: " if rank else ""
         print(f"error: {who}" + " ".join(message.split()), file=sys.stderr)

@@ -1,81 +1,71 @@
 """dode sample."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from dode.cli import common
+from dode.cli import options
+from dode.cli.output import print_notes, progress
 from dode.errors import DodeError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dode.model import Model
     from dode.samplers import Sampler
 
 
+@options.grouped
 def sample(
-    model: common.ModelName,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Contact sheet, PNG.")],
-    calibration: Annotated[Path | None, typer.Option(help="Calibration file of dode distill.")] = None,
+    opening: options.ClippedOpening,
+    output: Annotated[Path, Option("--output", "-o", help="Contact sheet, PNG.")],
+    calibration: Annotated[Path | None, Option(help="Calibration file of dode distill.")] = None,
     solver: Annotated[
-        str | None, typer.Option(help="A plain solver instead, see dode methods; a student brings its own.")
+        str | None, Option(help="A plain solver instead, with its options: ddim, edm:churn=20; see dode methods.")
     ] = None,
-    nfe: Annotated[int | None, typer.Option(help="Network evaluations; picks the plan of a file of several.")] = None,
-    number: Annotated[int, typer.Option("--number", "-n", help="Samples.")] = 16,
-    columns: Annotated[int, typer.Option(help="Samples in a row of the sheet.")] = 10,
-    inner: common.Inner = None,
-    variable: common.Variable = None,
-    gamma: common.Gamma = None,
-    eta: Annotated[float | None, typer.Option(help="Noise in ddim: 0 none, 1 DDPM's ancestral sampling.")] = None,
-    churn: Annotated[float | None, typer.Option(help="Noise in edm: S_churn.")] = None,
-    churn_min: Annotated[float | None, typer.Option(help="No churn below this sigma: S_min.")] = None,
-    churn_max: Annotated[float | None, typer.Option(help="No churn above this sigma: S_max.")] = None,
-    threshold: common.Threshold = None,
-    quantile: common.Quantile = None,
-    label: common.Label = None,
-    guidance: common.Guidance = 1.0,
-    prompt: common.Prompt = None,
-    negative_prompt: common.Negative = None,
-    grid: common.Grid = None,
-    end: common.End = "data",
-    seed: common.Seed = 0,
-    batch: common.Batch = 64,
-    device: common.Device = "cpu",
-    dtype: common.Dtype = "float32",
+    nfe: Annotated[int | None, Option(help="Network evaluations; picks the plan of a file of several.")] = None,
+    number: Annotated[int, Option("--number", "-n", help="Samples.")] = 16,
+    columns: Annotated[int, Option(help="Samples in a row of the sheet.")] = 10,
+    guidance: options.Guidance = 1.0,
+    grid: options.Grid = None,
+    end: options.End = "data",
+    seed: options.Seed = 0,
+    batch: options.Batch = 64,
 ) -> None:
     """Sample with a calibration, or with a plain solver, into a contact sheet."""
-    if calibration is not None and solver is not None:
-        raise DodeError("give either --calibration FILE or --solver NAME")
+    _check(calibration, solver, nfe, grid, end)
     if number < 1 or columns < 1 or batch < 1:
         raise DodeError(f"--number, --columns and --batch must be at least 1; got {number}, {columns}, {batch}")
-    options = common.given(
-        inner=inner, variable=variable, gamma=gamma, eta=eta, churn=churn, churn_min=churn_min, churn_max=churn_max
-    )
-    if calibration is not None and (grid is not None or end != "data" or options):
-        raise DodeError(
-            "a calibration brings its own grid, end and options; give no --grid, --end and options of solvers with it"
-        )
-    common.writable(output, ".png")
+    options.check_writable(output, ".png")
     from dode import plots, samplers
     from dode.process_group import current
 
-    opened = common.open_model(model, guidance, device, dtype, threshold, quantile, prompt, negative_prompt, label)
+    model = opening.open(guidance)
     if calibration is not None:
-        chosen = samplers.load(calibration, opened, nfe)
+        sampler = samplers.load(calibration, model, nfe)
     else:
-        solver, nfe = _own(opened, solver, nfe)
-        chosen = samplers.sampler(opened, written(solver, common.once(solver, options)), nfe=nfe, grid=grid, end=end)
-    common.room(number, opened.shape)
-    images = _drawn(chosen, number, batch, seed)
+        assert solver is not None
+        assert nfe is not None
+        sampler = samplers.sampler(model, solver, nfe=nfe, grid=grid, end=end)
+    options.check_room(number, model.shape)
+    images = _draw(sampler, number, batch, seed)
     if current().is_first:
         plots.sheet(images, output, columns)
-    common.print_notes(chosen, label)
-    print(f"{number} samples, {chosen.nfe} evaluations each: {output}")
+    print_notes(sampler, opening.label)
+    print(f"{number} samples, {sampler.nfe} evaluations each: {output}")
 
 
-def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
+def _check(calibration: Path | None, solver: str | None, nfe: int | None, grid: str | None, end: str) -> None:
+    """DodeError for options that do not go together."""
+    if (calibration is None) == (solver is None):
+        raise DodeError("give either --calibration FILE or --solver NAME")
+    if solver is not None and nfe is None:
+        raise DodeError("--solver needs --nfe, the number of network evaluations")
+    if calibration is not None and (grid is not None or end != "data"):
+        raise DodeError("a calibration brings its own grid and end; give no --grid, --end with it")
+
+
+def _draw(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
     """Images of this many samples, the work of several processes if there are any."""
     import torch
 
@@ -83,25 +73,11 @@ def _drawn(sampler: "Sampler", number: int, batch: int, seed: int) -> "Tensor":
     from dode.progress import counting
 
     model, group = sampler.model, current()
-    cuts = [range(i, min(i + batch, number)) for i in range(0, number, batch)]
-    parts = []
-    with common.progress(f"{sampler.name}, NFE {sampler.nfe}") as advance:
-        tick = counting(advance, len(group.share(cuts)) * sampler.nfe)
-        for cut in group.share(cuts):
-            part = sampler.sample(len(cut), seed=seed, batch=batch, callback=lambda _: tick(1), first=cut.start)
-            parts.append((part if model.decode is None else model.decode(part)).cpu())
-    return torch.cat(group.gather(parts))
-
-
-def _own(model: "Model", solver: str | None, nfe: int | None) -> tuple[str, int]:
-    """The solver and the evaluations that were asked for."""
-    if solver is None:
-        raise DodeError("give either --calibration FILE or --solver NAME")
-    if nfe is None:
-        raise DodeError("--solver needs --nfe, the number of network evaluations")
-    return solver, nfe
-
-
-def written(solver: str, options: dict[str, Any]) -> str:
-    """The solver's name with these options behind it."""
-    return solver + "".join(f":{name}={value}" for name, value in options.items())
+    batches = group.share([range(i, min(i + batch, number)) for i in range(0, number, batch)])
+    images = []
+    with progress(f"{sampler.name}, NFE {sampler.nfe}") as advance:
+        tick = counting(advance, len(batches) * sampler.nfe)
+        for one in batches:
+            states = sampler.sample(len(one), seed=seed, batch=batch, callback=lambda _: tick(1), first=one.start)
+            images.append((states if model.decode is None else model.decode(states)).cpu())
+    return torch.cat(group.gather(images))

@@ -7,6 +7,7 @@ for its KID in `feats`.  What is written has the names that all of them read.
 import hashlib
 import io
 import math
+import os
 import zipfile
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -87,7 +88,7 @@ def write(path: str | Path, statistics: Statistics) -> None:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of NAMES; DodeError for a file that is no .npz, or torn, or holds objects."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DodeError(f"no file of statistics at {path}")
     if not zipfile.is_zipfile(path):
         raise DodeError(f"{path} is no .npz file, or only a part of one")

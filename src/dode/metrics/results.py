@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def opened(path: str | Path | None, settings: Json) -> Results:
         DodeError: The file was made with other settings, or is none of results.
     """
     settings = json.loads(json.dumps(settings))
-    if path is None or not Path(path).exists():
+    if path is None or not os.path.exists(path):
         return Results(None if path is None else Path(path), settings)
     results = read(path)
     for name in sorted({*results.settings, *settings}):
@@ -81,7 +82,7 @@ def read(path: str | Path) -> Results:
         DodeError: It is absent, torn, of another schema, or inconsistent.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DodeError(f"no results at {path}")
     try:
         content = json_schema.read(path)

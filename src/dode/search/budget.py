@@ -99,7 +99,7 @@ def able(model: Model, budget: Budget, cond: Any) -> Budget:
         if not budget.whole:
             raise DodeError(
                 f"the network cannot be asked between whole times ({line(error, 100)}): search among them alone, with "
-                "whole_times=True, --whole"
+                "whole_times=True, --whole-times"
             ) from error
         return replace(budget, between=False)
     return budget

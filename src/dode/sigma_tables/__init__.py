@@ -6,6 +6,7 @@ position within the list.
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def published(where: str) -> bool:
 def read(where: str) -> Listed:
     """A published list by its name, or a grid file by its path; DodeError for anything else."""
     path = HERE / f"{where}.json" if where in NAMES else Path(where)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DodeError(f"no grid file at {where}; published lists: {', '.join(NAMES)}")
     try:
         content = json_schema.read(path)

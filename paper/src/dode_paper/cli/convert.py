@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli.options import check_writable
 from dode.errors import DodeError
 
 convert = typer.Typer(no_args_is_help=True, help="Turn published checkpoint files into safetensors.")
@@ -25,7 +25,7 @@ def edm(
     """Take tensors and constructor arguments out of an EDM pickle.  Nothing that the pickle holds is run."""
     if target.suffix.lower() != ".safetensors":
         raise DodeError(f"cannot write {target}: its name must end with .safetensors")
-    common.writable(target)
+    check_writable(target)
     from dode_paper.checkpoints.edm_file import convert as written
 
     network = written(source, target, key)

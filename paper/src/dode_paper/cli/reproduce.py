@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli.options import make_folder
+from dode.cli.output import progress
 from dode.errors import DodeError
 from dode_paper.reproduce import NAMES
 
@@ -52,7 +53,7 @@ def reproduce(
     for item in items:
         for one in [model] if model else item.models:
             lab = labs.of(one, checkpoint, size)
-            output.mkdir(parents=True, exist_ok=True)
+            make_folder(output)
             _one(item, lab, output, " ".join([f"dode reproduce {item.name} --model {lab.model.name}", *words]))
 
 
@@ -73,6 +74,7 @@ class _Labs:
 
 
 def _opened(name: str, checkpoint: Path | None) -> "Model":
+    from dode.opening import open_model
     from dode_paper.checkpoints import registry
 
     if name in registry.names():
@@ -81,7 +83,7 @@ def _opened(name: str, checkpoint: Path | None) -> "Model":
         return registry.read(name).open(checkpoint)
     if checkpoint is not None:
         raise DodeError(f"--checkpoint belongs to a recipe ({', '.join(registry.names())}); {name} is none")
-    return common.open_model(name)
+    return open_model(name)
 
 
 def _one(item: "Item", lab: "Lab", folder: Path, command: str) -> None:
@@ -90,7 +92,7 @@ def _one(item: "Item", lab: "Lab", folder: Path, command: str) -> None:
 
     records = run.opened(item, lab, folder, command)
     print(f"{item.name} on {lab.model.name}: about {run.outstanding(item, lab, records):,} evaluations", flush=True)
-    with common.progress(f"{item.name} {lab.model.name}") as advance:
+    with progress(f"{item.name} {lab.model.name}") as advance:
         found = run.carry_out(item, lab, records, advance)
     print(found.finding)
     print(f"written: {run.stem(folder, item, lab)}.md", flush=True)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dode.cli import common
+from dode.cli import options
+from dode.cli.output import Tell, bar
 from dode.errors import DodeError
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def train(
     from_data: Annotated[
         bool, typer.Option("--from-data", help="cd without its teacher: consistency training.")
     ] = False,
-    batch: common.Batch = 64,
-    seed: common.Seed = 0,
+    batch: options.Batch = 64,
+    seed: options.Seed = 0,
 ) -> None:
     """Train a student that needs few steps: the methods that D-ODE solvers are compared with."""
     from dode.bundled_models import bundled
@@ -47,13 +48,13 @@ def train(
     training.teacher_of(teacher)
     from rich.progress import TaskProgressColumn, TimeElapsedColumn
 
-    with common.bar(f"{method}: beginning", TaskProgressColumn(), TimeElapsedColumn()) as tell:
+    with bar(f"{method}: beginning", TaskProgressColumn(), TimeElapsedColumn()) as tell:
         files = training.train(request, teacher, budget, output, _reports(method, 60 * every, tell))
     for path in files:
         print(f"written: {path}")
 
 
-def _reports(method: str, seconds: float, tell: common.Tell) -> "Reports":
+def _reports(method: str, seconds: float, tell: Tell) -> "Reports":
     """What a training tells: a bar of its pairs and steps, a sheet of samples with every checkpoint."""
     from dode import plots
     from dode_paper.baselines.training import Reports

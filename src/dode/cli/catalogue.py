@@ -1,6 +1,9 @@
-"""dode methods."""
+"""dode methods and dode cite: the solvers that there are, and what to cite for them."""
 
 from collections.abc import Iterator
+from typing import Annotated
+
+from typer import Argument
 
 
 def methods() -> None:
@@ -22,7 +25,7 @@ def methods() -> None:
     wide = Console(width=max(Console().width, 110), highlight=False)
     wide.print(table)
     wide.print("calls: network evaluations a step. A d- before a name asks for the distilled form.")
-    wide.print("Options, written name:option=value or as --option:")
+    wide.print("Options stand behind the name, NAME:option=value:")
     for line in _options():
         wide.print(f"  {line}")
     for name, form in FORMULATIONS.items():
@@ -30,14 +33,23 @@ def methods() -> None:
 
 
 def _options() -> Iterator[str]:
-    """A line for each option of solvers: whose it is, its values, what it does."""
+    """A line for each option of solvers: which have it, its values, what it does."""
     from dode.solvers import METHODS
 
-    having: dict[str, list[str]] = {}
+    owners: dict[str, list[str]] = {}
     for name, method in METHODS.items():
         for option in method.options:
-            having.setdefault(option, []).append(name)
-    for option, names in having.items():
-        one = METHODS[names[0]].options[option]
-        values = " or ".join(one.words) or f"a number, {one.default:g} by default"
-        yield f"{option} of {', '.join(names)}: {values}; {one.about}"
+            owners.setdefault(option, []).append(name)
+    for option, names in owners.items():
+        about = METHODS[names[0]].options[option]
+        values = " or ".join(about.words) or f"a number, {about.default:g} by default"
+        yield f"{option} of {', '.join(names)}: {values}; {about.about}"
+
+
+def cite(
+    name: Annotated[str, Argument(help="A solver, such as d-dpm-solver-3 or ddim:eta=1; or auto.")],
+) -> None:
+    """Print what to cite for a solver, as BibTeX."""
+    from dode.citations import cite
+
+    print(cite(name), end="")
