@@ -1,9 +1,9 @@
 """What a grid made for the model is worth to plain solvers, beside the plain grids.
 
-    python benchmarks/weighing.py fashion
-    python benchmarks/weighing.py fashion --guidance 3
-    python benchmarks/weighing.py fashion-edm
-    python benchmarks/weighing.py fashion-mixture
+    python paper/benchmarks/weighing.py fashion
+    python paper/benchmarks/weighing.py fashion --guidance 3
+    python paper/benchmarks/weighing.py fashion-edm
+    python paper/benchmarks/weighing.py fashion-mixture
 
 "plain": the solvers that a search tries, on its plain grids; "weighed": the same solvers on the grid of
 `dode.search.optimal_grid`; "not weighed": on the one whose steps cost their errors where they are made.  The nearest of

@@ -1,6 +1,6 @@
 """Plans of auto between others: how near they are, and where they are refused.
 
-    python benchmarks/interpolation.py fashion
+    python paper/benchmarks/interpolation.py fashion
 
 The plans are those of benchmarks/auto.py (docs/results/auto-MODEL-GUIDANCE-plans.json).  At 5, 6 and 8 evaluations from
 the neighbours on both sides, beside auto's own plan there and the best learning-free solver of benchmarks/auto.py; for

@@ -1,4 +1,4 @@
-"""Where the bundled consistency student goes on from: python benchmarks/consistency_levels.py students/cd.safetensors
+"""Where the bundled consistency student goes on from: python paper/benchmarks/consistency_levels.py paper/students/cd.safetensors
 
 The noise levels of its second, third and fourth evaluation, one added at a time: the one of CANDIDATES with the lowest
 Fréchet distance on validation noise (Song et al. 2023, section 4, search them likewise).  What is found stands in

@@ -1,6 +1,6 @@
 """What rules the RMS of auto where it is above that of plans trained by gradients: ways to hold it down.
 
-    python benchmarks/loss_ways.py fashion-mixture --nfe 10
+    python paper/benchmarks/loss_ways.py fashion-mixture --nfe 10
 
 auto as it is; with Cauchy's loss from a hundred medians on instead of ten; by the mean of the squares, refined and
 judged; and with twice the samples to fit and to judge on, which costs twice as much.  All on the same test noise.

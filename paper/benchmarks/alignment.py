@@ -1,7 +1,7 @@
 """align="time" against align="count", the published pairing with its grids: distances and Fréchet distance.
 
-    python benchmarks/alignment.py fashion
-    python benchmarks/alignment.py fashion-edm
+    python paper/benchmarks/alignment.py fashion
+    python paper/benchmarks/alignment.py fashion-edm
 
 Four rows a case: the plain solver and the distilled one, on the default grid with targets by time, and on the published
 grid with targets by count.  Every row is measured against the exact solution from t_max.

@@ -1,7 +1,7 @@
 """`auto` beside the same numbers trained by gradients through the sampler: what forward passes alone give up.
 
-    python benchmarks/gradients.py fashion --nfe 5
-    python benchmarks/gradients.py fashion --guidance 3 --nfe 5,8
+    python paper/benchmarks/gradients.py fashion --nfe 5
+    python paper/benchmarks/gradients.py fashion --guidance 3 --nfe 5,8
 
 The reference is of the family of LD3 (Tong et al. 2024), S4S (Frankel et al. 2025) and GS (Starodubcev et al. 2025),
 from their descriptions: Adam (Kingma & Ba 2015) on the squared distance of the samples' ends to the teacher's, by

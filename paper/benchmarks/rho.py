@@ -1,8 +1,8 @@
 """Which ridge?  Distance on *select* noise against rho, for the bundled networks.
 
-    python benchmarks/rho.py fashion
-    python benchmarks/rho.py fashion-edm
-    python benchmarks/rho.py fashion-mixture
+    python paper/benchmarks/rho.py fashion
+    python paper/benchmarks/rho.py fashion-edm
+    python paper/benchmarks/rho.py fashion-mixture
 
 `dode.distillation.api.RHO` is chosen from these three tables; test noise plays no part in it.
 """

@@ -1,6 +1,6 @@
 """Ways to a lower Fréchet distance where auto's, near that of the network's own samples, is above a coarse solver's.
 
-    python benchmarks/frechet_ways.py fashion-edm --nfe 8
+    python paper/benchmarks/frechet_ways.py fashion-edm --nfe 8
 
 Beside auto and the best learning-free solver of benchmarks/auto.py, on the same test noise:
 "mean square": auto once more, refining and judging the mean of the squared distances, without Cauchy's loss;

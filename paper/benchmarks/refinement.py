@@ -1,8 +1,8 @@
 """What each kind of number is worth in an end-point refinement: weights, times, a scale, what the network is told.
 
-    python benchmarks/refinement.py fashion
-    python benchmarks/refinement.py fashion-edm
-    python benchmarks/refinement.py fashion-mixture
+    python paper/benchmarks/refinement.py fashion
+    python paper/benchmarks/refinement.py fashion-edm
+    python paper/benchmarks/refinement.py fashion-mixture
 
 From one start each (the nearest of the learning-free solvers), 32 samples, 12 rounds at most, the round with the least
 error on 32 select samples; RMS on test noise.
