@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dode_paper.checkpoints import edm_file
-from dode_paper.checkpoints.edm_config import build
 from torch import manual_seed, nn
 
 import dode
+from dode_paper.checkpoints import edm_file
+from dode_paper.checkpoints.edm_config import build
 
 ARGUMENTS = {"img_resolution": 4, "model_type": "SongUNet", "model_channels": 8, "channel_mult": [1], "num_blocks": 1}
 

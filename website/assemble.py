@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = ROOT / "website/zensical.toml"
 ELSEWHERE = {
     "comfyui/README.md": "comfyui.md",
-    "students/README.md": "students.md",
+    "paper/students/README.md": "students.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
@@ -82,7 +82,7 @@ def titled(nav: list[Any]) -> list[tuple[str, str]]:
 
 def sources() -> dict[Path, str]:
     """Where each page comes from, and its name on the site."""
-    pages = {path: path.name for path in sorted((ROOT / "docs").glob("*.md"))}
+    pages = {path: path.name for folder in ("docs", "paper/docs") for path in sorted((ROOT / folder).glob("*.md"))}
     return pages | {ROOT / path: name for path, name in ELSEWHERE.items()}
 
 

@@ -9,6 +9,7 @@ grid with targets by count.  Every row is measured against the exact solution fr
 
 import argparse
 
+import product  # noqa: F401
 import torch
 from acceptance import entry, silent
 from records import Records, table

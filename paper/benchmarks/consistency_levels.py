@@ -1,4 +1,4 @@
-"""Where the bundled consistency student goes on from: python paper/benchmarks/consistency_levels.py paper/students/cd.safetensors
+"""Where the bundled consistency student goes on from: python paper/benchmarks/consistency_levels.py FILE
 
 The noise levels of its second, third and fourth evaluation, one added at a time: the one of CANDIDATES with the lowest
 Fréchet distance on validation noise (Song et al. 2023, section 4, search them likewise).  What is found stands in
@@ -8,8 +8,8 @@ Fréchet distance on validation noise (Song et al. 2023, section 4, search them 
 import argparse
 from pathlib import Path
 
+import product  # noqa: F401
 import torch
-from dode_paper.baselines import student_file
 from records import RESULTS, Records, table
 
 import dode
@@ -17,6 +17,7 @@ from dode.metrics import evaluation, extracted, frechet, moments, to_uint8
 from dode.metrics.evaluation import Evaluator
 from dode.model import Model
 from dode.samplers import Sampler
+from dode_paper.baselines import student_file
 
 CANDIDATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 25.0)
 MOST = 4

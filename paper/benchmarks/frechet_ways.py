@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import product  # noqa: F401
 import torch
 from auto import again
 from records import RESULTS, Records, table

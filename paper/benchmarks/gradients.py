@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import product  # noqa: F401
 import torch
 from records import Records, table
 from rivals import BLENDS

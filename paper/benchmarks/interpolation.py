@@ -10,6 +10,7 @@ a network with guidance, at scale 2 from scales 1 and 3 beside the plain solver 
 import argparse
 import json
 
+import product  # noqa: F401
 import torch
 from acceptance import silent
 from auto import again

@@ -12,6 +12,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import product  # noqa: F401
 import torch
 from frechet_ways import NEVER, with_loss
 from records import Records, table

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
+import product  # noqa: F401
 import torch
 from records import Records, table
 from rivals import BLENDS

@@ -11,6 +11,7 @@ import argparse
 import warnings
 
 import numpy as np
+import product  # noqa: F401
 import torch
 from records import Records, table
 

@@ -14,6 +14,7 @@ import argparse
 import math
 
 import numpy as np
+import product  # noqa: F401
 import torch
 from records import Records, table
 

@@ -11,8 +11,9 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from dode_paper.checkpoints.edm_config import build
 from torch import nn
+
+from dode_paper.checkpoints.edm_config import build
 
 SOURCE = "import os\nos.system('touch canary')\n"
 TINY = {

@@ -16,15 +16,15 @@ from pathlib import Path
 from random import Random
 
 import torch
-from dode_paper.baselines import checkpoints, student_file, training
-from dode_paper.baselines.train_state import Budget
-from dode_paper.checkpoints.loading import opened
 from problems import SCHEDULES
 
 from dode import from_callable
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.conditioning import classes_in_turn
+from dode_paper.baselines import checkpoints, student_file, training
+from dode_paper.baselines.train_state import Budget
+from dode_paper.checkpoints.loading import opened
 
 STEPS, EVERY = 60, 0.05  # steps of training, seconds between checkpoints
 REQUEST = training.Request("direct", batch=2, teacher_steps=2, pairs=8, bfloat16=False)

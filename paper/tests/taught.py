@@ -3,11 +3,11 @@
 import gzip
 
 import torch
-from dode_paper.baselines.batched_solver import wide
 from problems import gaussian
 from torch import nn
 
 from dode.schedule import Node
+from dode_paper.baselines.batched_solver import wide
 
 LABEL = torch.zeros(2, dtype=torch.long)
 

@@ -5,10 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from dode_paper.baselines import consistency, direct, guided, progressive, training_methods
-from dode_paper.baselines.batched_solver import pieces, run, wide
-from dode_paper.baselines.train_state import Budget, Stage
-from dode_paper.baselines.trainer import Watch, train
 from problems import SCHEDULES, gaussian, mixture_model
 from taught import LABEL, Affine, Gaussian, exact
 from torch import nn
@@ -20,6 +16,10 @@ from dode.schedule import Node
 from dode.solvers import METHODS
 from dode.timesteps import grid
 from dode.tracing import trace
+from dode_paper.baselines import consistency, direct, guided, progressive, training_methods
+from dode_paper.baselines.batched_solver import pieces, run, wide
+from dode_paper.baselines.train_state import Budget, Stage
+from dode_paper.baselines.trainer import Watch, train
 
 EDM = SCHEDULES["edm"]
 

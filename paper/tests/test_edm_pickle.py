@@ -16,10 +16,10 @@ import edm_files
 import numpy as np
 import pytest
 import torch
-from dode_paper.checkpoints import edm_file, restricted_unpickler, stubs
 from safetensors import safe_open
 
 import dode
+from dode_paper.checkpoints import edm_file, restricted_unpickler, stubs
 
 CANARY = "canary"
 

@@ -6,16 +6,16 @@ import edm_files
 import pytest
 import reference_nets
 import torch
+from layouts import layout
+
+import dode
+from dode.schedule import DiscreteVP, linear_betas
 from dode_paper.checkpoints import ddpm, edm_config, preconditioning, registry
 from dode_paper.checkpoints.adm import ADM, Settings
 from dode_paper.checkpoints.adm_classifier import NoisyClassifier
 from dode_paper.checkpoints.attention import attend, by_head, by_part, interleaved
 from dode_paper.checkpoints.loading import load, state_dict
 from dode_paper.checkpoints.registry import settings
-from layouts import layout
-
-import dode
-from dode.schedule import DiscreteVP, linear_betas
 
 NCSNPP = {
     "embedding_type": "fourier",

@@ -6,13 +6,13 @@ from urllib.parse import urlparse
 import edm_files
 import pytest
 import torch
-from dode_paper.checkpoints import ddpm, edm_file, registry
-from dode_paper.checkpoints.adm_classifier import NoisyClassifier
-from dode_paper.checkpoints.registry import settings
 from test_published_nets import ddpm_names, filled
 
 import dode
 from dode.timesteps import GRIDS
+from dode_paper.checkpoints import ddpm, edm_file, registry
+from dode_paper.checkpoints.adm_classifier import NoisyClassifier
+from dode_paper.checkpoints.registry import settings
 
 TINY = {
     "ddpm": {"resolution": 8, "channels": 32, "widths": [1, 2], "blocks": 1, "attention": [4]},

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dode_paper.baselines import direct, model_card, student_file, trainer, training
-from dode_paper.baselines.data import fashion
-from dode_paper.baselines.train_state import Budget, Stage, begin, part
-from dode_paper.baselines.trainer import Watch, train
-from dode_paper.baselines.training import Reports, Request
 from problems import conditioned, swapped
 from taught import Affine, Gaussian, write_images
 
 import dode
 from dode.bundled_models import bundled
+from dode_paper.baselines import direct, model_card, student_file, trainer, training
+from dode_paper.baselines.data import fashion
+from dode_paper.baselines.train_state import Budget, Stage, begin, part
+from dode_paper.baselines.trainer import Watch, train
+from dode_paper.baselines.training import Reports, Request
 
 ABOUT = {"what": "test"}
 
