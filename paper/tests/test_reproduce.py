@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dode.metrics.comparison import Settings, measure, ratio
 from problems import swapped
 from test_cli import dode as command
 
