@@ -26,6 +26,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/top_level.py
 
 docs: .venv/dev
 	$(BIN)/python website/assemble.py

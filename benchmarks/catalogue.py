@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import torch
 from acceptance import entry
-from dode_paper.reproduce import exact_cache
 from records import RESULTS, Records, table
 
 import dode
@@ -23,6 +22,7 @@ from dode.metrics import evaluation
 from dode.metrics.evaluation import Evaluator, Settings, measure
 from dode.model import Model
 from dode.samplers import Sampler
+from dode_paper.reproduce import exact_cache
 
 GROUPS = ((5, 10, 20), (25,), (50,))  # the students of one teacher run
 COUNTS = tuple(count for group in GROUPS for count in group)

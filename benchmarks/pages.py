@@ -4,11 +4,13 @@ A page says where: <!-- results: NAME --> … <!-- end --> holds docs/results/NA
 there is one; names may have folders in them.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("paper/docs/*.md"))]
 PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->", re.S)
 
 
@@ -20,7 +22,7 @@ def filled(text: str, folder: Path) -> str:
         text = path.read_text() if path.exists() else "(not measured yet)\n"
         figure = path.with_suffix(".png")
         if figure.exists():
-            text += f"\n![{found[1]}]({figure.relative_to(folder).as_posix()})\n"
+            text += f"\n![{found[1]}]({os.path.relpath(figure, folder)})\n"
         return f"<!-- results: {found[1]} -->\n{text}<!-- end -->"
 
     return PLACE.sub(table, text)
@@ -28,7 +30,7 @@ def filled(text: str, folder: Path) -> str:
 
 def main() -> None:
     stale = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in PAGES:
         text = page.read_text()
         if filled(text, page.parent) != text:
             stale.append(page.name)

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dode_paper.checkpoints import edm_config, edm_file
 from torch import manual_seed, nn
 
 import dode
+from dode_paper.checkpoints import edm_config, edm_file
 
 ARGUMENTS = {"img_resolution": 4, "model_type": "SongUNet", "model_channels": 8, "channel_mult": [1], "num_blocks": 1}
 

@@ -1,15 +1,3 @@
-"""Strict for the suite: one thread, so that two workers do not fight; no gradients; the same examples every time."""
+"""The settings of the suite, for every test here."""
 
-import pytest
-import torch
-from hypothesis import settings
-
-torch.set_num_threads(1)
-settings.register_profile("dode", deadline=None, derandomize=True)
-settings.load_profile("dode")
-
-
-@pytest.fixture(autouse=True)
-def _no_gradients():
-    with torch.no_grad():
-        yield
+from suite import no_gradients as no_gradients

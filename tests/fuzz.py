@@ -1,26 +1,31 @@
 """Changed files read one after another, in a process of its own: little memory, a clock, a watch on what it does.
 
-    python tests/fuzz.py READER[,READER…] COUNT [SEED [FIRST]]
+    python tests/fuzz.py MODULE READER[,READER…] COUNT [SEED [FIRST]]
+
+MODULE has the readers: readers, or paper_readers, which is in paper/tests.
 
 Prints one line of JSON for each fault, and for each reader one that says how many files it refused.
 """
 
+import importlib
 import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import tracemalloc
 import warnings
 from pathlib import Path
 from random import Random
 
-from readers import READERS
-
 from dode.errors import DodeError
 
+HERE = Path(__file__).parent
+PAPER = HERE.parent / "paper/tests"
 MEMORY = 1 << 30  # bytes more than the process has when it begins
 SECONDS = 20  # a file
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.", "socket.connect", "ctypes.", "pty.")
@@ -94,10 +99,9 @@ def limited():
     resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def fuzzed(name, count, seed, first, guard):
+def fuzzed(name, reader, count, seed, first, guard):
     """Read `count` changed files, from number `first` on: the number of those that were refused."""
-    reader, refused = READERS[name], 0
-    path = guard.folder / reader.name
+    path, refused = guard.folder / reader.name, 0
     reader.make(path)
     good = path.read_bytes()
     reader.read(path)  # the good one is read, and what is imported late is there
@@ -120,7 +124,9 @@ def fuzzed(name, count, seed, first, guard):
     return refused
 
 
-def main(names, count, seed=0, first=0):
+def main(module, names, count, seed=0, first=0):
+    sys.path.append(str(PAPER))
+    readers = importlib.import_module(module).READERS
     signal.signal(signal.SIGALRM, late)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as made:
@@ -128,12 +134,69 @@ def main(names, count, seed=0, first=0):
         guard = Guard(Path(made))
         for name in names.split(","):
             began = time.monotonic()
-            refused = fuzzed(name, count, seed, first, guard)
+            refused = fuzzed(name, readers[name], count, seed, first, guard)
             seconds = round(time.monotonic() - began, 1)
             print(json.dumps({"reader": name, "read": count, "refused": refused, "seconds": seconds}), flush=True)
         os.chdir("/")
 
 
+COUNT, SEED = int(os.environ.get("DODE_FUZZ", "500")), int(os.environ.get("DODE_FUZZ_SEED", "0"))
+EACH = 0.5  # seconds that a file may take on the average, on a busy machine
+
+
+def check_files(module, names):
+    """Assert that changed files of these readers are read or refused, in a process of its own."""
+    words = [sys.executable, str(HERE / "fuzz.py"), module, ",".join(names), str(COUNT), str(SEED)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120 + EACH * COUNT * len(names), check=False)
+    assert done.returncode == 0, f"it died at {done.stderr[-1500:]}"
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    faults = [line["fault"] for line in lines if "fault" in line]
+    assert not faults, "\n".join(faults[:5])
+    assert [line["reader"] for line in lines] == names
+    for line in lines:
+        assert line["read"] == COUNT
+        assert 0.3 * COUNT < line["refused"] < COUNT, line  # the changes matter, and some leave the file whole
+
+
+def check_commands(name, reader, commands, monkeypatch, capfd):
+    """Assert that commands read some of the same files, or end with one line and exit code 2, in this folder."""
+    from dode.cli import main as typed
+
+    path = Path(reader.name)
+    reader.make(path)
+    good, codes = path.read_bytes(), set()
+    for i in range(8):
+        path.write_bytes(good if i == 0 else reader.change(Random(f"{name} {SEED} command {i}"), good))
+        for words in commands:
+            monkeypatch.setattr(sys, "argv", ["dode", *words])
+            try:
+                typed()
+            except SystemExit as stop:
+                code = stop.code
+            codes.add(code)
+            errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+            assert len(errors) == (code == 2), words
+            assert code in (0, 2)
+            if code == 2:
+                known = {reader.name, "p.png", "made.json", "made.safetensors"}
+                assert {entry.name for entry in Path().iterdir()} <= known
+    assert codes == {0, 2}
+
+
+def check_size(reader, path):
+    """Assert that a file that says it holds a million times a million numbers is refused before there is room made."""
+    tracemalloc.start()
+    try:
+        reader.read(path)
+    except ValueError as error:
+        assert path.name in str(error)  # noqa: PT017
+        assert not refused_by_memory(error)  # noqa: PT017
+    else:
+        raise AssertionError(f"{path.name} was read")
+    assert tracemalloc.get_traced_memory()[1] < 1e8
+    tracemalloc.stop()
+
+
 if __name__ == "__main__":
-    names, *numbers = sys.argv[1:]
-    main(names, *map(int, numbers))
+    module, names, *numbers = sys.argv[1:]
+    main(module, names, *map(int, numbers))

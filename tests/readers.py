@@ -1,6 +1,6 @@
 """Every file that dode reads: a small good one, how it may be changed, and all that is done with what was read.
 
-A new reader is one more line of READERS.
+A new reader is one more line of READERS; paper/tests/paper_readers.py has those of the paper.
 """
 
 import contextlib
@@ -8,24 +8,16 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import edm_files
 import mutants
 import numpy as np
-import taught
 import torch
-from dode_paper.baselines import checkpoints, data, direct, student_file, train_state
-from dode_paper.checkpoints import edm_file, loading
-from dode_paper.reproduce.result_store import Records
-from problems import SCHEDULES, conditioned, gaussian, swapped
+from problems import SCHEDULES, gaussian
 
 from dode import calibration, json_schema, samplers, sigma_tables
-from dode.bundled_models.unet import UNet
-from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.cli import files, output, plot
 from dode.distillation.api import distill
 from dode.integrations.sigmas import known
@@ -98,16 +90,6 @@ def read_results(path):
     results.write_csv(path.with_suffix(".csv"), list(found.rows.values()))
 
 
-def recorded(path):
-    made = Records(path, {"samples": 2}, "dode reproduce", loud=False)
-    made.put("row", {"rms": 0.5, "each": [1, 2]})
-
-
-def read_records(path):
-    made = Records(path, {"samples": 2}, "dode reproduce", loud=False)
-    made.put("row", 1)
-
-
 def listed(path):
     numbers = sigma_tables.Listed("mine", "sigmas", {3: (80.0, 5.0, 0.5, 0.0), 2: (80.0, 1.0, 0.0)}, "a net", "a page")
     path.write_text(json.dumps(sigma_tables.as_json(numbers)))
@@ -159,57 +141,6 @@ def read_config(path):
 # --- weights and arrays ----------------------------------------------------------------------------------------
 
 
-def pickled(path):
-    edm_files.write(path, *edm_files.tiny(label_dim=4, attn_resolutions=[]))
-
-
-def read_pickle(path):
-    return edm_file.model_of(edm_file.read_pickle(path), "net")
-
-
-def converted(path):
-    pickled(path.with_suffix(".pkl"))
-    edm_file.convert(path.with_suffix(".pkl"), path)
-    path.with_suffix(".pkl").unlink()
-
-
-def small_students():
-    """Students of a network that opens in a moment."""
-    student_file.UNet = partial(UNet, widths=(8,), groups=2)
-
-
-CARD = {"method": "pd", "network calls": 3, "processor minutes": 0.1, "options": {"batch": 2}}
-
-
-def student(path):
-    small_students()
-    net = Preconditioned(Folded(student_file.UNet()), 0.5).requires_grad_(False)
-    form = student_file.Form("data", "ddim", {1: (80.0, 0.0), 2: (80.0, 1.0, 0.0)})
-    student_file.write(path, net, form, replace(model(), name="fashion-edm"), CARD)
-
-
-def read_student(path):
-    small_students()
-    if student_file.written(path):
-        for one in student_file.samplers(path).values():
-            one.sample(1)
-        student_file.card_of(path)
-
-
-def labelled():
-    """A model with a condition that it does not heed."""
-    made = model()
-    return conditioned(swapped(made, lambda x, t, cond: made.network(x, t, None)), lambda i: torch.zeros(len(i)))
-
-
-def paired(path):
-    direct.pairs(labelled(), 4, 2, 0, path, lambda done, total: None)
-
-
-def read_pairs(path):
-    direct.pairs(labelled(), 4, 2, 0, path, lambda done, total: None)
-
-
 def measured(path):
     covariance = np.eye(3) + 0.1
     features = np.random.default_rng(0).standard_normal((6, 3))
@@ -221,52 +152,6 @@ def measured(path):
 def read_statistics(path):
     found = reference_stats.read(path, lambda images: images.float().flatten(1)[:, :3])
     return found.mark
-
-
-def weights(path):
-    torch.save({"weight": torch.arange(6.0).reshape(2, 3)}, path)
-
-
-def old_weights(path):
-    torch.save({"weight": torch.arange(6.0).reshape(2, 3)}, path, _use_new_zipfile_serialization=False)
-
-
-def read_weights(path):
-    module = torch.nn.Module()
-    with torch.device("meta"):
-        module.weight = torch.nn.Parameter(torch.empty(2, 3))
-    loading.load(module, loading.state_dict(path), "net")
-
-
-STAGES = [
-    train_state.Stage("one", 1.0, lambda net: taught.Affine([1, 2]), lambda trio, rng, done: None, 2),
-    train_state.Stage("two", 1.0, lambda net: net, lambda trio, rng, done: None, 2),
-]
-
-
-def kept(path):
-    run = train_state.begin(STAGES, 0, taught.Gaussian())
-    run.curve, run.smooth = [[50, 0.5]], 0.5
-    for parameter in run.student.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    run.optimiser.step()
-    checkpoints.save(path, run, {"what": "test"})
-
-
-def read_checkpoint(path):
-    """As `dode train` goes on with it."""
-    run = checkpoints.restore(path, STAGES, taught.Gaussian(), {"what": "test"})
-    for parameter in run.student.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    run.optimiser.step()
-    train_state.part(STAGES, run, train_state.Budget(steps=10))
-    checkpoints.save(path.with_suffix(".again"), run, {"what": "test"})
-
-
-def images(path):
-    taught.write_images(path.parent, 3)
-    (path.parent / "train-images-idx3-ubyte.gz").replace(path)
-    (path.parent / "train-labels-idx1-ubyte.gz").unlink()
 
 
 OUTPUT = torch.arange(6.0).reshape(2, 3)
@@ -292,24 +177,14 @@ def read_cache(path):
     assert torch.equal(found, OUTPUT)
 
 
-ZIP = mutants.of_zip(mutants.of_checkpoint)
 READERS = {
     "calibration": Reader("c.json", calibrated, signed, read_calibration),
     "results": Reader("r.json", compared, mutants.of_json, read_results),
-    "records": Reader("r.json", recorded, mutants.of_json, read_records),
     "scheduler": Reader("scheduler_config.json", configured, signed_config, read_config),
     "list": Reader("grid.json", listed, mutants.of_json, read_list),
     "numbers": Reader(
         "numbers.txt", lambda path: path.write_text("[80, 5.5,\n1e-1; 0]"), mutants.of_bytes, read_numbers
     ),
-    "edm-pickle": Reader("net.pkl", pickled, mutants.of_pickle, read_pickle),
-    "edm-safetensors": Reader("net.safetensors", converted, mutants.of_safetensors, edm_file.open_file),
-    "student": Reader("pd.safetensors", student, mutants.of_safetensors, read_student),
-    "pairs": Reader("pairs.safetensors", paired, mutants.of_safetensors, read_pairs),
     "statistics": Reader("s.npz", measured, mutants.of_zip(mutants.of_numpy), read_statistics),
-    "weights": Reader("w.pt", weights, ZIP, read_weights),
-    "old-weights": Reader("w.ckpt", old_weights, mutants.of_bytes, read_weights),
-    "checkpoint": Reader("checkpoint.pt", kept, ZIP, read_checkpoint),
     "cache": Reader("output.safetensors", remembered, mutants.of_safetensors, read_cache),
-    "images": Reader("images.gz", images, mutants.of_bytes, data.read_idx),
 }

@@ -7,11 +7,11 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from dode_paper.checkpoints import preconditioning
 from perfect import NUMPY_2
 from problems import BETAS, CATALOGUE, MISSING, counts
 
 import dode
+from dode import preconditioning
 from dode.diffusers import DODEScheduler
 from dode.samplers import content
 

@@ -1,12 +1,24 @@
 """Command lines by chance: every command, every option; values that work, that are at an edge, that are wrong."""
 
+import os
+import shlex
+import signal
+import sys
+import traceback
+import warnings
 from pathlib import Path
 
 import typer
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load
 
-from dode.cli import app
+from dode.cli import app, main
+
+PAPER = [("convert",), ("reproduce",), ("train",)]  # commands of the paper's package
+EXAMPLES = int(os.environ.get("DODE_LINES", "12"))  # of each command, a quarter of those that measure or train
+LONG = ("auto", "compare", "demo", "reproduce", "train")
+SECONDS = 180  # on a busy machine
 
 NUMBERS = ["0", "1", "2", "3", "4", "-1", "10", "x", "", "1.5", "99999999999999999999", "1e3"]
 FLOATS = ["0", "1", "0.5", "2", "3", "-1", "nan", "inf", "-inf", "1e400", "x", "", "1e-300", "80"]
@@ -157,3 +169,63 @@ def whole(path: Path) -> bool:
     if path.suffix == ".safetensors":
         return len(load(content)) > 0  # raises for one that is cut off
     return not path.name.startswith(".") and content.endswith(ends.get(path.suffix, b""))
+
+
+def state(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def hung(*_):
+    raise AssertionError(f"it took longer than {SECONDS} s")
+
+
+def exit_code():
+    """The exit code of the command as it is typed, and what is wrong with how it went."""
+    signal.alarm(SECONDS)
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code, None if stop.code in (0, 2) else f"exit code {stop.code}"
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames[-5:]))
+        return None, f"{type(error).__name__}: {error} ({where})"[:500]
+    finally:
+        signal.alarm(0)
+    return None, "it returned"
+
+
+def check(words, command, folder, monkeypatch, capfd):
+    """Assert that lines of one command work or say why not.
+
+    All that is wrong is told at the end: to find the shortest line of words would take longer than to read it.
+    """
+    before, faults = state(folder), []
+    signal.signal(signal.SIGALRM, hung)
+
+    @settings(
+        max_examples=EXAMPLES // 4 if words[:1] and words[0] in LONG else EXAMPLES,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(lines(words, command))
+    def run(typed):
+        monkeypatch.setattr(sys, "argv", ["dode", *typed])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code, wrong = exit_code()
+        told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        if wrong is None and len(told) != (code == 2) and len(typed) > len(words):
+            wrong = f"{len(told)} lines say what is wrong"
+        after = state(folder)
+        for path, content in after.items():
+            if before.get(path) != content:
+                wrong = wrong or (None if whole(path) else f"{path.name} is not whole")
+                path.unlink()
+        for path, content in before.items():
+            if after.get(path) != content:
+                path.write_bytes(content)
+        if wrong:
+            faults.append(f"{shlex.join(typed)}: {wrong}")
+
+    run()
+    assert not faults, "\n".join(faults)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dode_paper.baselines.data import fashion
 from safetensors.torch import save_file
+
+from dode_paper.baselines.data import fashion
 
 PER_CLASS, RANK, ROUNDS = 4, 16, 30
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dode_paper.baselines.data import fashion
 
 from dode.bundled_models import classifier
 from dode.bundled_models.classifier_network import Classifier
 from dode.metrics import extracted, moments, to_uint8
 from dode.metrics.reference_stats import Statistics, write
+from dode_paper.baselines.data import fashion
 
 KEPT = 5000
 HOME = Path(__file__).parent.parent / "src/dode/bundled_models/classifier-fashion.npz"

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import torch
-from dode_paper.baselines.data import fashion
 from reference import save
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from dode.bundled_models.classifier_network import Classifier
 from dode.metrics import to_uint8
+from dode_paper.baselines.data import fashion
 
 BATCH, RATE = 128, 1.5e-3
 

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 import torch
-from dode_paper.baselines.data import fashion
 from torch import Tensor, nn
 
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
+from dode_paper.baselines.data import fashion
 
 BATCH, RATE, WARMUP, NO_LABEL, DROP, EMA = 64, 8e-4, 300, 10, 0.1, 0.999
 POLISH_RATE, FAST, CLIP = 4e-4, 5, {False: 5.0, True: 20.0}  # FAST: sinusoids of more than 0.06 radians a step

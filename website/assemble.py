@@ -107,7 +107,7 @@ def titled(nav: list[Any]) -> list[tuple[str, str]]:
 
 def sources() -> dict[Path, str]:
     """The source file of each page → its name on the site."""
-    pages = {path: path.name for path in sorted((ROOT / "docs").glob("*.md"))}
+    pages = {path: path.name for folder in ("docs", "paper/docs") for path in sorted((ROOT / folder).glob("*.md"))}
     return pages | {ROOT / path: name for path, name in ELSEWHERE.items()}
 
 

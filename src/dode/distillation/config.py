@@ -18,7 +18,7 @@ from dode.solvers.spec import read
 from dode.solvers.step_allocation import build
 from dode.timesteps import Grid
 
-RHO = 1e-4  # chosen on validation noise: docs/results/rho-*.md, made by benchmarks/rho.py
+RHO = 1e-4  # chosen on validation noise: docs/results/rho-*.md, made by paper/benchmarks/rho.py
 
 
 @dataclass(frozen=True, eq=False)

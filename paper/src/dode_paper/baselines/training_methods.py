@@ -23,7 +23,7 @@ OTHERS = 0.055
 GUIDING = 0.5  # the part of stage one of guided distillation, in the same units
 COUNTS = ((0.2, 8), (0.5, 12), (1.0, 18))  # noise levels of consistency training, up to which part of it
 KEPT = 4  # the most steps of a progressive student that is worth a file
-# where consistency sampling goes on from, after sigma_max; benchmarks/consistency_levels.py, on validation noise
+# where consistency sampling goes on from, after sigma_max; paper/benchmarks/consistency_levels.py, on validation noise
 AGAIN = {2: (0.2,), 3: (0.4, 0.2), 4: (12.0, 0.4, 0.2)}
 
 

@@ -1,10 +1,9 @@
-"""Figures that come out the same every time, as PNG and SVG.  Needs matplotlib (extra: cli)."""
+"""Figures that come out the same every time, as PNG."""
 
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,12 +18,10 @@ COLOURS = tuple(hue.light for hue in HUES)
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """stem.png and stem.svg, without dates or random names in them."""
-    for kind, meta in (("png", {"Software": None}), ("svg", {"Date": None})):
-        buffer = BytesIO()
-        with mpl.rc_context({"svg.hashsalt": "dode"}):
-            figure.savefig(buffer, format=kind, metadata=meta)
-        replace_bytes(stem.with_suffix(f".{kind}"), buffer.getvalue())
+    """stem.png, without the name of the program in it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    replace_bytes(stem.with_suffix(".png"), buffer.getvalue())
 
 
 def panels(count: int, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
