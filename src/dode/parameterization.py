@@ -1,16 +1,11 @@
 """What a network predicts: output = p·x₀ + q·ε.  Every conversion is one 2×2 solve."""
 
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from dode.errors import DodeError
 from dode.schedule import Node
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dode.tracing import Form
-
-State = TypeVar("State", "Tensor", "Form")
+State = TypeVar("State")  # a tensor, a number or a form of the tracer: what can be scaled and added
 Kind = Literal["noise", "data", "v", "flow", "score"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -53,4 +48,5 @@ def convert(x: State, output: State, kind: Kind, to: Kind, node: Node) -> State:
     if kind == to:
         return output
     m, n = express(parts(to, node), kind, node)
-    return m * x + n * output
+    converted: State = m * cast(Any, x) + n * cast(Any, output)
+    return converted
