@@ -13,7 +13,7 @@ from dode.denoisers import CallableNetwork
 from dode.model import build
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the fit has one sample"),
+    pytest.mark.filterwarnings("ignore:samples=1"),
     pytest.mark.filterwarnings("ignore:.*is large:UserWarning"),  # of a λ that is large, as it may be here
     pytest.mark.filterwarnings("error::RuntimeWarning"),
 ]

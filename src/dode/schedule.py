@@ -89,13 +89,15 @@ class Schedule(ABC):
 
         Raises DodeError for a log-SNR outside the schedule.
         """
-        for end in (self.node(self.t_end), self.node(self.t_max)):
+        low, high = self.knots[0] if self.knots else self.t_end, self.t_max
+        ends = [self.node(low), self.node(high)]
+        if not ends[1].logsnr <= logsnr <= ends[0].logsnr:
+            ends = [self.node(self.t_end)]
+        for end in ends:
             if logsnr == end.logsnr:
                 return end
-        low, high = self.knots[0] if self.knots else self.t_end, self.t_max
-        noisiest, cleanest = self.node(high).logsnr, self.node(low).logsnr
-        if not noisiest <= logsnr <= cleanest:
-            raise DodeError(f"log-SNR {logsnr:g} is outside the schedule's, {noisiest:g} to {cleanest:g}")
+        if len(ends) == 1:
+            raise DodeError(f"log-SNR {logsnr:g} is outside the schedule")
         while low < (middle := (low + high) / 2) < high:
             low, high = (low, middle) if self.node(middle).logsnr < logsnr else (middle, high)
         return self.node(low)
