@@ -56,9 +56,8 @@ def teacher_runs(
 def by_time(students: Sequence[Student], scale: int, schedule: Schedule, method: Method, kind: Kind) -> TeacherRun:
     """One teacher on a refinement of the students' grids: a target stands at its student's node."""
     plan = _traced(merged([where for _, where in students], scale, schedule), schedule, method, kind)
-    return TeacherRun(
-        plan, tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students)
-    )
+    targets = tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students)
+    return TeacherRun(plan, targets)
 
 
 def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind: Kind) -> TeacherRun:
