@@ -68,9 +68,7 @@ def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind
     most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
     count = min(most, scale * student.nfe)
     plan = _traced(grid(schedule, count, "published"), schedule, method, kind)
-    steps = [
-        k for k, fresh in enumerate((*plan.step_starts, True)) if fresh
-    ]  # states at the teacher's nodes, not between
+    steps = [k for k, start in enumerate((*plan.step_starts, True)) if start]  # states at nodes of the teacher's grid
     return TeacherRun(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
 
 
