@@ -28,7 +28,7 @@ def bits(array):
 def work(cache):
     """Fits on 5 batches and every figure of 7, as bits; and how many network calls this process made."""
     model, calls = replace(gaussian_model("edm"), solution=None), []
-    network = model.denoiser.core.network
+    network = model.network
     model = swapped(model, lambda x, t, cond: calls.append(1) or network(x, t, cond))
     found = {}
     for method, options in STUDENTS:

@@ -1,9 +1,9 @@
-"""Stores for tensors that are not in use: on their device, in the computer's memory, or in a temporary file."""
+"""Where tensors of resting batches wait: on their device, in the computer's memory, or in a temporary file."""
 
 import os
 import tempfile
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dode.errors import DodeError
+from dode.sampling import State
 
 
 class TensorStore:
@@ -84,3 +85,28 @@ def tensor_store(offload: str | None = None, folder: str | Path | None = None) -
     if offload not in (None, "cpu", "disk"):
         raise DodeError(f"offload must be one of cpu, disk, or None; got {offload!r}")
     return DiskStore(folder) if offload == "disk" else TensorStore(offload)
+
+
+class RestingStates:
+    """The states of batches after an evaluation: where the step started, and what has been seen."""
+
+    def __init__(self, store: TensorStore) -> None:
+        self.store = store
+        self._seen: dict[int, int] = {}  # batch → how many of its outputs are in the store
+
+    def put(self, i: int, state: State) -> None:
+        self.store.put(("state", i), state.x)
+        for j in range(self._seen.get(i, 0), len(state.seen)):
+            if (seen := state.seen[j]) is not None:
+                self.store.put(("seen", i, j), seen)
+        self._seen[i] = len(state.seen)
+
+    def get(self, i: int, k: int, columns: Sequence[int]) -> State:
+        """The state of batch i after evaluation k, with these columns of what it has seen."""
+        x = self.store.get(("state", i))
+        return State(k, x, x, tuple(self.store.get(("seen", i, j)) if j in columns else None for j in range(k + 2)))
+
+    def clear(self) -> None:
+        for i, count in self._seen.items():
+            for key in (("state", i), *(("seen", i, j) for j in range(count))):
+                self.store.drop(key)

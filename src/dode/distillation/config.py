@@ -116,22 +116,17 @@ def fit_targets(
         raise DodeError("align='count' brings the published grids; leave grid out")
     targets = []
     for spec in (read(solver, distilled=True) for solver in solvers):
-        method, options = spec.method, cast(dict[str, Any], spec.fit_options)
-        own = replace(config, **options)
+        method, own = spec.method, replace(config, **cast(Any, spec.fit_options))
         kind: Kind | None = "data" if own.formulation == "la" else None  # lookahead moves x̂₀
         if kind and method.kinds and method.kinds[0] != kind:
-            raise Unsupported(
-                f"formulation la needs data outputs, as ddim has; {method.name} has {method.kinds[0]} outputs"
-            )
+            raise Unsupported(f"formulation la is for data outputs; {method.name} has {method.kinds[0]} outputs")
         if own.align == "count" and method.warmup:
             raise Unsupported(f"{method.name} has no published pairing; use align='time'")
         where = "published" if own.align == "count" else grid
         for nfe in counts:
             plan, made = build(method, nfe, model.schedule, model.prediction, where, own.end, kind=kind)
             if any(plan.noise_scales):
-                raise Unsupported(
-                    f"{method.label} is stochastic: no one solution to distil it towards; drop its eta, fresh or churn"
-                )
+                raise Unsupported(f"{method.label} is stochastic and cannot be distilled; drop its eta, fresh or churn")
             plan = replace(plan, carry=bool(own.carry), unnormalized=own.form.free)
             targets.append(FitTarget(spec.text, method, nfe, plan, made, own))
     return targets

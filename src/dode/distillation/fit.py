@@ -22,7 +22,7 @@ from dode.plan import Array, Plan
 from dode.process_group import ALONE, ProcessGroup
 from dode.progress import Tick
 from dode.sampling import Denoise, State, begin, combine, evaluate, move, observe
-from dode.tensor_store import TensorStore
+from dode.tensor_store import RestingStates, TensorStore
 
 LARGE = 5.0  # a |λ| above this is warned of, and explained
 SINGULAR = 1 / float(np.finfo(np.float64).eps)  # larger condition numbers are not told apart
@@ -166,28 +166,3 @@ def _columns_read(plan: Plan, k: int, rows: Array) -> list[int]:
     coefficients = [plan.row(max(0, k - 1)), plan.row(k), *(plan.lifted(row) for row in (own, *rows))]
     columns = np.flatnonzero(np.any(np.array(coefficients) != 0, axis=0)).tolist()
     return [j for j in columns if j or plan.kind == "noise"]  # only noise outputs have x_T/σ_T before them
-
-
-class RestingStates:
-    """The states of batches after an evaluation: where the step started, and what has been seen."""
-
-    def __init__(self, store: TensorStore) -> None:
-        self.store = store
-        self._seen: dict[int, int] = {}  # batch → how many of its outputs are in the store
-
-    def put(self, i: int, state: State) -> None:
-        self.store.put(("state", i), state.x)
-        for j in range(self._seen.get(i, 0), len(state.seen)):
-            if (seen := state.seen[j]) is not None:
-                self.store.put(("seen", i, j), seen)
-        self._seen[i] = len(state.seen)
-
-    def get(self, i: int, k: int, columns: Sequence[int]) -> State:
-        """The state of batch i after evaluation k, with these columns of what it has seen."""
-        x = self.store.get(("state", i))
-        return State(k, x, x, tuple(self.store.get(("seen", i, j)) if j in columns else None for j in range(k + 2)))
-
-    def clear(self) -> None:
-        for i, count in self._seen.items():
-            for key in (("state", i), *(("seen", i, j) for j in range(count))):
-                self.store.drop(key)

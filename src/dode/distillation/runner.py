@@ -62,7 +62,7 @@ class OffloadedBatch:
         return self.model.bound(kind, prepared(self.cond, len(self.indices), self.model.device))
 
     def towards(self, kind: Kind, numbers: Sequence[int]) -> Batch:
-        """The batch with a network of these outputs, and these states of the teacher as targets."""
+        """The batch with a network of these outputs, and these of the teacher's states as targets."""
         return Batch(
             self.start,
             lambda x, node: self.network(kind)(x, node),

@@ -56,9 +56,8 @@ def teacher_runs(
 def by_time(students: Sequence[Student], scale: int, schedule: Schedule, method: Method, kind: Kind) -> TeacherRun:
     """One teacher on a refinement of the students' grids: a target stands at its student's node."""
     plan = _traced(merged([where for _, where in students], scale, schedule), schedule, method, kind)
-    return TeacherRun(
-        plan, tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students)
-    )
+    targets = tuple(tuple(_state_at(plan, node) for node in student.nodes[1:]) for student, _ in students)
+    return TeacherRun(plan, targets)
 
 
 def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind: Kind) -> TeacherRun:
@@ -69,9 +68,7 @@ def by_count(student: Plan, scale: int, schedule: Schedule, method: Method, kind
     most = int(schedule.t_max - schedule.t_end) if schedule.integer else scale * student.nfe
     count = min(most, scale * student.nfe)
     plan = _traced(grid(schedule, count, "published"), schedule, method, kind)
-    steps = [
-        k for k, fresh in enumerate((*plan.step_starts, True)) if fresh
-    ]  # states at the teacher's nodes, not between
+    steps = [k for k, start in enumerate((*plan.step_starts, True)) if start]  # states at nodes of the teacher's grid
     return TeacherRun(plan, (tuple(steps[(k + 1) * count // student.nfe] for k in range(student.nfe)),))
 
 
