@@ -28,6 +28,7 @@ from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
 from dode.cli import files, output, plot
 from dode.distillation.api import distill
+from dode.errors import DodeError
 from dode.integrations.sigmas import known
 from dode.metrics import results, statistics
 from dode.metrics.comparison import Row
@@ -125,7 +126,7 @@ def read_list(path):
 
 def read_numbers(path):
     """As `dode import` reads a list that people wrote."""
-    return sigma_tables.parsed(path.read_text(), "sigmas", "mine")
+    return sigma_tables.parsed(files._text(str(path)), "sigmas", "mine")
 
 
 def configured(path):
@@ -289,7 +290,7 @@ def read_cache(path):
     place.rename(path)
     place.parent.rmdir()
     if found is None:
-        raise ValueError("made anew")
+        raise DodeError("made anew")
     assert torch.equal(found, OUTPUT)
 
 

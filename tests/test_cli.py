@@ -242,7 +242,7 @@ def test_what_a_network_raises_is_a_traceback(folder, monkeypatch):
 def test_help_names_what_there_is():
     """The help is written without torch, and so by hand; "uniform" is another name of trailing."""
     from dode.bundled_models import BUNDLED
-    from dode.distillation.config import RHO, STATES
+    from dode.distillation.config import RHO
     from dode.distillation.formulations import FORMULATIONS
     from dode.distillation.teacher import ALIGNMENTS
     from dode.metrics.comparison import METRICS
@@ -253,7 +253,6 @@ def test_help_names_what_there_is():
     for name, words in {
         "model": BUNDLED,
         "formulation": FORMULATIONS,
-        "states": STATES,
         "align": ALIGNMENTS,
         "grid": GRIDS,
     }.items():

@@ -22,8 +22,8 @@ def distill(
     solver: Annotated[
         str,
         Option(
-            help="The solver to distil, with options: dpm-solver-2:inner=time, ddim:formulation=la:lam=0.2; dode methods "
-            "lists them."
+            help="The solver to distil, with options: dpm-solver-2:inner=time, ddim:formulation=la:lam=0.2; dode "
+            "methods lists them."
         ),
     ] = "ddim",
     nfe: Annotated[str, Option(help="Network evaluations: 10, or 5,10,20 in one file.")] = "10",

@@ -68,9 +68,9 @@ def opened(
         raise _torn(path, error) from error
 
 
-def _torn(path: str | Path, error: Exception) -> ValueError:
+def _torn(path: str | Path, error: Exception) -> DodeError:
     """One sentence; what the reader says may quote the file at length, on several lines."""
-    return ValueError(f"{path} is not a whole safetensors file ({json_schema.line(error)})")
+    return DodeError(f"{path} is not a whole safetensors file ({json_schema.line(error)})")
 
 
 def state_dict(path: str | Path, entry: int | str | None = None) -> dict[str, Tensor]:
