@@ -20,6 +20,7 @@ from problems import SCHEDULES, gaussian
 from dode import calibration, json_schema, samplers, sigma_tables
 from dode.cli import files, output, plot
 from dode.distillation.api import distill
+from dode.errors import DodeError
 from dode.integrations.sigmas import known
 from dode.metrics import reference_stats, results
 from dode.metrics.estimates import Estimate, Row
@@ -106,7 +107,7 @@ def read_list(path):
 
 def read_numbers(path):
     """As `dode import` reads a list that people wrote."""
-    return sigma_tables.parsed(path.read_text(), "sigmas", "mine")
+    return sigma_tables.parsed(files._text(str(path)), "sigmas", "mine")
 
 
 def configured(path):
@@ -173,7 +174,7 @@ def read_cache(path):
     place.rename(path)
     place.parent.rmdir()
     if found is None:
-        raise ValueError("made anew")
+        raise DodeError("made anew")
     assert torch.equal(found, OUTPUT)
 
 

@@ -244,7 +244,7 @@ def test_help_names_what_there_is():
     from dode.metrics.comparison import METRICS
 
     from dode.bundled_models import BUNDLED
-    from dode.distillation.config import RHO, STATES
+    from dode.distillation.config import RHO
     from dode.distillation.formulations import FORMULATIONS
     from dode.distillation.teacher import ALIGNMENTS
     from dode.timesteps import GRIDS
@@ -254,7 +254,6 @@ def test_help_names_what_there_is():
     for name, words in {
         "model": BUNDLED,
         "formulation": FORMULATIONS,
-        "states": STATES,
         "align": ALIGNMENTS,
         "grid": GRIDS,
     }.items():

@@ -61,11 +61,11 @@ def plan_to_json(plan: Plan) -> Json:
 
 def plan_from_json(data: Json) -> Plan:
     """The plan, exactly; its own checks run again."""
-    arrays = {name: np.array(data[name]) for name in ("start", "use", "mix", "blend")}
+    arrays = {name: _array(data, name) for name in ("start", "use", "mix", "blend")}
     nodes = tuple(Node(*node) for node in data["nodes"])
-    noise = np.array(data["noise"]) if "noise" in data else None  # files of the first version have none
+    noise = _array(data, "noise") if "noise" in data else None  # files of the first version have none
     fresh = tuple(data["fresh"])
-    told = np.array(data["told"]) if "told" in data else None
+    told = _array(data, "told") if "told" in data else None
     return Plan(
         data["space"],
         nodes,
@@ -76,6 +76,13 @@ def plan_from_json(data: Json) -> Plan:
         unnormalized=data["free"],
         conditioning_shifts=told,
     )
+
+
+def _array(data: Json, name: str) -> np.ndarray:
+    try:
+        return np.array(data[name])
+    except ValueError as error:  # rows of several lengths
+        raise DodeError(f"a plan's {name} must be rows of one length") from error
 
 
 def checksum(content: Json) -> str:

@@ -19,11 +19,13 @@ LARGE = 1 << 64  # whole numbers beyond it are no size, count or seed
 
 
 def parsed(text: str | bytes) -> Any:
-    """The value of a JSON text; ValueError if it is cut, has a key twice, or is nested too deeply."""
+    """The value of a JSON text; DodeError if it is cut, has a key twice, or is nested too deeply."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
         raise DodeError("it is nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DodeError(str(error)) from error
 
 
 def read(path: Path) -> Any:
