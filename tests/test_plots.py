@@ -77,7 +77,7 @@ def test_the_exact_track_is_the_exact_path(name):
         there = gaussian().flow(x_T, model.schedule.node(model.schedule.t_max), node) / np.hypot(node.alpha, node.sigma)
         assert norm == pytest.approx(float(there.square().mean().sqrt()), rel=2 * trajectories.RTOL)
         assert seen == pytest.approx(there.flatten(1)[:, pixels].numpy(), abs=4 * trajectories.RTOL)
-    assert (track.end - model.solution(x_T, None)).abs().max() < 4 * trajectories.RTOL
+    assert (track.end - model.solution(model, x_T, None)).abs().max() < 4 * trajectories.RTOL
 
 
 def test_watched_pixels_differ_between_samples_and_from_each_other():

@@ -72,10 +72,8 @@ def times(plan: Plan, schedule: Schedule) -> list[float]:
     if plan.conditioning_shifts is None:
         return [node.t for node in plan.nodes]
     own, end = schedule.continuous(), plan.nodes[-1]
-    return [
-        *(_own(node, shift, own) for node, shift in zip(plan.nodes[:-1], plan.conditioning_shifts, strict=True)),
-        end.t,
-    ]
+    shifted = zip(plan.nodes[:-1], plan.conditioning_shifts, strict=True)
+    return [*(_own(node, shift, own) for node, shift in shifted), end.t]
 
 
 def _own(node: Node, shift: float, schedule: Schedule) -> float:

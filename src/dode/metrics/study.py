@@ -163,10 +163,10 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
         keys = {(name, nfe): key(name, nfe, model.guidance, seed) for name in group for nfe in counts}
         if any(row not in results.plans for row in keys.values()):
             with bar("teachers and fits") as advance:
-                solvers = list(group.values())
                 if searched:
                     fits = {"auto": auto(model, counts, seed=seed, batch=batch, progress=advance)}
                 else:
+                    solvers = list(group.values())
                     fits = distill(model, solvers, counts, grid=grid, seed=seed, batch=batch, progress=advance)
             fitted = {row: plain.content(fits[group[name]][nfe]) for (name, nfe), row in keys.items()}
             results.plans = fitted | results.plans
@@ -178,7 +178,7 @@ def _fitted(model: Model, study: Study, seed: int, results: Results, bar: Bar, b
 
 
 def _groups(study: Study) -> dict[tuple[bool, str | None], dict[str, str]]:
-    """What is fitted together, by (is auto, grid): the solvers by their names in the study; auto comes last."""
+    """What is fitted together, by (is searched for, grid): the solvers by their names in the study; auto comes last."""
     groups: dict[tuple[bool, str | None], dict[str, str]] = {}
     for name in sorted(filter(is_fitted, study.names), key=lambda name: name == "auto"):
         solver, grid = placed(name, study.grid)
