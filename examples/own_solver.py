@@ -23,12 +23,10 @@ def extrapolated(x: Any, s: Node, t: Node, net: Any) -> Any:
 
 def main(samples: int = 64, nfe: int = 8) -> tuple[float, float]:
     """RMS distance to the exact solution of the solver and of its distilled form."""
-    dode.METHODS["2m-noise"] = Method(
-        "2m-noise", extrapolated, kinds=("noise",), stages=1, order=2, about="2M in noise outputs"
-    )
+    method = Method("2m-noise", extrapolated, kinds=("noise",), stages=1, order=2, about="2M in noise outputs")
     model = dode.bundled("fashion-mixture")
-    plain = dode.sampler(model, "2m-noise", nfe=nfe)
-    fitted = dode.distill(model, "2m-noise", nfe=nfe, samples=samples)  # nothing else is written for this
+    plain = dode.sampler(model, method, nfe=nfe)
+    fitted = dode.distill(model, method, nfe=nfe, samples=samples)  # nothing else is written for this
     print(plain.plan)
 
     x_T = model.start(range(samples), seed=0)

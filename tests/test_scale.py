@@ -108,9 +108,9 @@ def test_a_file_uses_its_room_again():
 
 
 def test_float64_is_for_the_cpu_alone():
-    """Some devices have none: sums go to the CPU first.  (Weights are read, and figures of the paper made, there.)"""
+    """Some devices have none: sums go to the CPU first.  (Weights are read there.)"""
     for path in (Path(__file__).parent.parent / "src/dode").rglob("*.py"):
-        if path.parent.name not in ("weights", "reproduce"):
+        if path.parent.name != "bundled_models":
             text = path.read_text()
             assert not re.findall(r"(?<!cpu\(\))\.double\(\)", text), path
             assert not re.findall(r"(?<!cpu\(\))\.to\(torch\.float64", text), path

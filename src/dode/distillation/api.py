@@ -93,7 +93,7 @@ def distill(  # type: ignore[misc]  # its options are listed once
     config = DistillConfig(teacher, scale, count, whole_seed(seed), rho, align, batch, cond, noise, end, formulation)
     model, several = checked(model, ode=True), isinstance(nfe, Iterable)
     counts = sorted(set(nfe)) if isinstance(nfe, Iterable) else [nfe]
-    solvers = [solver] if isinstance(solver, Solver) else list(dict.fromkeys(solver))
+    solvers = [solver] if isinstance(solver, Solver) else list(solver)
     if not counts or not solvers:
         raise DodeError("give a solver and a number of network evaluations, or several; got none")
     targets = fit_targets(model, solvers, counts, grid, config)

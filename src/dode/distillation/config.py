@@ -115,7 +115,7 @@ def fit_targets(
     if config.align == "count" and grid is not None:
         raise DodeError("align='count' brings the published grids; leave grid out")
     targets = []
-    for spec in (read(solver, distilled=True) for solver in solvers):
+    for spec in {spec.text: spec for spec in (read(solver, distilled=True) for solver in solvers)}.values():
         method, own = spec.method, replace(config, **cast(Any, spec.fit_options))
         kind: Kind | None = "data" if own.formulation == "la" else None  # lookahead moves x̂₀
         if kind and method.kinds and method.kinds[0] != kind:

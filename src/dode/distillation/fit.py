@@ -122,8 +122,8 @@ def _products(plan: Plan, state: State, rows: Array, target: Tensor) -> tuple[Ar
     gram = torch.einsum("bdi,bdj->bij", wide, wide).numpy()
     outputs = output.cpu().double().flatten(1).square().sum(1).numpy()
     # one direction is a quotient of sums; with several a QR factor keeps the digits that products would square away
-    flat = wide.flatten(0, 1)
-    return (torch.linalg.qr(flat, mode="r").R if len(rows) > 1 else flat[:0]).numpy(), gram, outputs
+    factor = torch.linalg.qr(wide.flatten(0, 1), mode="r").R if len(rows) > 1 else torch.zeros(0, wide.shape[2])
+    return factor.numpy(), gram, outputs
 
 
 def quotient(rv: Array, vv: Array, uu: Array, rho: float) -> Solution:
