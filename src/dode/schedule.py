@@ -110,19 +110,19 @@ class Schedule(ABC):
         """The schedule of the same network called at times between whole ones; itself where `integer` is False."""
         if not self.integer:
             return self
-        made = copy(self)
-        object.__setattr__(made, "integer", False)
-        return made
+        schedule = copy(self)
+        object.__setattr__(schedule, "integer", False)
+        return schedule
 
 
-def checked_schedule(given: Any) -> Schedule:
+def checked_schedule(schedule: Any) -> Schedule:
     """The schedule; DodeError for anything else."""
-    if not isinstance(given, Schedule):
+    if not isinstance(schedule, Schedule):
         raise DodeError(
             "schedule must be an object of dode.schedule, such as VP() or EDM(), or of a class derived from "
-            f"dode.schedule.Schedule; got {given!r}"
+            f"dode.schedule.Schedule; got {schedule!r}"
         )
-    return given
+    return schedule
 
 
 def _vp(t: float, log_alpha: float) -> Node:
