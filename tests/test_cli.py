@@ -241,12 +241,11 @@ def test_what_a_network_raises_is_a_traceback(folder, monkeypatch):
 
 def test_help_names_what_there_is():
     """The help is written without torch, and so by hand; "uniform" is another name of trailing."""
-    from dode.metrics import METRICS
-
     from dode.bundled_models import BUNDLED
     from dode.distillation.config import RHO
     from dode.distillation.formulations import FORMULATIONS
     from dode.distillation.teacher import ALIGNMENTS
+    from dode.metrics import METRICS
     from dode.timesteps import GRIDS
 
     commands = typer.main.get_command(app).commands
