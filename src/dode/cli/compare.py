@@ -158,6 +158,7 @@ def settings(metrics: Sequence[str], paired: int, fd: int, batch: int, rtol: flo
     """What is measured; rtol is the usual one if it is None."""
     from dode.metrics.evaluation import Settings, settings_of
 
+    options.check_room(max(paired, fd))
     return settings_of(metrics, paired, fd, seed, batch, Settings.rtol if rtol is None else rtol)
 
 

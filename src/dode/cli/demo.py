@@ -31,6 +31,7 @@ def demo(
     """Distil DDIM on a bundled model at 5, 10 and 20 evaluations; a table, pictures and the calibration file."""
     numbers = options.counts(nfe)
     options.check_paired(paired, least=2)
+    options.check_room(max(paired, fd, samples))
     import dode
     from dode import plots
     from dode.metrics import evaluation

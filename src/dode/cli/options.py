@@ -193,7 +193,7 @@ def check_paired(paired: int, least: int = 0) -> None:
         raise DodeError(f"--paired must be {'' if least else '0 or '}at least 2; got {paired}")
 
 
-def check_room(number: int, shape: Sequence[int]) -> None:
+def check_room(number: int, shape: Sequence[int] = ()) -> None:
     """DodeError for more samples than there is memory for; asked before the first is made."""
     import numpy as np
 
