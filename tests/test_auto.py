@@ -379,7 +379,7 @@ def test_only_networks_of_data_and_noise_levels_are_told_other_ones_by_other_too
     got = sample_dode(denoiser, x, sigmas, disable=True, calibration=sampler)
     torch.testing.assert_close(got, sampler.sample(noise=x))
     for other in (
-        replace(sampler, model=replace(model, prediction="noise")),
+        replace(sampler, model=mixture().model(EDM(), "noise", torch.float64)),
         replace(plan, nodes=tuple(node._replace(t=node.t**2) for node in nodes)),
     ):
         with pytest.raises(ValueError, match="find one with free_times=False"):
@@ -499,7 +499,7 @@ def test_a_network_that_complains_itself_is_heard(multiple, schedule):
         return model.network(x, t, cond)
 
     with pytest.raises(ValueError, match=f"batch must be a multiple of {multiple}"):
-        dode.auto(swapped(model, particular), 3, samples=16, quick=True)
+        dode.auto(swapped(model, particular), 3, quick=True)
 
 
 def test_flows_from_pure_noise_are_refined_too():
