@@ -21,7 +21,6 @@ from dode_paper.baselines.student_file import Form
 from dode_paper.baselines.train_state import Budget, Run
 from dode_paper.baselines.trainer import Watch
 from dode_paper.baselines.training_methods import Data, Task
-from dode_paper.distilled_network import TrainedTimes
 
 METHODS = ("pd", "cd", "direct", "guided")
 CHECKPOINT = "checkpoint.pt"
@@ -72,7 +71,7 @@ def teacher_of(model: Model) -> tuple[Preconditioned, Schedule]:
     """The network to learn from, in its own right.  Raises ValueError for models of another form."""
     net = model.network.fn if isinstance(model.network, CallableNetwork) else None
     levels = model.schedule.default_grid == "karras"  # its times are noise levels
-    if not isinstance(net, Preconditioned) or not levels or isinstance(model.schedule, TrainedTimes):
+    if not isinstance(net, Preconditioned) or not levels or not model.schedule.continuous_path:
         raise DodeError(
             f"{model.name} cannot be the teacher: students are data networks on EDM's noise levels, in the form of the "
             "bundled fashion-edm; give --model fashion-edm"
