@@ -1,7 +1,7 @@
 """A student's weights in less than a byte each: their differences from the teacher's, rounded to even steps.
 
-A step is a tenth of the differences' root mean square in a tensor, so that weights move by less than a hundredth of their
-spread; `paper/students/pack.py` measures what that does to samples.
+A step is a tenth of the differences' root mean square in a tensor, so that weights move by less than a hundredth of
+their spread; `paper/students/pack.py` measures what that does to samples.
 """
 
 import zlib
