@@ -12,6 +12,7 @@ from readers import Reader, model
 
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
+from dode.denoisers import CallableNetwork
 from dode_paper.baselines import checkpoints, data, direct, student_file, train_state
 from dode_paper.checkpoints import edm_file, loading
 from dode_paper.reproduce.result_store import Records
@@ -46,14 +47,23 @@ def small_students():
     student_file.UNet = partial(UNet, widths=(8,), groups=2)
 
 
+FORM = student_file.Form("data", "ddim", {1: (80.0, 0.0), 2: (80.0, 1.0, 0.0)})
 CARD = {"method": "pd", "network calls": 3, "processor minutes": 0.1, "options": {"batch": 2}}
 
 
 def student(path):
     small_students()
     net = Preconditioned(Folded(student_file.UNet()), 0.5).requires_grad_(False)
-    form = student_file.Form("data", "ddim", {1: (80.0, 0.0), 2: (80.0, 1.0, 0.0)})
-    student_file.write(path, net, form, replace(model(), name="fashion-edm"), CARD)
+    student_file.write(path, net, FORM, replace(model(), name="fashion-edm"), CARD)
+
+
+def packed_student(path):
+    student(path)
+    teacher = Preconditioned(Folded(student_file.UNet()), 0.5)
+    small = swapped(model(), CallableNetwork(teacher, True))
+    student_file.bundled = lambda name: small
+    student_file.write(path, Preconditioned(Folded(student_file.UNet()), 0.5), FORM, replace(small, name="x"), CARD)
+    student_file.rewrite_packed(path, path)
 
 
 def read_student(path):
@@ -130,6 +140,7 @@ READERS = {
     "edm-pickle": Reader("net.pkl", pickled, mutants.of_pickle, read_pickle),
     "edm-safetensors": Reader("net.safetensors", converted, mutants.of_safetensors, edm_file.open_file),
     "student": Reader("pd.safetensors", student, mutants.of_safetensors, read_student),
+    "packed-student": Reader("packed.safetensors", packed_student, mutants.of_safetensors, read_student),
     "pairs": Reader("pairs.safetensors", paired, mutants.of_safetensors, read_pairs),
     "weights": Reader("w.pt", weights, ZIP, read_weights),
     "old-weights": Reader("w.ckpt", old_weights, mutants.of_bytes, read_weights),

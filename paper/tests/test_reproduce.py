@@ -41,6 +41,7 @@ from dode_paper.reproduce.trilemma import recall
 
 TIMED = ("trilemma", "fig2a")  # items whose tables say what a clock said
 STUDENTS = Path(__file__).parent.parent / "students"
+RESULTS = Path(__file__).parents[2] / "docs/results/paper"
 
 
 def quiet(done, total):
@@ -231,6 +232,15 @@ def test_students_stand_beside_the_solvers(tmp_path):
     assert (student["calls"], plain["calls"]) == (found[keys[0]].calls, 0)
     assert student["calls"] > 1000
     assert "agreement" in student
+
+
+def test_the_results_in_the_pages_are_those_of_the_students_here():
+    """By their fingerprints: nothing of the figures that show students would be measured anew."""
+    for name in ("fig2a", "trilemma"):
+        entries = json.loads((RESULTS / f"{name}-fashion-edm.json").read_text())["entries"]
+        one = run.lab_for(dode.bundled("fashion-edm"), FULL, STUDENTS)
+        assert {task.key for task in registry.ITEMS[name].tasks(one)} <= set(entries)
+    assert sum(path.stat().st_size for path in STUDENTS.iterdir()) < 15e6
 
 
 def test_students_of_another_model_are_left_out():

@@ -13,7 +13,8 @@ from taught import Affine, Gaussian, write_images
 
 import dode
 from dode.bundled_models import bundled
-from dode_paper.baselines import direct, model_card, student_file, trainer, training
+from dode.errors import DodeError
+from dode_paper.baselines import direct, model_card, packing, student_file, trainer, training
 from dode_paper.baselines.data import fashion
 from dode_paper.baselines.train_state import Budget, Stage, begin, part
 from dode_paper.baselines.trainer import Watch, train
@@ -275,6 +276,37 @@ def test_what_a_student_was_not_trained_for(folder):
         dode.sampler(student_file.open_file(folder / "cd/cd.safetensors"), "ddim:fresh=1", nfe=9)
 
 
+@pytest.mark.parametrize("name", ["pd/pd-1", "ct/ct", "guided/guided-1"])
+def test_a_packed_student_is_nearly_the_student(folder, tmp_path, name):
+    """It says of itself what the first file said, and what it was known as; its samples moved a little."""
+    source, target = folder / f"{name}.safetensors", tmp_path / "packed.safetensors"
+    student_file.rewrite_packed(source, target)
+    assert target.stat().st_size < 0.4 * source.stat().st_size
+    before, after = student_file.open_file(source), student_file.open_file(target)
+    assert (after.fingerprint, after.schedule.times) == (before.fingerprint, before.schedule.times)
+    assert student_file.card_of(target) == student_file.card_of(source)
+    weights, packed = (model.network.fn.state_dict() for model in (before, after))
+    teacher = bundled("fashion-edm").network.fn.state_dict()
+    for key, value in weights.items():
+        change = value - teacher.get(key.replace(".classes.", "."), torch.zeros(1))
+        step = packing.STEP * float(change.square().mean().sqrt()) + 1e-12
+        assert float((packed[key] - value).abs().max()) <= max(0.51 * step, float(change.abs().max()) - 126 * step)
+    nfe = min(before.schedule.times)
+    ends = [student_file.samplers(path)[nfe].sample(2) for path in (source, target)]
+    assert 0 < float((ends[0] - ends[1]).square().mean().sqrt()) < 0.05
+
+
+def test_a_packed_student_of_another_size_is_refused():
+    weights, teacher = {"a": torch.ones(2, 3), "b": torch.ones(3)}, {"a": torch.zeros(2, 3)}
+    packed = packing.pack(weights, teacher)
+    torch.testing.assert_close(packing.unpack(packed, weights, teacher), weights)
+    for wrong in ({"a": torch.ones(2, 2)}, {"a": torch.ones(3, 3)}, {"a": torch.ones(2, 3), "c": torch.ones(1, 1)}):
+        with pytest.raises(DodeError, match=r"packed weights are|in the teacher"):
+            packing.unpack(packed, wrong, teacher)
+    with pytest.raises(DodeError, match="damaged"):
+        packing.unpack(packed | {"packed": torch.zeros(9, dtype=torch.uint8)}, weights, teacher)
+
+
 def test_files_that_are_no_students(folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -347,24 +379,24 @@ def test_the_command(tmp_path):
     assert "2 samples, 1 evaluations each" in done.stdout
 
 
-def test_compare_takes_a_students_own_solver_and_evaluations(folder, monkeypatch, capsys):
+def test_compare_measures_a_student_at_its_own_evaluations(folder, monkeypatch, capsys):
     from dode.cli.compare import compare
     from dode.metrics import evaluation
 
     monkeypatch.setattr(
         evaluation, "exact_ends", lambda model, settings, tell: torch.zeros(settings.paired, *model.shape)
     )
-    compare(str(folder / "cd/cd.safetensors"), paired=2)
+    compare(str(folder / "cd/cd.safetensors"), solvers="ddim:fresh=1", nfe="1,2,3,4", paired=2)
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if "±" in line and "fresh=1 " in line]
     assert rows == [["ddim:fresh=1", str(nfe)] for nfe in (1, 2, 3, 4)]
 
 
-def test_sample_asks_which_of_several(folder):
+def test_sample_gives_the_evaluations_that_a_student_has(folder):
     from dode.cli.sample import sample
 
-    with pytest.raises(ValueError, match=r"needs --nfe, .*; cd was trained for 1, 2, 3 or 4"):
-        sample(str(folder / "cd/cd.safetensors"), folder / "s.png")
-    sample(str(folder / "cd/cd.safetensors"), folder / "s.png", nfe=2, number=2)
+    with pytest.raises(DodeError, match="cd was trained for 1, 2, 3 or 4"):
+        sample(str(folder / "cd/cd.safetensors"), folder / "s.png", solver="ddim:fresh=1", nfe=5)
+    sample(str(folder / "cd/cd.safetensors"), folder / "s.png", solver="ddim:fresh=1", nfe=2, number=2)
     assert (folder / "s.png").exists()
 
 

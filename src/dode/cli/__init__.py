@@ -63,7 +63,11 @@ def _add_commands() -> None:
     """Commands that other packages bring: the entry points "dode.commands", a function or a Typer application each."""
     brought = {entry.name: entry for entry in entry_points(group="dode.commands")}
     for name in sorted({*brought, *PAPER}):
-        command = brought[name].load() if name in brought else _missing(name)
+        if name not in brought:  # whatever is typed after it, the answer is how to install it
+            anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+            app.command(name, context_settings=anything)(_missing(name))
+            continue
+        command = brought[name].load()
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:

@@ -66,7 +66,7 @@ def weighed(error: Tensor, heun: Pieces, which: Tensor) -> Tensor:
     """Mean distance of errors (B, ...), each over the gap between its two noise levels, plans `which` (B,).
 
     Without the weight the levels below sigma_data, where the network's part of the answer is small, hardly count:
-    their errors grow, and every level above learns from them (docs/research.md).
+    their errors grow, and every level above learns from them (paper/docs/research.md).
     """
     gap = heun.times[which, 0] - heun.times[which, -1]
     mean: Tensor = (huber(error) / gap).mean()

@@ -41,12 +41,13 @@ def markdown(name: str, said: Json, form: Form) -> str:
     """The card for people."""
     grids = [f"| {nfe} | {', '.join(f'{t:.4g}' for t in nodes)} |" for nfe, nodes in sorted(form.times.items())]
     told = "" if form.guidance is None else f"- guidance scales {form.guidance[0]:g} to {form.guidance[1]:g}, told\n"
+    command = f"dode sample {name}.safetensors --solver {form.solver} --nfe {min(form.times)} -o sheet.png"
     options = ", ".join(f"{key} {value}" for key, value in said["options"].items())
     return f"""# {name}
 
 A student of {said["teacher"]} by {NAMES[said["method"]]}.
 
-- sampled with `{form.solver}`; `dode sample {name}.safetensors -o sheet.png` knows that and the noise levels below
+- sampled with `{command}`; the file knows the noise levels below
 {told}- {said["steps"]} steps of training in {said["minutes"]:.1f} minutes, the stages before it counted
 - {said["processor minutes"]:.1f} minutes of that a processor worked: the machine had other work
 - {said["network calls"]:,} network calls for one sample each, forward; a backward pass follows the student's own

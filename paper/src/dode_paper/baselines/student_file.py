@@ -1,4 +1,7 @@
-"""The file of a student: float16 safetensors that say what they are, and open as a model wherever one is taken."""
+"""The file of a student: safetensors that say what they are, and open as a model wherever one is taken.
+
+Weights are in float16, or packed (`packing`).
+"""
 
 import json
 from collections.abc import Mapping
@@ -23,6 +26,7 @@ from dode.fingerprint import weights_hash
 from dode.model import Model, build
 from dode.samplers import Sampler
 from dode.schedule import EDM
+from dode_paper.baselines import packing
 from dode_paper.baselines.consistency import Consistency
 from dode_paper.baselines.guided import told_the_scale
 from dode_paper.checkpoints.loading import described, load, opened
@@ -32,6 +36,7 @@ WHAT = "dode student"
 FORM = {"network": str, "solver": str, "times": {str: [float]}, "guidance": (None, [float])}
 FORM |= {"sigma_max?": float, "sigma_min?": float}
 FIELDS = {"form": FORM, "teacher": str, "fingerprint": str, "card": {str: object}}
+FIELDS |= {"weights?": str}  # of a packed student: its fingerprint before, by which results know it
 COSTS = {"method": str, "network calls": int, "processor minutes": float}  # of a card, what other code reads
 
 
@@ -66,6 +71,15 @@ def write(path: Path, net: nn.Module, form: Form, teacher: Model, card: Json) ->
     replace_bytes(path, save(tensors, {"dode": json.dumps(about | {"card": card})}))
 
 
+def rewrite_packed(source: Path, target: Path) -> None:
+    """Write the student of a file again, packed."""
+    about, tensors = opened(source, WHAT, FIELDS, "dode train")
+    weights = {name: value.float() for name, value in tensors.items()}
+    before = open_file(source).fingerprint
+    packed = packing.pack(weights, _weights(_teacher(about["teacher"], about["fingerprint"], source.stem)))
+    replace_bytes(target, save(packed, {"dode": json.dumps(about | {"weights": before})}))
+
+
 def written(path: str | Path) -> bool:
     """Is it there, and a student's file?"""
     return Path(path).is_file() and described(path).get("what") == WHAT
@@ -84,8 +98,15 @@ def open_file(path: str | Path) -> Model:
     form = _form(about["form"], path)
     with torch.device("meta"):
         net = blank(form)
+    name = Path(path).stem
+    if packing.PACKED in tensors:
+        teacher = _teacher(about["teacher"], about["fingerprint"], name)
+        try:
+            tensors = packing.unpack(tensors, net.state_dict(), _weights(teacher))
+        except DodeError as error:
+            raise DodeError(f"{path}: {error}") from error
     load(net, tensors, Path(path).name)
-    return model_of(net, form, about["teacher"], about["fingerprint"], Path(path).stem)
+    return model_of(net, form, about["teacher"], about["fingerprint"], name, about.get("weights"))
 
 
 def teacher_of(path: str | Path) -> str:
@@ -101,20 +122,36 @@ def samplers(path: str | Path) -> dict[int, Sampler]:
     return {nfe: plain.sampler(model, trained.solver, nfe) for nfe in sorted(trained.times)}
 
 
-def model_of(net: nn.Module, form: Form, teacher: str, fingerprint: str, name: str) -> Model:
-    """A student's network as a model."""
+def _teacher(teacher: str, fingerprint: str, name: str) -> Model:
+    """The model that the student `name` was distilled from."""
+    model = bundled(teacher)
+    if model.fingerprint != fingerprint:
+        raise DodeError(
+            f"{name} was distilled from another {teacher} ({fingerprint}) than the bundled one "
+            f"({model.fingerprint}), so there is no exact solution to compare it with"
+        )
+    return model
 
-    def taught_by() -> Model:
-        model = bundled(teacher)
-        if model.fingerprint != fingerprint:
-            raise DodeError(
-                f"{name} was distilled from another {teacher} ({fingerprint}) than the bundled one "
-                f"({model.fingerprint}), so there is no exact solution to compare it with"
-            )
-        return model
+
+def _weights(model: Model) -> dict[str, Tensor]:
+    """The weights of a teacher by name."""
+    assert isinstance(model.network, CallableNetwork), "bundled makes it"
+    assert isinstance(model.network.fn, nn.Module), "bundled makes it"
+    return model.network.fn.state_dict()
+
+
+def model_of(
+    net: nn.Module, form: Form, teacher: str, fingerprint: str, name: str, known_as: str | None = None
+) -> Model:
+    """A student's network as a model; known_as: its fingerprint, of its weights by default."""
 
     def solution(model: Model, x_T: Tensor, cond: Any) -> Tensor:
-        return taught_by().to(model.device, model.dtype).guided(model.guidance or 1.0).exact(x_T, cond=cond)
+        return (
+            _teacher(teacher, fingerprint, name)
+            .to(model.device, model.dtype)
+            .guided(model.guidance or 1.0)
+            .exact(x_T, cond=cond)
+        )
 
     schedule = TrainedTimes(form.sigma_max, form.sigma_min, 0.0, name, teacher, form.solver, form.times)
     return build(
@@ -124,7 +161,7 @@ def model_of(net: nn.Module, form: Form, teacher: str, fingerprint: str, name: s
         (1, 32, 32),
         name,
         conditions=Conditioning(labels, None, len(CLASSES)),
-        fingerprint=weights_hash(net),
+        fingerprint=known_as or weights_hash(net),
         guidance_range=form.guidance,
         solution=solution,
     )
