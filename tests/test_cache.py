@@ -48,7 +48,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is large")
     ("solver", "options"),
     [
         ("ddim", {}),
-        ("dpm-solver-2", {"states": "teacher"}),
+        ("dpm-solver-2:states=teacher", {}),
         ("edm", {"formulation": "all"}),
         ("deis-2", {"formulation": "fixed"}),
         ("ddim", {"align": "count"}),

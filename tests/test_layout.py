@@ -14,11 +14,11 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src/dode"
 LAYERS = [
     ["errors", "preconditioning", "progress"],
-    ["conditioning", "files", "messages", "process_group", "schedule", "tensor_store"],
+    ["conditioning", "files", "messages", "process_group", "schedule"],
     ["json_schema", "noise", "parameterization", "timesteps"],
     ["method", "plan", "sigma_tables"],
     ["sampling", "state_scaling", "tracing"],
-    ["fingerprint", "solvers"],
+    ["fingerprint", "solvers", "tensor_store"],
     ["calibration", "exact", "output_cache"],
     ["denoisers"],
     ["model"],
@@ -140,7 +140,7 @@ except SystemExit as stop:
 
 
 def test_weights_are_small():
-    sizes = {path.name: path.stat().st_size for path in (SOURCE / "weights").glob("*.safetensors")}
+    sizes = {path.name: path.stat().st_size for path in (SOURCE / "bundled_models").glob("*.safetensors")}
     assert set(sizes) == {f"{name}.safetensors" for name in ("fashion", "fashion-edm", "fashion-mixture", "classifier")}
     assert max(sizes.values()) <= 6e6
 

@@ -30,7 +30,7 @@ SWAPS += [(r"\.alpha\b", ".sigma"), (r"\.sigma\b", ".alpha"), (r"(?<=[(,=] )-(?=
 SWAPS += [(r"(?<![\w.])([123])(?![\w.])", lambda found: str(int(found[1]) + 1))]
 SKIPPED = ("if ", "elif ", "while ", "raise ", "#")  # conditions choose, they do not compute
 SAME = (  # mutants that are no other solver: room that is not used; what only says how finely an integral is cut
-    ("made = np.zeros(order + 2)", "2"),
+    ("total = np.zeros(order + 2)", "2"),
     ("narrow = abs(", " - "),
 )
 

@@ -64,7 +64,7 @@ def _nodes(schedule: Schedule, steps: int) -> tuple[Node, ...]:
 
 @torch.no_grad()
 def steps(model: Ode, x_T: Tensor, cond: Any, rtol: float) -> int:
-    """The steps at which halving them moves the pilot samples by at most rtol of their RMS."""
+    """The steps at which halving them moves the pilot samples by at most rtol; DodeError where no number does."""
     index = slice(0, min(PILOT, len(x_T)))
     denoise, x_T = _wide(model, rows(cond, index)), x_T.to(_dtype(model))
     whole = int(model.schedule.t_max - model.schedule.t_end)

@@ -114,7 +114,7 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Raise NonFinite if a recorded output was not finite, or the samples were not where every output was."""
+        """Raises NonFinite if a recorded output was not finite, or the samples were not where every output was."""
         if not self.evaluations:
             return
         sums = self.sums if self.sums[0].device.type == "cpu" else torch.stack(self.sums).cpu()
