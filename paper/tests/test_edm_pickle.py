@@ -18,7 +18,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import dode
 from dode_paper.checkpoints import edm_file, restricted_unpickler, stubs
 
 CANARY = "canary"
@@ -441,6 +440,6 @@ def test_changed_safetensors_are_refused(good):
     whole = out.read_bytes()
     out.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
-        dode.from_edm(out)
+        edm_file.open_file(out)
     with pytest.raises(ValueError, match="no file at"):
-        dode.from_edm(out.with_name("none.safetensors"))
+        edm_file.open_file(out.with_name("none.safetensors"))

@@ -96,7 +96,7 @@ def checksum(content: Json) -> str:
 
 
 def compose(model: Json, entries: Sequence[Json], models: Sequence[Json]) -> Json:
-    """The content of a file: the plans of one model, one for each number of evaluations and guidance."""
+    """The content of a file: plans of one model, one for each NFE and guidance; DodeError for any others."""
     if any(other != model for other in models):
         raise DodeError("a calibration file holds plans of one model; these are of several")
     asked = [(entry["nfe"], entry["guidance"]) for entry in entries]
@@ -125,7 +125,7 @@ def read(path: str | Path) -> Json:
 
 
 def checked(content: Any, where: str) -> Json:
-    """The content, if it is a calibration, as it was written, and of the form that everything here relies on."""
+    """The content, if it is a calibration, as it was written and of the known form, else DodeError."""
     if not isinstance(content, dict) or content.get("what") != "dode calibration":
         raise DodeError(f"{where} is not a calibration file of dode")
     if content.get("schema") != SCHEMA:
@@ -224,7 +224,7 @@ def under(
 
 
 def pick(content: Json, guidance: float | None, nfe: int | None) -> Json:
-    """The plan for a guidance scale and a number of evaluations; None where nobody knows, if there is no choice.
+    """The plan for a guidance scale and an NFE; None where unknown; CalibrationMismatch (a DodeError) for others.
 
     A plan whose own guidance is None was made where it could not be seen, and serves any.
     """

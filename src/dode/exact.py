@@ -121,7 +121,7 @@ def along(
     progress: Callable[[int, int], None] | None = None,
     group: ProcessGroup = ALONE,
 ) -> list[Tensor]:
-    """The exact states at these nodes, and last the solution; each (n, *shape), and no network call more for them.
+    """The exact states at these nodes, and last the solution; each (n, *shape); DodeError for nodes before the first.
 
     Between two nodes of the fine solver the path is a cubic, from its states and outputs at both.  progress(network
     calls done, in all), after the pilot.  group: processes that take batches in turn; each gets all states.

@@ -13,7 +13,7 @@ def replace_text(path: str | Path, text: str) -> None:
 
 
 def replace_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; DodeError where it cannot be written."""
     path = Path(path)
     try:
         _replace(path, content)
@@ -22,7 +22,7 @@ def replace_bytes(path: str | Path, content: bytes) -> None:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The content of a file."""
+    """The content of a file, or DodeError."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

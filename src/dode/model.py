@@ -184,7 +184,7 @@ class Model:
         return replace(self, denoiser=wrapped)
 
     def labelled(self, label: int) -> "Model":
-        """The model with every sample of this class, where the caller of `sample` gives no condition."""
+        """The model with every sample of this class unless `sample` is given conditions; DodeError for no class of it."""
         if self.conditioning is None or not self.conditioning.by_class:
             raise DodeError(f"{self.name} has no classes, one number a sample; leave the label out")
         count = self.conditioning.labels
@@ -201,7 +201,7 @@ class Model:
         return replace(self, denoiser=self.denoiser.to(device, dtype))
 
     def conditions(self, indices: Sequence[int], cond: Any = None) -> Any:
-        """The condition of these samples: the caller's, one row a sample, or the model's own."""
+        """The condition of these samples: the caller's, one row a sample, or the model's own; DodeError if unfit."""
         known = self.conditioning
         if cond is not None and known is None:
             raise DodeError(f"{self.name} takes no condition; give from_callable a default, cond=…, if it should")
@@ -293,7 +293,7 @@ def build(
     guidance_range: tuple[float, float] | None = None,
     **fields: Any,
 ) -> Model:
-    """A model of a network (x, t, cond) → output; its fingerprint is of some outputs unless it is given."""
+    """A model of a network (x, t, cond) → output, with a fingerprint of some outputs unless given; or DodeError."""
     if prediction not in KINDS:
         here = f", which is {OTHER_NAMES[prediction]!r} here" if prediction in OTHER_NAMES else ""
         raise DodeError(f"prediction must be one of {', '.join(KINDS)}; got {prediction!r}{here}")

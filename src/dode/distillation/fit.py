@@ -61,10 +61,11 @@ def fitting(
     store: TensorStore | None = None,
     group: ProcessGroup = ALONE,
 ) -> Generator[tuple[int, State], Tensor, Fit]:
-    """The fit as a generator: it yields (batch, state), is sent the network's output there, and returns the Fit.
+    """The fit as a generator: yields (batch, state), is sent the output there, returns the Fit, or raises NonFinite.
 
     All batches make evaluation k before any makes k + 1, so their number does not change λ.  forced: evaluations are on
     the teacher's states, not the student's (section 5's exposure bias); store: where the states of batches wait.
+
     """
     resting, solutions = RestingStates(store or TensorStore()), []
     for k in range(plan.nfe):

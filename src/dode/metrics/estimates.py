@@ -19,7 +19,7 @@ STOCHASTIC = "Stochastic solvers leave the exact solution on purpose: judge them
 
 
 def split_values(function: Callable[..., float], *arrays: np.ndarray) -> np.ndarray:
-    """Evaluate a function on each of ten disjoint splits of its arguments.
+    """Evaluate a function on each of ten disjoint splits of its arguments; DodeError for too few of them.
 
     Args:
         function: Takes as many arrays as are given, returns a number.
@@ -252,7 +252,7 @@ def change(row: Row, base: Row, metric: str) -> tuple[float, float] | None:
 
 
 def not_worse(row: Row, base: Row, metric: str = "fd") -> bool:
-    """Whether a row is worse than the base by at most two standard errors of the paired difference."""
+    """Whether a row is worse than the base by at most two standard errors of the paired difference, or DodeError."""
     if metric == "rms":
         value, error = ratio(row, base)
         return value - 1 <= 2 * error

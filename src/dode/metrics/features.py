@@ -56,7 +56,7 @@ def extracted(features: Features, images: Tensor, batch: int = 500) -> np.ndarra
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Mean and covariance (divided by N − 1) of features (N, D), N at least 2."""
+    """Mean and covariance (divided by N − 1) of features (N, D), N at least 2, else DodeError."""
     if features.ndim != 2 or len(features) < 2:
         raise DodeError(f"mean and covariance need features (N, D) with N at least 2; got {features.shape}")
     centred = features.astype(np.float64)
@@ -83,7 +83,7 @@ def frechet(a: Moments, b: Moments) -> float:
 
 
 def mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased squared MMD of features (M, D) and (N, D) under KID's kernel; M and N at least 2."""
+    """Unbiased squared MMD of features (M, D) and (N, D) under KID's kernel; M and N at least 2, else DodeError."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise DodeError(f"features must be (M, D) and (N, D) with M and N at least 2; got {x.shape} and {y.shape}")
     x, y = x.astype(np.float64), y.astype(np.float64)

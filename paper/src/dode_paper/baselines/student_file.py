@@ -179,5 +179,7 @@ def _form(said: dict[str, Any], path: str | Path) -> Form:
     if guidance is not None and len(guidance) != 2:
         raise DodeError(f"{path}: a student's guidance is two scales; got {len(guidance)}")
     if not times or any(len(nodes) != nfe + 1 for nfe, nodes in times.items()):
-        raise DodeError(f"{path}: a student needs times, one more than evaluations; got {said['times']}")
+        raise DodeError(
+            f"{path}: a student needs times, one more than evaluations; got {json_schema.short(said['times'])}"
+        )
     return form
