@@ -86,7 +86,7 @@ def _array(data: Json, name: str) -> np.ndarray:
 
 
 def checksum(content: Json) -> str:
-    """Sixteen hexadecimal digits of everything but the checksum itself; raises DodeError where it is nested too deeply."""
+    """Sixteen hexadecimal digits of everything but the checksum itself; DodeError if nested too deeply."""
     rest = {key: value for key, value in content.items() if key != "checksum"}
     try:
         text = json.dumps(rest, sort_keys=True)

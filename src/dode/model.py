@@ -184,7 +184,7 @@ class Model:
         return replace(self, denoiser=wrapped)
 
     def labelled(self, label: int) -> "Model":
-        """The model with every sample of this class unless `sample` is given conditions; DodeError for no class of it."""
+        """The model with every sample of this class unless `sample` is given conditions; or DodeError."""
         if self.conditioning is None or not self.conditioning.by_class:
             raise DodeError(f"{self.name} has no classes, one number a sample; leave the label out")
         count = self.conditioning.labels
