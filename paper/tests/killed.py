@@ -1,6 +1,6 @@
 """A training that is killed (kill -9) at random moments and begun again, beside one that is left alone.
 
-    python tests/killed.py FOLDER KILLS [SEED]
+    python paper/tests/killed.py FOLDER KILLS [SEED]
 
 A network call takes a millisecond.  Prints JSON: what each kill met, and whether the two end alike.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from problems import SCHEDULES
 
 from dode import from_callable
