@@ -52,13 +52,13 @@ def teacher():
 def train(model, folder):
     """As `dode train` does it; what is safe is said in a file beside, as soon as it is."""
     log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    keep = training.loop.save
+    keep = training.trainer.save
 
     def saved(path, run, about):
         keep(path, run, about)
         os.write(log, f"{run.steps}\n".encode())
 
-    training.loop.save = saved
+    training.trainer.save = saved
     training.show = lambda *_: None  # pictures take longer than all the rest
     training.train(REQUEST, model, Budget(steps=STEPS), folder, training.Reports(every=EVERY))
 
