@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip
 DEV := accelerate build diffusers einops hypothesis mkdocstrings-python mypy pytest pytest-xdist ruff selenium torchmetrics transformers zensical
 
 # what meets other packages most; test_pipelines asks for what pipelines give only since diffusers 0.41
-OLDEST := $(foreach part,calibration cli cli_evaluate edm_pickle explanation fit hub kdiffusion metrics model \
+OLDEST := $(foreach part,calibration cli cli_evaluate explanation fit hub kdiffusion metrics model \
     pipeline_model plan plot_cli plots sampling scheduler_adoption scheduler_contract scheduler_options scheduler_runs \
     scheduler_times solvers statistics tracing,tests/test_$(part).py)
 
@@ -33,7 +33,7 @@ docs: .venv/dev
 
 fuzz: .venv/dev
 	DODE_FUZZ=10000 DODE_FUZZ_SEED=$$(date +%Y%m%d) DODE_LINES=200 DODE_KILLS=50 \
-	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py tests/test_killed.py tests/test_cache.py
+	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py paper/tests/test_killed.py tests/test_cache.py
 
 oldest: .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 -W default $(OLDEST)
