@@ -188,6 +188,7 @@ class DiscreteVP(Schedule):
         return rising
 
     def node(self, t: float) -> Node:
+        """The point at time t; DodeError outside the schedule, and beside a node of zero SNR."""
         if t == -1:
             return Node(-1.0, 1.0, 0.0)
         _inside(t, 0, self.t_max, "discrete VP schedule")
