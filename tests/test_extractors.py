@@ -127,7 +127,7 @@ def test_torch_fidelity_that_is_not_there_is_one_sentence(monkeypatch):
 
 
 def test_what_is_no_extractor_is_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match=r"fails on uint8 images \(2, 1, 8, 8\): Object of type Tensor"):
+    with pytest.raises(TypeError, match="not JSON serializable"):  # its own error, with its own traceback
         open_extractor("json:dumps")(images(2, 0))
     (tmp_path / "broken.py").write_text("def features(images:\n")
     with pytest.raises(ValueError, match=r"broken\.py of the extractor cannot be imported"):
@@ -147,7 +147,7 @@ def test_what_an_extractor_raises_or_gives_is_one_sentence(tmp_path):
         "def flat(images):\n    return images.float().sum((1, 2, 3))\n"
         "def one(images):\n    return images.float().flatten(1)[:1]\n"
     )
-    with pytest.raises(ValueError, match=r"fails on uint8 images \(2, 1, 8, 8\): "):
+    with pytest.raises(RuntimeError, match="should be the same"):  # torch's own
         open_extractor(f"{tmp_path}/own.py:net")(images(2, 0))
     for name, shape in (("flat", r"\(2,\)"), ("one", r"\(1, 64\)")):
         with pytest.raises(ValueError, match=rf"gives a row of features an image, \(2, D\); got {shape}"):

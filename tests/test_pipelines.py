@@ -392,7 +392,7 @@ def test_the_scheduler_refuses_another_schedule_and_prediction():
         DODEScheduler(calibration=damaged)
 
 
-@pytest.mark.filterwarnings("ignore:the fit has one sample")
+@pytest.mark.filterwarnings("ignore:samples=1")
 def test_a_flow_calibration_belongs_to_its_shift():
     pipe = flux()
     attach(pipe, calibrate(pipe, flux_call, 4, scale=3))
@@ -511,7 +511,7 @@ def test_the_core_runs_what_a_pipeline_calibrated(fashion, tmp_path):
         ({"samples": 10}, "calibrate has no samples: the calls make the samples"),
         ({"solver": "ddim"}, "calibrate has no solver: method names the solver"),
         ({"method": "auto"}, r"auto asks the network itself, .*dode.from_diffusers\(pipe\)"),
-        ({"method": "heun"}, "unknown method 'd-heun'; did you mean d-edm"),
+        ({"method": "heun"}, "unknown method 'heun'; did you mean edm"),
     ],
 )
 def test_what_calibrate_does_not_do_is_said(options, says):

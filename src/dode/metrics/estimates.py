@@ -269,7 +269,7 @@ def pooled(rows: Sequence[Row]) -> Row:
     sample with sample and split with split over all seeds.
 
     Raises:
-        DodeError: The rows differ by more than seeds, or a seed is there twice.
+        DodeError: The rows differ by more than seeds, or a seed is there twice, or has more paired samples.
     """
     seeds = tuple(seed for row in rows for seed in row.seeds)
     if len({(row.solver, row.nfe, row.guidance, row.samples, row.reference) for row in rows}) != 1 or len(
@@ -280,6 +280,8 @@ def pooled(rows: Sequence[Row]) -> Row:
         )
     if len(rows) == 1:
         return rows[0]
+    if len({None if row.each is None else len(row.each) / len(row.seeds) for row in rows}) != 1:
+        raise DodeError("rows are pooled over as many paired samples a seed; these have different numbers")
     shared = [name for name in rows[0].estimates if all(name in row.estimates for row in rows)]
     return replace(
         rows[0],

@@ -42,6 +42,8 @@ class Listed:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise DodeError(f"a list is of {' or '.join(UNITS)}; got {self.unit!r}")
+        if not self.lists:
+            raise DodeError(f"{self.name[:60]} has no list; give one for each number of evaluations")
         for nfe, values in self.lists.items():
             finite = all(math.isfinite(value) for value in values)
             falls = finite and all(a > b for a, b in pairwise(values))

@@ -57,7 +57,7 @@ def unpack(
     if len(content) != size or steps.shape != (len(names),):
         raise DodeError(f"its packed weights are {len(content):,} numbers of {len(steps)} tensors; expected {size:,}")
     differences = torch.frombuffer(bytearray(content), dtype=torch.int8).split([like[name].numel() for name in names])
-    weights = {name: value for name, value in tensors.items() if name not in (PACKED, STEPS)}
+    weights = {name: value.float() for name, value in tensors.items() if name not in (PACKED, STEPS)}
     for name, step, difference in zip(names, steps, differences, strict=True):
         weights[name] = base(name, like[name], teacher) + step * difference.reshape(like[name].shape).float()
     return weights

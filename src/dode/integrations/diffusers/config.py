@@ -76,6 +76,7 @@ def adopted(config: Config, options: Config | None = None) -> dict[str, Any]:
     Raises ValueError for what no plan of ours can follow, which the scheduler itself would never see.
     """
     said = {**config, **(options or {})}
+    json_schema.check(config.get("_class_name"), (None, str, [str]), "_class_name")
     _followed(said)
     found = {key: value for key, value in config.items() if key != "dtype"}  # of flax, which diffusers would hand on
     kind = found["noise_schedule"] = family(said)
