@@ -5,11 +5,12 @@ Written for the networks in `NETWORKS`.  `dode.diffusers.calibrate` needs no suc
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ from dode.denoisers import Thresholded
 from dode.errors import DodeError
 from dode.fingerprint import weights_hash
 from dode.integrations.diffusers import config as settings
-from dode.integrations.diffusers.recording import denoiser_of
+from dode.integrations.diffusers.paused_call import PausedCalls
+from dode.integrations.diffusers.recording import Call, denoiser_of
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.messages import extra
 from dode.model import Model, from_callable
@@ -58,8 +60,14 @@ NETWORKS: dict[str, Forward] = {
 }
 
 
+@overload
+def from_diffusers(
+    pipe_or_path: Any, call: Call | Sequence[Call], *, steps: int = 50, seed: int = 0
+) -> AbstractContextManager[Model]: ...
+@overload
 def from_diffusers(
     pipe_or_path: Any,
+    call: None = None,
     *,
     prompts: Sequence[str] | None = None,
     negative_prompt: str | None = None,
@@ -67,8 +75,28 @@ def from_diffusers(
     null: Default | None = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-) -> Model:
+) -> Model: ...
+def from_diffusers(
+    pipe_or_path: Any,
+    call: Call | Sequence[Call] | None = None,
+    *,
+    steps: int = 50,
+    seed: int = 0,
+    prompts: Sequence[str] | None = None,
+    negative_prompt: str | None = None,
+    cond: Default | None = None,
+    null: Default | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Model | AbstractContextManager[Model]:
     """A model from a pipeline of diffusers, or from where one was saved: a folder, or a name on the hub.
+
+    With `call`, any pipeline: ``with from_diffusers(pipe, call) as model``.  call(pipe, generator, steps) samples as
+    you do, with prompts, guidance, size, ControlNets and adapters of its own; or several such calls, whose rows are
+    the conditions of the model.  Their networks answer through the calls, which end with the `with`.  steps: what they
+    are told; seed: of their generators.  Raises Unsupported for a call whose answers follow the number of the step.
+
+    Without, for the networks in `NETWORKS`:
 
     pipe_or_path: the pipeline, the folder or the name. prompts: for text-to-image, sample i gets prompt i mod n,
     encoded once by the pipeline; negative_prompt: what guidance steers away from, as the pipeline has it where none is
@@ -77,6 +105,8 @@ def from_diffusers(
     network that is not known here, with what to use instead.
     """
     pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
+    if call is not None:
+        return PausedCalls(pipe, [call] if callable(call) else list(call), steps, seed)
     if not hasattr(pipe, "components"):
         raise DodeError(
             f"from_diffusers takes a pipeline, which has a scheduler; a {type(pipe).__name__} by itself goes to "
