@@ -1,4 +1,4 @@
-"""A diffusers pipeline calibrated through its own call, and the one-line swap that then makes it better.
+"""A diffusers pipeline whose own call is the model, and the one-line swap that then makes it better.
 
 The pipeline is the bundled network (`dode.diffusers.fashion_pipeline`); any other pipeline takes its place, with a
 `call` that runs it as you do: prompts, guidance and image size are yours.
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import dode
-from dode.diffusers import DODEScheduler, calibrate, fashion_pipeline
+from dode.diffusers import DODEScheduler, fashion_pipeline
 
 
 def generators(first: int, count: int) -> list[torch.Generator]:
@@ -27,12 +27,13 @@ def main(samples: int = 50, report: int = 16, nfe: int = 5) -> tuple[float, floa
     pipe.set_progress_bar_config(disable=True)
 
     def call(pipe: Any, generator: torch.Generator, steps: int) -> torch.Tensor:
-        first = generator.initial_seed() + 1_000_000  # the seeds of calibration, away from those of use
-        many = {"batch_size": samples, "generator": generators(first, samples)}
-        return torch.as_tensor(pipe(**many, num_inference_steps=steps, output_type="pt").images)
+        return torch.as_tensor(
+            pipe(batch_size=10, generator=generator, num_inference_steps=steps, output_type="pt").images
+        )
 
     with TemporaryDirectory() as folder:
-        calibrate(pipe, call, nfe).save(f"{folder}/d-ddim.json")
+        with dode.from_diffusers(pipe, call) as model:
+            dode.distill(model, "ddim", nfe=nfe, samples=samples, batch=10).save(f"{folder}/d-ddim.json")
 
         model = dode.from_diffusers(pipe)
         noise = torch.cat([torch.randn(1, *model.shape, generator=g) for g in generators(0, report)])

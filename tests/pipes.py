@@ -5,6 +5,8 @@ import json
 import diffusers
 import torch
 
+import dode
+
 EMBEDDED = torch.linspace(-1, 1, 40).reshape(1, 5, 8)
 POOLED = torch.linspace(-1, 1, 8).reshape(1, 8)
 
@@ -199,3 +201,9 @@ def flux_call(pipe, generator, steps, size=16):
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def fitted(pipe, call, nfe, solver="ddim", samples=4, **options):
+    """A solver distilled through a pipeline's own calls."""
+    with dode.from_diffusers(pipe, call) as model:
+        return dode.distill(model, solver, nfe=nfe, samples=samples, **options)

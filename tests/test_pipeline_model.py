@@ -2,7 +2,21 @@
 
 import subprocess
 import sys
-from pipes import EMBEDDED, dit, flux, quiet, sd3, sdxl, seeded, stable_diffusion, text_encoder, text_unet, unet2d, vae
+from pipes import (
+    EMBEDDED,
+    dit,
+    fitted,
+    flux,
+    quiet,
+    sd3,
+    sdxl,
+    seeded,
+    stable_diffusion,
+    text_encoder,
+    text_unet,
+    unet2d,
+    vae,
+)
 
 import diffusers
 import pytest
@@ -10,7 +24,7 @@ import torch
 
 import dode
 from dode.cli.files import inspect
-from dode.diffusers import DODEScheduler, calibrate, fashion_pipeline, unfolded
+from dode.diffusers import DODEScheduler, fashion_pipeline, unfolded
 
 ROOM = pytest.mark.filterwarnings("ignore:.*is large:UserWarning")  # untrained networks ask for it
 
@@ -117,7 +131,7 @@ def test_classes_and_learned_variances(tmp_path, capsys):
         pipe(class_labels=[7, 8], guidance_scale=4.0, num_inference_steps=5, generator=seeded(), output_type="pt")
     torch.testing.assert_close(seen[0] * pipe.vae.config.scaling_factor, mine, rtol=1e-5, atol=1e-5)
     del pipe.vae.decode
-    made = calibrate(
+    made = fitted(
         pipe, lambda p, g, n: p(class_labels=[1, 2], generator=g, num_inference_steps=n, output_type="pt"), 4, scale=2
     )
     assert made.model.shape == (4, 4, 4)
@@ -158,7 +172,7 @@ def test_what_guidance_steers_away_from_is_what_the_pipeline_takes(tmp_path, neg
 
 def test_networks_that_are_called_in_another_way_are_refused(tmp_path):
     lcm = stable_diffusion(encoder=text_encoder(tmp_path), unet=text_unet(time_cond_proj_dim=8))
-    with pytest.raises(ValueError, match=r"told its guidance scale .* use dode.diffusers.calibrate"):
+    with pytest.raises(ValueError, match=r"told its guidance scale .* use dode.from_diffusers"):
         dode.from_diffusers(lcm, prompts=["ab"])
     pipe = quiet(diffusers.DDPMPipeline(unet2d(), diffusers.DDPMScheduler()))
     pipe.unet.register_to_config(sample_size=None)
@@ -227,8 +241,8 @@ def test_edm_preconditioning_is_around_the_network():
     torch.testing.assert_close(mine, x, rtol=2e-4, atol=2e-4)  # their noise levels are float32
 
 
-def test_unknown_networks_are_sent_to_calibrate():
-    with pytest.raises(ValueError, match=r"this pipeline has FluxTransformer2DModel: use dode.diffusers.calibrate"):
+def test_unknown_networks_are_sent_to_a_call():
+    with pytest.raises(ValueError, match=r"this pipeline has FluxTransformer2DModel: use dode.from_diffusers"):
         dode.from_diffusers(flux())
     flow = sd3()
     flow.register_modules(transformer=None)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pipes import (
     EMBEDDED,
     drawn,
+    fitted,
     flux,
     flux_call,
     quiet,
@@ -26,9 +27,8 @@ import pytest
 import torch
 
 import dode
-from dode.diffusers import DODEScheduler, attach, calibrate, distances, fashion_pipeline
-from dode.integrations.diffusers.recording import evaluating
-from dode.metrics.estimates import distance
+from dode.diffusers import DODEScheduler, attach, fashion_pipeline
+from dode.integrations.diffusers.parts import evaluating
 from dode.sampling import run
 from dode.solvers import METHODS
 
@@ -93,26 +93,21 @@ def test_ddim_on_a_flow_is_eulers_method():
 
 @pytest.fixture(scope="module")
 def fashion():
-    """The bundled network as a pipeline, a call with one generator a sample, and both calibrations."""
+    """The bundled network as a pipeline, and both calibrations."""
     pipe = quiet(fashion_pipeline(3))
-    seeds = range(1000, 1030)
-
-    def call(pipe, generator, steps):
-        return pixels(pipe, [seeded(i) for i in seeds], steps, n=len(seeds))
-
-    return pipe, noise_of(pipe, seeds), calibrate(pipe, call, [5, 10])
+    return pipe, fitted(pipe, lambda pipe, generator, steps: pixels(pipe, generator, steps, n=30), [5, 10], samples=30)
 
 
-def test_calibrating_through_a_call_is_distilling(fashion):
-    pipe, noise, made = fashion
-    core = dode.distill(dode.from_diffusers(pipe), "ddim", nfe=[5, 10], noise=noise)
+def test_a_fit_through_a_call_is_that_of_the_network(fashion):
+    pipe, made = fashion
+    core = dode.distill(dode.from_diffusers(pipe), "ddim", nfe=[5, 10], samples=30)
     for count in (5, 10):
         assert abs(made[count].plan.lambdas - core[count].plan.lambdas).max() < 1e-6
         assert made[count].plan.lambdas[1:].min() > 0.1  # and not something trivial
 
 
 def test_the_swap_line_brings_a_pipeline_nearer_to_the_exact_solution(fashion, tmp_path):
-    pipe, _, made = fashion
+    pipe, made = fashion
     dode.save(tmp_path / "d-ddim.json", *made.values())
     model = dode.from_diffusers(pipe)
     noise = noise_of(pipe, range(16))
@@ -126,39 +121,9 @@ def test_the_swap_line_brings_a_pipeline_nearer_to_the_exact_solution(fashion, t
         assert float((fitted - exact).square().mean() / (plain - exact).square().mean()) ** 0.5 < most
 
 
-def test_distances_through_the_call_are_those_of_the_core(fashion):
-    """On noise that nothing was fitted on, the seed of the fit is refused, and the scheduler is there again."""
-    pipe, _, made = fashion
-    before = pipe.scheduler
-    seen = []
-
-    def call(pipe, generator, steps):
-        seen.append(steps)
-        return pipe(batch_size=8, generator=generator, num_inference_steps=steps, output_type="pt")
-
-    found = distances(pipe, call, made, seed=1)
-    assert pipe.scheduler is before
-    assert seen == [100, 50, 5, 5, 10, 10]
-    noise = torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1000))
-    model = dode.from_diffusers(pipe)
-    exact = model.exact(noise, rtol=2e-3)
-    for count, one in found.items():
-        plain = distance(dode.sampler(model, "ddim", nfe=count).sample(noise=noise), exact)
-        assert one.nfe == count
-        assert one.plain.rms == pytest.approx(plain.rms, rel=0.02)  # the reference is 100 steps, not the exact solution
-        assert one.reference.rms < 0.3 * one.distilled.rms
-        assert one.distilled.rms < 0.7 * one.plain.rms
-    assert distances(pipe, call, made[5], seed=1).distilled.rms == found[5].distilled.rms
-    with pytest.raises(ValueError, match="seed 0 is what the calibration for 5 evaluations was fitted on"):
-        distances(pipe, call, made, seed=0)
-    with pytest.raises(ValueError, match="asked for 100 steps and made 10"):
-        distances(pipe, lambda pipe, generator, steps: call(pipe, generator, 10), made)
-    assert pipe.scheduler is before
-
-
 def test_one_file_serves_every_number_of_steps_it_holds(tmp_path):
     pipe = ddpm()
-    made = calibrate(pipe, pixels, [5, 8, 10, 20], scale=2)
+    made = fitted(pipe, pixels, [5, 8, 10, 20], scale=2)
     dode.save(tmp_path / "c.json", *made.values())
     attach(pipe, tmp_path / "c.json")
     for count in (5, 8, 10, 20):
@@ -173,7 +138,7 @@ def test_one_file_serves_every_number_of_steps_it_holds(tmp_path):
 
 def test_saved_and_loaded(tmp_path):
     pipe = ddpm()
-    attach(pipe, calibrate(pipe, pixels, 5, scale=2))
+    attach(pipe, fitted(pipe, pixels, 5, scale=2))
     wanted = pixels(pipe, seeded(), 5)
     pipe.save_pretrained(tmp_path)
     again = quiet(diffusers.DDPMPipeline.from_pretrained(tmp_path))
@@ -185,7 +150,7 @@ def test_guidance_and_prompts():
     """A text-to-image call is calibrated under its guidance, and another scale is refused."""
     pipe = stable_diffusion()
     before = pipe.scheduler
-    made = calibrate(pipe, drawn, [4, 6], scale=3)
+    made = fitted(pipe, drawn, [4, 6], scale=3)
     assert pipe.scheduler is before
     assert made[4].model.guidance == 3
     assert made[4].model.shape == (4, 8, 8)
@@ -199,7 +164,7 @@ def test_guidance_and_prompts():
 
 def test_two_scales_in_one_file(tmp_path):
     pipe = stable_diffusion()
-    several = [calibrate(pipe, lambda p, g, n, s=s: drawn(p, g, n, scale=s), 4, scale=2) for s in (1.0, 3.0)]
+    several = [fitted(pipe, lambda p, g, n, s=s: drawn(p, g, n, scale=s), 4, scale=2) for s in (1.0, 3.0)]
     dode.save(tmp_path / "c.json", *several)
     attach(pipe, tmp_path / "c.json")
     for one, scale in zip(several, (1.0, 3.0), strict=True):
@@ -212,82 +177,22 @@ def test_two_scales_in_one_file(tmp_path):
     drawn(pipe, seeded(), 4)
 
 
-def test_several_calls_are_fitted_jointly():
-    """Two calls of two samples give the λ of one call of four: the fit does not see where samples come from."""
-    pipe = ddpm()
-
-    def part(first):
-        return lambda p, g, n: pixels(p, [seeded(i) for i in (first, first + 1)], n, n=2)
-
-    def whole(p, g, n):
-        return pixels(p, [seeded(i) for i in range(4)], n)
-
-    one = calibrate(pipe, whole, [3, 5], scale=3)
-    two = calibrate(pipe, [part(0), part(2)], [3, 5], scale=3)
-    for count in (3, 5):
-        torch.testing.assert_close(
-            torch.tensor(two[count].plan.mix), torch.tensor(one[count].plan.mix), rtol=1e-4, atol=1e-5
-        )
-        assert two[count].provenance.samples == 4
-
-
-def test_evaluations_of_a_calibration_are_as_promised():
-    """Teacher and N for one call; N·(N + 1)/2 for each of several, told to the progress display as well."""
-    pipe, asked, told = ddpm(), 0, []
-    forward = pipe.unet.forward
-
-    def counted(*words, **more):
-        nonlocal asked
-        asked += 1
-        return forward(*words, **more)
-
-    pipe.unet.forward = counted
-    calibrate(pipe, pixels, 6, scale=5, progress=lambda done, total: told.append((done, total)))
-    assert (asked, told[-1]) == (36, (36, 36))
-    asked, told = 0, []
-    calibrate(pipe, [pixels, pixels], 6, scale=5, progress=lambda done, total: told.append((done, total)))
-    assert (asked, told[-1]) == (2 * (30 + 21), (102, 102))
-    asked, told = 0, []
-    options = {"method": "ddim:formulation=fixed:lam=search", "scale": 2}
-    calibrate(pipe, pixels, 3, **options, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (asked, asked)  # every constant is tried in runs that are stopped
-    asked, told = 0, []
-    calibrate(pipe, pixels, 3, formulation="la", scale=2, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (asked, asked)
-
-
-def test_calls_that_cannot_be_fitted_are_refused():
-    pipe = ddpm()
-    with pytest.raises(ValueError, match="use the generator that it is given"):
-        calibrate(pipe, lambda p, g, n: pixels(p, None, n), 3, scale=2)
-    with pytest.raises(ValueError, match="it must run the pipeline once"):
-        calibrate(pipe, lambda p, g, n: None, 3, scale=2)
-    image = stable_diffusion(diffusers.StableDiffusionImg2ImgPipeline, image_encoder=None)
-    with pytest.raises(ValueError, match="starts from pure noise"):
-        calibrate(image, lambda p, g, n: drawn(p, g, n, n=1, image=torch.zeros(1, 3, 8, 8), strength=0.5), 4)
-    assert isinstance(image.scheduler, diffusers.PNDMScheduler)
-
-
 def test_a_network_without_weights_is_refused_before_anything_runs():
     pipe, ran = stable_diffusion(), []
     pipe.unet.to("meta")
     with pytest.raises(ValueError, match=r"the weights .* are offloaded"):
-        calibrate(pipe, lambda p, g, n: ran.append(n), 4, scale=2)
+        fitted(pipe, lambda p, g, n: ran.append(n), 4, scale=2)
     assert not ran
 
 
-def test_dropout_has_no_say_in_a_fit_and_in_distances():
+def test_dropout_has_no_say_in_a_fit():
     pipe = quiet(diffusers.DDPMPipeline(unet2d(dropout=0.5), diffusers.DDPMScheduler(clip_sample=False)))
     pipe.unet.eval()
-    wanted = calibrate(pipe, pixels, 3, scale=2).plan
+    wanted = fitted(pipe, pixels, 3, scale=2).plan
     pipe.unet.train()
-    made = calibrate(pipe, pixels, 3, scale=2)
+    made = fitted(pipe, pixels, 3, scale=2)
     assert (made.plan.mix == wanted.mix).all()
     assert pipe.unet.training
-    far = distances(pipe, pixels, made, steps=20).distilled.rms
-    assert pipe.unet.training
-    pipe.unet.eval()
-    assert distances(pipe, pixels, made, steps=20).distilled.rms == far
 
 
 def test_clipping_is_that_of_ddim_with_clipped_model_output():
@@ -315,24 +220,22 @@ def test_both_networks_of_a_pipeline_rest():
 
 
 def test_calls_that_change_what_is_fitted_are_refused():
-    """States edited between evaluations, two runs in a call, several guidance scales: the fit would be of neither."""
+    """States edited between evaluations, several guidance scales: the fit would be of neither."""
     pipe = stable_diffusion()
 
     def halved(pipe, number, t, given):
         return {"latents": given["latents"] / 2}
 
     with pytest.raises(ValueError, match="changes the states between evaluations"):
-        calibrate(pipe, lambda p, g, n: drawn(p, g, n, callback_on_step_end=halved), 4, scale=2)
-    with pytest.raises(ValueError, match="ran the pipeline twice"):
-        calibrate(pipe, lambda p, g, n: [drawn(p, seeded(3), n) for _ in range(2)], 4, scale=2)
-    with pytest.raises(ValueError, match=r"have guidance scales \[3.0, 7.0\]"):
-        calibrate(pipe, [lambda p, g, n, s=s: drawn(p, g, n, scale=s) for s in (3.0, 7.0)], 4, scale=2)
+        fitted(pipe, lambda p, g, n: drawn(p, g, n, callback_on_step_end=halved), 4, scale=2)
+    with pytest.raises(ValueError, match=r"different guidance scales .*3.0.*7.0"):
+        fitted(pipe, [lambda p, g, n, s=s: drawn(p, g, n, scale=s) for s in (3.0, 7.0)], 4, scale=2)
     assert isinstance(pipe.scheduler, diffusers.PNDMScheduler)
 
 
 def test_attach_knows_the_network():
     pipe = ddpm()
-    made = calibrate(pipe, pixels, 3, scale=2)
+    made = fitted(pipe, pixels, 3, scale=2)
     other = ddpm()
     with torch.no_grad():
         other.unet.conv_in.weight += 1
@@ -346,13 +249,13 @@ def test_attach_knows_the_network():
 
 
 def test_numbers_of_evaluations_may_be_numpys():
-    assert calibrate(ddpm(), pixels, np.int64(3), scale=2).nfe == 3
+    assert fitted(ddpm(), pixels, np.int64(3), scale=2).nfe == 3
 
 
 def test_attach_knows_its_options():
     """diffusers passes over options that it does not know."""
     pipe = ddpm()
-    made = calibrate(pipe, pixels, 3, scale=2)
+    made = fitted(pipe, pixels, 3, scale=2)
     with pytest.raises(ValueError, match="unknown option of DODEScheduler 'on_mising'; did you mean on_missing"):
         attach(pipe, made, on_mising="base")
     with pytest.raises(ValueError, match="is not a calibration file"):
@@ -372,7 +275,7 @@ def test_pipelines_that_hand_on_options_of_ddim(tmp_path):
         ValueError, match=r"use_clipped_model_output asks for clipped predictions; give .* clip_sample="
     ):
         pipe(num_inference_steps=4, use_clipped_model_output=True)
-    made = calibrate(pipe, pixels, 3, scale=2)
+    made = fitted(pipe, pixels, 3, scale=2)
     made.save(tmp_path / "fast.json")
     nodes = made.plan.nodes
     attach(pipe, tmp_path / "fast.json")
@@ -382,7 +285,7 @@ def test_pipelines_that_hand_on_options_of_ddim(tmp_path):
 
 def test_the_scheduler_refuses_another_schedule_and_prediction():
     pipe = ddpm()
-    made = calibrate(pipe, pixels, 3, scale=2)
+    made = fitted(pipe, pixels, 3, scale=2)
     for config, words in (({"beta_end": 0.03}, "schedule"), ({"prediction_type": "sample"}, "prediction")):
         with pytest.raises(ValueError, match=f"the calibration is for DDPMPipeline with {words}"):
             DODEScheduler.from_config(pipe.scheduler.config, calibration=made, **config).set_timesteps(3)
@@ -395,7 +298,7 @@ def test_the_scheduler_refuses_another_schedule_and_prediction():
 @pytest.mark.filterwarnings("ignore:samples=1")
 def test_a_flow_calibration_belongs_to_its_shift():
     pipe = flux()
-    attach(pipe, calibrate(pipe, flux_call, 4, scale=3))
+    attach(pipe, fitted(pipe, flux_call, 4, scale=3))
     assert torch.isfinite(flux_call(pipe, seeded(), 4)).all()
     with pytest.raises(ValueError, match=r"shift 1\.596\); this model has .*shift 1\.649"):
         flux_call(pipe, seeded(), 4, size=32)
@@ -403,7 +306,7 @@ def test_a_flow_calibration_belongs_to_its_shift():
 
 def test_a_calibration_knows_how_the_network_is_called():
     pipe = quiet(diffusers.DDPMPipeline(unet2d(), diffusers.EDMEulerScheduler()))
-    made = calibrate(pipe, lambda p, g, n: pixels(p, g, n, n=2), 3, scale=2)
+    made = fitted(pipe, lambda p, g, n: pixels(p, g, n, n=2), 3, scale=2)
     config = pipe.scheduler.config
     DODEScheduler.from_config(config, calibration=made).set_timesteps(3)
     for other in ({"sigma_data": 1.0}, {"prediction_type": "v_prediction"}):
@@ -413,7 +316,7 @@ def test_a_calibration_knows_how_the_network_is_called():
 
 def test_the_weak_reference_dies_and_copies():
     pipe = ddpm()
-    attach(pipe, calibrate(pipe, pixels, 3, scale=2))
+    attach(pipe, fitted(pipe, pixels, 3, scale=2))
     kept = copy.deepcopy(pipe.scheduler)
     del pipe
     gc.collect()
@@ -427,7 +330,7 @@ def test_image_to_image(name, strength):
     """A run from the middle, also where that lies inside a step; a point mass is reached exactly all the same."""
     pipe = stable_diffusion(diffusers.StableDiffusionImg2ImgPipeline, image_encoder=None)
     if name == "d-ddim":
-        attach(pipe, calibrate(stable_diffusion(), drawn, 10, scale=2))
+        attach(pipe, fitted(stable_diffusion(), drawn, 10, scale=2))
     else:
         swapped(pipe, method=name)
     point = torch.full((1, 4, 8, 8), 0.25)
@@ -485,9 +388,9 @@ def test_half_precision(dtype):
     def many(pipe, generator, steps):
         return pixels(pipe, generator, steps, n=12)
 
-    wanted = calibrate(pipe, many, 4, scale=4).plan.lambdas
+    wanted = fitted(pipe, many, 4, scale=4).plan.lambdas
     pipe.unet.to(dtype)
-    made = calibrate(pipe, many, 4, scale=4)
+    made = fitted(pipe, many, 4, scale=4)
     most = 0.01 if dtype == torch.float16 else 0.1  # bfloat16 has three digits
     assert abs(made.plan.lambdas - wanted).max() < most
     attach(pipe, made)
@@ -495,25 +398,12 @@ def test_half_precision(dtype):
 
 
 def test_the_core_runs_what_a_pipeline_calibrated(fashion, tmp_path):
-    pipe, noise, made = fashion
+    pipe, made = fashion
     dode.save(tmp_path / "c.json", *made.values())
     model = dode.from_diffusers(pipe)
+    noise = model.start(range(2), 5)
     loaded = dode.load(tmp_path / "c.json", model, 5)
-    wanted = run(made[5].plan, model.bound("noise", None), noise[:2])
-    torch.testing.assert_close(loaded.sample(noise=noise[:2]), wanted, rtol=1e-6, atol=1e-6)
-    with pytest.raises(ValueError, match="attach it to the pipeline and sample there"):
+    wanted = run(made[5].plan, model.bound("noise", None), noise)
+    torch.testing.assert_close(loaded.sample(noise=noise), wanted, rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="attach a sampler to the"):
         made[5].sample(1)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"samples": 10}, "calibrate has no samples: the calls make the samples"),
-        ({"solver": "ddim"}, "calibrate has no solver: method names the solver"),
-        ({"method": "auto"}, r"auto asks the network itself, .*dode.from_diffusers\(pipe\)"),
-        ({"method": "heun"}, "unknown method 'heun'; did you mean edm"),
-    ],
-)
-def test_what_calibrate_does_not_do_is_said(options, says):
-    with pytest.raises(ValueError, match=says):
-        calibrate(fashion_pipeline(label=0), pixels, 3, **options)

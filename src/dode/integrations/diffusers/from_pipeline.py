@@ -1,6 +1,6 @@
 """A pipeline of diffusers as a `Model`: its network, told its own times, on the noise schedule of its scheduler.
 
-Written for the networks in `NETWORKS`.  `dode.diffusers.calibrate` needs no such knowledge, for any pipeline.
+Written for the networks in `NETWORKS`; with a call of the pipeline, for all (`paused_call`).
 """
 
 import copy
@@ -21,8 +21,8 @@ from dode.denoisers import Thresholded
 from dode.errors import DodeError
 from dode.fingerprint import weights_hash
 from dode.integrations.diffusers import config as settings
+from dode.integrations.diffusers.parts import Call, denoiser_of
 from dode.integrations.diffusers.paused_call import PausedCalls
-from dode.integrations.diffusers.recording import Call, denoiser_of
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.messages import extra
 from dode.model import Model, from_callable
@@ -144,18 +144,18 @@ def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
     if kind not in NETWORKS:
         raise DodeError(
             f"from_diffusers knows {', '.join(NETWORKS)}; this pipeline has {kind}: "
-            "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+            "use dode.from_diffusers(pipe, call), which asks through the pipeline's own call"
         )
     taken, given = network.config.in_channels, network.config.out_channels
     if given not in (None, taken, 2 * taken):
         raise DodeError(
             f"this network takes {taken} channels and returns {given}, so more than the state goes in (masks, "
-            "images): use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+            "images): use dode.from_diffusers(pipe, call), which asks through the pipeline's own call"
         )
     if network.config.get("time_cond_proj_dim"):
         raise DodeError(
             "this network is told its guidance scale (time_cond_proj_dim), which from_diffusers cannot: "
-            "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+            "use dode.from_diffusers(pipe, call), which asks through the pipeline's own call"
         )
     if network.dtype != dtype or network.device != torch.device(device):
         network = copy.deepcopy(network).to(device, dtype)  # the pipeline keeps its own
@@ -203,7 +203,7 @@ def _shape(network: Any) -> tuple[int, ...]:
     if size is None:
         raise DodeError(
             "this network does not say which size its samples have (sample_size): use dode.from_callable, or "
-            "dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+            "dode.from_diffusers(pipe, call), which asks through the pipeline's own call"
         )
     height, width = (size, size) if isinstance(size, int) else size
     return (network.config.in_channels, height, width)
@@ -244,11 +244,13 @@ def _conditions(
     kind = type(network).__name__
     if kind in ("UNet2DConditionModel", "SD3Transformer2DModel"):
         if not prompts:
-            raise DodeError("this pipeline draws what a prompt says; give prompts=[…], or calibrate through a call")
+            raise DodeError(
+                "this pipeline draws what a prompt says; give prompts=[…], or a call, from_diffusers(pipe, call)"
+            )
         if not hasattr(pipe, "encode_prompt"):
             raise DodeError(
                 f"a {type(pipe).__name__} encodes its prompts in a way of its own: "
-                "use dode.diffusers.calibrate(pipe, call, nfe), which works through the pipeline's own call"
+                "use dode.from_diffusers(pipe, call), which asks through the pipeline's own call"
             )
         known, none = _encoded(pipe, list(prompts)), _encoded(pipe, [negative or ""])
         if negative is None and pipe.config.get("force_zeros_for_empty_prompt"):  # as the pipeline's own call has it

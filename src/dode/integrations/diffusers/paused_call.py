@@ -22,8 +22,9 @@ from dode.denoisers import NetworkDenoiser, Thresholded
 from dode.errors import DodeError, Unsupported
 from dode.fingerprint import digest, schedule_hash, weights_hash
 from dode.integrations.diffusers import config as settings
+from dode.integrations.diffusers.attach import drop_in
+from dode.integrations.diffusers.parts import Call, denoiser_of, evaluating
 from dode.integrations.diffusers.plan_selection import guidance_of, same_shape, untouched
-from dode.integrations.diffusers.recording import Call, denoiser_of, evaluating
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.model import Model
 from dode.schedule import Schedule
@@ -193,7 +194,8 @@ class PausedCalls(AbstractContextManager[Model]):
         if not calls:
             raise DodeError("give a call, call(pipe, generator, steps), or several; got none")
         self.pipe, self.calls, self.steps, self.seed = pipe, calls, steps, seed
-        self.evaluations = 0
+        self.evaluations, self.open = 0, False
+        self.stack = ExitStack()
         self.sessions: dict[int, Session] = {}
 
     def scheduler(self) -> AskingScheduler:
@@ -203,9 +205,10 @@ class PausedCalls(AbstractContextManager[Model]):
 
     def __enter__(self) -> Model:
         """Begin the calls: `PROBES` evaluations each, and one that is lost."""
+        drop_in(self.pipe)
+        self.fingerprint = weights_hash(denoiser_of(self.pipe))  # first: it refuses weights that are not here
         before = self.pipe.scheduler
         self.config = {key: value for key, value in before.config.items() if key != "calibration"}
-        self.stack = ExitStack()
         self.variables = dict(vars(self.pipe))
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.pipe))
@@ -214,11 +217,12 @@ class PausedCalls(AbstractContextManager[Model]):
             self.variables = dict(vars(self.pipe))
             marks = [self._probed(number) for number in range(len(self.calls))]
             model = self._model(marks)
-            self.stack = stack.pop_all()
+            self.stack, self.open = stack.pop_all(), True
         return model
 
     def __exit__(self, *error: Any) -> None:
         """Stop the calls."""
+        self.open = False
         self.stack.close()
 
     def _finish(self, variables: dict[str, Any]) -> None:
@@ -254,7 +258,7 @@ class PausedCalls(AbstractContextManager[Model]):
     def _model(self, probed: Sequence[Session]) -> Model:
         schedules = {schedule_hash(session.scheduler.schedule) for session in probed}
         shapes = {tuple(session.sample.shape[1:]) for session in probed}
-        scales = {settings_of_guidance(session) for session in probed}
+        scales = {_guidance(session) for session in probed}
         for what, values in (("noise schedules", schedules), ("shapes", shapes), ("guidance scales", scales)):
             if len(values) > 1:
                 raise DodeError(f"the calls have different {what} ({sorted(map(str, values))}); take each alone")
@@ -272,7 +276,7 @@ class PausedCalls(AbstractContextManager[Model]):
             self.schedule.integer,
             dtype=torch.promote_types(first.sample.dtype, torch.float32),
             device=str(first.sample.device),
-            fingerprint=weights_hash(denoiser_of(self.pipe)),
+            fingerprint=self.fingerprint,
             guidance=scales.pop(),
         )
         threshold = settings.threshold(self.kinds)
@@ -315,6 +319,11 @@ class PausedCalls(AbstractContextManager[Model]):
 
     def _asked(self, call: int, x: Tensor, time: float) -> Tensor:
         """One evaluation of a call, in a session that has one left."""
+        if not self.open:
+            raise DodeError(
+                "this model ended with its `with dode.from_diffusers(…)`: use it inside, or attach a sampler to the "
+                "pipeline and sample there"
+            )
         session = self.sessions.get(call)
         if session is not None and not session.left:
             self.sessions.pop(call).stop()
@@ -366,7 +375,7 @@ class Last:
         return torch.cat([self.x.to(sample)] * (len(sample) // len(self.x))), 0.0
 
 
-def settings_of_guidance(session: Session) -> float | None:
+def _guidance(session: Session) -> float | None:
     """The guidance scale that a call showed."""
     restore(session.pipe, session.variables)
     return guidance_of(session.pipe)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
@@ -20,26 +20,12 @@ from dode.integrations.resume import tail
 from dode.messages import unknown
 from dode.method import Method
 from dode.plan import Plan
-from dode.sampling import State
 from dode.schedule import Schedule
 from dode.solvers.spec import read
 from dode.solvers.step_allocation import build, steps
 from dode.timesteps import Grid, same
 
 TAKEN = ("use_flow_sigmas", "flow_shift", "timestep_type")  # other schedulers' options that mean something to us
-
-
-class Script(Protocol):
-    """Who decides while a pipeline's call is watched: which plan it follows, and every state."""
-
-    def plan(self, config: settings.Config, schedule: Schedule) -> Plan:
-        """The plan, once the pipeline has called set_timesteps."""
-
-    def open(self, sample: Tensor, first: int) -> State:
-        """The state before the first evaluation."""
-
-    def advance(self, state: State, output: Tensor) -> State:
-        """The state after an evaluation."""
 
 
 def asked(options: settings.Config, kind: type) -> None:
@@ -59,15 +45,13 @@ class Choice:
 
     plan: Plan
     schedule: Schedule
-    method: Method | None  # None: the run must begin at its start
+    method: Method
     shape: tuple[int, ...] | None = None  # of a sample, if a calibration says so
 
     def starting_at(self, first: int) -> Plan:
         """The plan from evaluation `first` on."""
         if not first:
             return self.plan
-        if self.method is None:
-            raise DodeError("calibrate with a call that starts from pure noise, not from an image")
         return tail(self.plan, first, self.method, self.schedule)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
@@ -84,12 +68,9 @@ def choose(
     levels: Sequence[float] | None,
     mu: float | None,
     pipe: Any,
-    script: Script | None,
 ) -> Choice:
     """The run that `set_timesteps` asks for; pipe is the pipeline that `attach` checks, or None."""
     schedule = settings.schedule(config, mu)
-    if script is not None:
-        return Choice(script.plan(config, schedule), schedule, None)
     if times is not None and levels is not None:
         raise DodeError("give timesteps or sigmas, not both")
     values, given = levels if times is None else times, None
@@ -200,9 +181,9 @@ def drawn(like: Tensor, generator: Any) -> Tensor:
 
 
 def untouched(sample: Tensor, state: Tensor) -> None:
-    """ValueError if a call that is being calibrated changed the state after the last step."""
+    """DodeError if a call that answers questions changed the state that it was asked at."""
     if not torch.allclose(sample, state.to(sample.dtype), rtol=0, atol=0, equal_nan=True):
         raise DodeError(
             "the call changes the states between evaluations (inpainting, a callback?), which no fit can follow; "
-            "calibrate the same network by a call that leaves them as they are"
+            "give a call of the same network that leaves them as they are"
         )

@@ -18,13 +18,11 @@ from dode.errors import DodeError
 from dode.integrations.diffusers import config as settings
 from dode.integrations.diffusers.plan_selection import (
     Choice,
-    Script,
     as_planned,
     asked,
     choose,
     drawn,
     same_shape,
-    untouched,
 )
 from dode.parameterization import convert
 from dode.plan import Plan
@@ -99,7 +97,6 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         settings.check(self.config)
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
-        self._script: Script | None = None  # while calibrating, who decides plan and states
         self._pipe: Any = None  # a weak reference to the pipeline that `attach` checks; never saved
         self._choice: Choice | None = None
         self._reset()
@@ -187,7 +184,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         """Choose the plan: by the number of evaluations, or through times that the network is told, or noise levels."""
         self._reset()
         pipe = self._pipe() if self._pipe is not None else None
-        self._choice = choose(self.config, num_inference_steps, timesteps, sigmas, mu, pipe, self._script)
+        self._choice = choose(self.config, num_inference_steps, timesteps, sigmas, mu, pipe)
         nodes = self._choice.plan.nodes[:-1]
         self.num_inference_steps = len(nodes)
         times = [settings.told(self.config, node) for node in nodes]
@@ -228,13 +225,8 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             raise DodeError(f"all {plan.nfe} evaluations are made; call set_timesteps before the next run")
         same_shape("sample", sample, state.y)
         output = self._output(model_output.to(wide.dtype), wide, plan.nodes[state.k], plan)
-        if self._script is not None:
-            untouched(sample, state.y)
-            state = self._script.advance(state._replace(y=wide), output)
-        else:
-            state = state._replace(y=wide, draw=lambda k: drawn(sample, generator))
-            state = advance(plan, state, output)
-        self._state = state
+        state = state._replace(y=wide, draw=lambda k: drawn(sample, generator))
+        self._state = state = advance(plan, state, output)
         self._step_index += 1
         after = state.y.to(sample.dtype)
         return SchedulerOutput(prev_sample=after) if return_dict else (after,)
@@ -246,9 +238,6 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         self._choice.check_shape(tuple(sample.shape[1:]))
         self._plan = self._choice.starting_at(first)
         self._step_index = first
-        if self._script is not None:
-            self._state = self._script.open(sample, first)
-            return
         sample = sample.to(torch.promote_types(sample.dtype, torch.float32))
         # x_T with its fresh noise is what the pipeline starts from: init_noise_sigma has it
         still = (

@@ -1,0 +1,36 @@
+"""The parts of a pipeline: its call, its network, and all networks at rest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from dode.errors import DodeError
+
+Call = Callable[[Any, torch.Generator, int], Any]  # (pipe, generator, num_inference_steps): runs the pipeline once
+DENOISERS = ("unet", "transformer", "prior")  # what pipelines call their network
+
+
+def denoiser_of(pipe: Any) -> nn.Module:
+    """The network of a pipeline."""
+    for name in DENOISERS:
+        found = pipe.components.get(name)
+        if isinstance(found, nn.Module):
+            return found
+    raise DodeError(f"{type(pipe).__name__} has none of {', '.join(DENOISERS)} to calibrate")
+
+
+@contextmanager
+def evaluating(pipe: Any) -> Iterator[None]:
+    """All networks in evaluation mode, as dropout would have its say in what is measured; then each part as it was."""
+    networks = [one for one in pipe.components.values() if isinstance(one, nn.Module)]
+    training = [part for one in networks for part in one.modules() if part.training]  # some may rest on purpose
+    try:
+        for one in networks:
+            one.eval()
+        yield
+    finally:
+        for part in training:
+            part.training = True
