@@ -248,6 +248,51 @@ def test_attach_knows_the_network():
     assert isinstance(other.scheduler, diffusers.DDPMScheduler)
 
 
+def controlled():
+    """Stable Diffusion with a ControlNet, and its call."""
+    torch.manual_seed(7)
+    net = diffusers.ControlNetModel.from_unet(text_unet(), conditioning_embedding_out_channels=(8,))
+    for part in net.controlnet_down_blocks:
+        torch.nn.init.normal_(part.weight)  # as made, they are zero
+    pipe = stable_diffusion(diffusers.StableDiffusionControlNetPipeline, controlnet=net, image_encoder=None)
+    return pipe, lambda p, g, n: drawn(p, g, n, n=1, image=torch.ones(1, 3, 16, 16))
+
+
+def test_every_network_of_a_pipeline_is_part_of_it():
+    """A ControlNet (a second expert alike): asked with it, known with it, and refused without a call."""
+    pipe, call = controlled()
+    made = fitted(pipe, call, 3, scale=2)
+    attach(pipe, made)
+    assert torch.isfinite(call(pipe, seeded(), 3)).all()
+    other, _ = controlled()
+    with torch.no_grad():
+        other.controlnet.conv_in.weight += 1
+    with pytest.raises(ValueError, match="the calibration is for the network"):
+        attach(other, made)
+    with pytest.raises(ValueError, match=r"more than one network .*\(controlnet too\)"):
+        dode.from_diffusers(pipe, prompts=["a"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sigmas": [1.0, 0.7, 0.2]},
+        {"timesteps": [1000.0, 800.0, 300.0]},
+        {"sigmas": [0.9, 0.7, 0.2], "timesteps": [900.0, 700.0, 200.0]},
+    ],
+)
+def test_times_of_a_call_give_way_to_a_calibrations(given):
+    """Pipelines that always give times of their own can be calibrated and run; the plan's stand, said once."""
+    pipe = sd3()
+    made = fitted(pipe, sd3_call, 3, scale=2)
+    attach(pipe, made)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        pipe.scheduler.set_timesteps(**given)
+    assert pipe.scheduler.plan.nodes == made.plan.nodes
+    assert len(said) == ("sigmas" not in given or "timesteps" not in given)
+
+
 def test_numbers_of_evaluations_may_be_numpys():
     assert fitted(ddpm(), pixels, np.int64(3), scale=2).nfe == 3
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from dode import calibration
 from dode.errors import DodeError
-from dode.fingerprint import schedule_hash, weights_hash
+from dode.fingerprint import schedule_hash
 from dode.integrations.diffusers import config as settings
-from dode.integrations.diffusers.parts import denoiser_of
+from dode.integrations.diffusers.parts import fingerprint
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.messages import unknown
 from dode.samplers import as_content
@@ -30,7 +30,7 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
             raise unknown("option of DODEScheduler", name, known_options)
     made = DODEScheduler.from_config(pipe.scheduler.config, calibration=as_content(calibration_or_file), **config)
     known = made.config["calibration"]
-    calibration.recognise(known, type(pipe).__name__, weights_hash(denoiser_of(pipe)))
+    calibration.recognise(known, type(pipe).__name__, fingerprint(pipe))
     calibration.match(known, {"prediction": settings.prediction(made.config)})
     if not made.config["use_dynamic_shifting"]:
         calibration.match(known, {"schedule": schedule_hash(made.schedule)})

@@ -21,7 +21,7 @@ from dode.denoisers import Thresholded
 from dode.errors import DodeError
 from dode.fingerprint import weights_hash
 from dode.integrations.diffusers import config as settings
-from dode.integrations.diffusers.parts import Call, denoiser_of
+from dode.integrations.diffusers.parts import Call, denoiser_of, networks
 from dode.integrations.diffusers.paused_call import PausedCalls
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.messages import extra
@@ -140,6 +140,11 @@ def from_diffusers(
 def _network(pipe: Any, dtype: torch.dtype, device: str) -> Any:
     """The pipeline's denoiser, ready for use; ValueError if it is not known here."""
     network: Any = denoiser_of(pipe)
+    if more := [name for name, part in networks(pipe).items() if part is not network]:
+        raise DodeError(
+            f"more than one network answers in this pipeline ({', '.join(more)} too): "
+            "use dode.from_diffusers(pipe, call), which asks through the pipeline's own call"
+        )
     kind = type(network).__name__
     if kind not in NETWORKS:
         raise DodeError(

@@ -20,10 +20,10 @@ from torch import Tensor
 from dode.conditioning import Conditioning
 from dode.denoisers import NetworkDenoiser, Thresholded
 from dode.errors import DodeError, Unsupported
-from dode.fingerprint import digest, schedule_hash, weights_hash
+from dode.fingerprint import digest, schedule_hash
 from dode.integrations.diffusers import config as settings
 from dode.integrations.diffusers.attach import drop_in
-from dode.integrations.diffusers.parts import Call, denoiser_of, evaluating
+from dode.integrations.diffusers.parts import Call, evaluating, fingerprint
 from dode.integrations.diffusers.plan_selection import guidance_of, same_shape, untouched
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.model import Model
@@ -206,7 +206,7 @@ class PausedCalls(AbstractContextManager[Model]):
     def __enter__(self) -> Model:
         """Begin the calls: `PROBES` evaluations each, and one that is lost."""
         drop_in(self.pipe)
-        self.fingerprint = weights_hash(denoiser_of(self.pipe))  # first: it refuses weights that are not here
+        self.fingerprint = fingerprint(self.pipe)  # first: it refuses weights that are not here
         before = self.pipe.scheduler
         self.config = {key: value for key, value in before.config.items() if key != "calibration"}
         self.variables = dict(vars(self.pipe))

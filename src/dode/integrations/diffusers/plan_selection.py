@@ -71,7 +71,8 @@ def choose(
 ) -> Choice:
     """The run that `set_timesteps` asks for; pipe is the pipeline that `attach` checks, or None."""
     schedule = settings.schedule(config, mu)
-    if times is not None and levels is not None:
+    fitted = config.get("calibration") is not None  # which brings its own times, whatever a pipeline gives
+    if times is not None and levels is not None and not fitted:
         raise DodeError("give timesteps or sigmas, not both")
     values, given = levels if times is None else times, None
     if values is not None:
@@ -79,10 +80,12 @@ def choose(
         listed = listed if levels is None else [level for level in listed if level]  # the end, 0, is understood
         if not listed or count not in (None, len(listed)):
             raise DodeError(f"{len(listed)} times or noise levels were given for {count} evaluations; give one of them")
-        count, given = len(listed), settings.given_grid(config, schedule, listed, levels is not None)
+        count = len(listed)
+        if times is None or levels is None:  # both describe no grid of ours, only how many steps there are
+            given = settings.given_grid(config, schedule, listed, levels is not None)
     if count is None:
         raise DodeError("set_timesteps needs the number of inference steps, timesteps, or sigmas")
-    if config.get("calibration") is None:
+    if not fitted:
         return _plain(config, schedule, config["method"], count, given)
     return _calibrated(config, schedule, count, given, guidance_of(pipe))
 
@@ -116,7 +119,10 @@ def _calibrated(
     plan = calibration.plan_from_json(entry["plan"])
     if given is not None and not (len(given.nodes) == len(plan.nodes) and all(map(same_time, given.nodes, plan.nodes))):
         ours, theirs = (", ".join(f"{settings.told(config, n):g}" for n in g.nodes[:-1]) for g in (plan, given))
-        raise DodeError(f"calibrated at the times {ours}; asked for {theirs}; leave timesteps and sigmas out")
+        warnings.warn(
+            f"the calibration's own times stand, {ours}; those that the call gives, {theirs}, are passed over",
+            stacklevel=2,
+        )
     return Choice(plan, schedule, read(_base(entry)).method, tuple(known["model"]["shape"]))
 
 
