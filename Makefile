@@ -33,7 +33,8 @@ docs: .venv/dev
 
 fuzz: .venv/dev
 	DODE_FUZZ=10000 DODE_FUZZ_SEED=$$(date +%Y%m%d) DODE_LINES=200 DODE_KILLS=50 \
-	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py paper/tests/test_killed.py tests/test_cache.py
+	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_fuzz.py tests/test_vectors.py \
+	    tests/test_cache.py paper/tests/test_killed.py paper/tests/test_paper_fuzz.py paper/tests/test_paper_vectors.py
 
 oldest: .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 -W default $(OLDEST)

@@ -29,7 +29,7 @@ from records import Records, table
 from rivals import rivals
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 from dode.metrics import evaluation
 from dode.metrics.estimates import Row, paired_error, ratio
 from dode.metrics.evaluation import Settings, measure

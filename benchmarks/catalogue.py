@@ -17,7 +17,7 @@ from acceptance import entry
 from records import RESULTS, Records, table
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 from dode.metrics import evaluation
 from dode.metrics.evaluation import Evaluator, Settings, measure
 from dode.model import Model

@@ -10,7 +10,7 @@ from typing import Any
 
 from records import RESULTS, table
 
-from dode.calibration import replace_text
+from dode.files import replace_text
 
 CATALOGUES = ("fashion", "fashion-edm")
 SEARCHES = {"fashion-1": "fashion", "fashion-3": "fashion, guidance 3", "fashion-edm-1": "fashion-edm"}

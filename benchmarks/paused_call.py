@@ -66,9 +66,9 @@ def memory() -> dict[str, Any]:
 def main() -> None:
     torch.set_grad_enabled(False)
     records = Records("paused-call", machine())
-    records.put("memory", memory())
-    records.put("cost", cost())
-    found, held = records.rows["cost"], records.rows["memory"]
+    held, found = memory(), cost()
+    records.put("memory", held)
+    records.put("cost", found)
     print(f"an evaluation takes {found['milliseconds']:.1f} ms; through the model {said(found['wall'], 3)} of that")
     print(table(["evaluations", *held], [["MB held", *map(str, held.values())]]))
 

@@ -13,7 +13,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from dode.calibration import replace_bytes
+from dode.files import replace_bytes
 
 ROOT = Path(__file__).parent.parent
 IMAGES, WORK = ROOT / "docs/images", ROOT / "demo"

@@ -11,7 +11,7 @@ import torch
 from records import RESULTS, table
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 
 RESULTS_OF_A_CASE = ("passed", "in part", "failed", "not applicable")
 Outcomes = dict[str, dict[str, dict[str, Any]]]  # suite → case → result, note and, of a failure, trace

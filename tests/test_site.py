@@ -143,5 +143,8 @@ def test_every_public_name_has_a_docstring_that_says_what_it_raises(name):
     for path, member in members(import_module(f"dode.{name}")).items():
         assert (member.__doc__ or "").strip(), path
         for function in functions(member):
-            explained = re.search("Raises|ValueError|DodeError|NonFinite|an error", function.__doc__)
+            names = "Raises|DodeError|ValueError|NonFinite|CalibrationMismatch|Unsupported"
+            explained = re.search(names, function.__doc__)
+                "Raises|DodeError|ValueError|NonFinite|CalibrationMismatch|Unsupported", function.__doc__
+            )
             assert explained or not RAISES.search(inspect.getsource(inspect.unwrap(function))), f"{path}: {function}"

@@ -22,7 +22,7 @@ from records import RESULTS, Records, table
 from torch import Tensor
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 from dode.metrics import evaluation, extracted, frechet, moments, to_uint8
 from dode.metrics.estimates import paired_error, split_values
 from dode.model import Model

@@ -32,9 +32,9 @@ from rivals import BLENDS
 from torch import Tensor
 
 import dode
-from dode.calibration import replace_text
 from dode.conditioning import joined
 from dode.denoisers import Network, classifier_free
+from dode.files import replace_text
 from dode.metrics import evaluation
 from dode.metrics.evaluation import Settings
 from dode.model import Model

@@ -17,7 +17,7 @@ from auto import again
 from records import RESULTS, Records, table
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 from dode.metrics import evaluation
 from dode.metrics.estimates import ratio
 from dode.metrics.evaluation import Settings, measure

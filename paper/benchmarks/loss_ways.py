@@ -18,7 +18,7 @@ from frechet_ways import NEVER, with_loss
 from records import Records, table
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 from dode.metrics import evaluation
 from dode.metrics.evaluation import Settings
 from dode.search.budget import Budget

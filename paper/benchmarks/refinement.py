@@ -20,8 +20,8 @@ from records import Records, table
 from rivals import BLENDS
 
 import dode
-from dode.calibration import replace_text
 from dode.distillation.formulations import two
+from dode.files import replace_text
 from dode.plan import Array, Plan
 from dode.search.initial_candidates import Task, starts, task
 from dode.search.levenberg_marquardt import begun, rounds, squares

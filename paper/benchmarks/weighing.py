@@ -19,7 +19,7 @@ import torch
 from records import Records, table
 
 import dode
-from dode.calibration import replace_text
+from dode.files import replace_text
 from dode.metrics.estimates import root_ratio
 from dode.plan import Array
 from dode.search.initial_candidates import GRIDS, TRIED, Start, Task, kinds, starts, task

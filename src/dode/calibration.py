@@ -14,9 +14,7 @@ import numpy as np
 
 from dode import json_schema
 from dode.errors import CalibrationMismatch, DodeError
-from dode.files import read_bytes
-from dode.files import replace_bytes as replace_bytes
-from dode.files import replace_text as replace_text
+from dode.files import read_bytes, replace_text
 from dode.fingerprint import alike
 from dode.parameterization import KINDS
 from dode.plan import Plan

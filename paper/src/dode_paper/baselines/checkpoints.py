@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dode import json_schema
-from dode.calibration import replace_bytes
 from dode.errors import DodeError
+from dode.files import replace_bytes
 from dode_paper.baselines.train_state import Run, Stage, begin
 from dode_paper.checkpoints.loading import unpickled
 

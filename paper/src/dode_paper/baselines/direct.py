@@ -13,9 +13,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dode import json_schema, samplers
-from dode.calibration import replace_bytes
 from dode.denoisers import Network
 from dode.errors import DodeError
+from dode.files import replace_bytes
 from dode.model import Model
 from dode_paper.checkpoints.loading import opened
 

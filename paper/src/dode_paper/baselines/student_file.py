@@ -18,10 +18,11 @@ from dode import samplers as plain
 from dode.bundled_models import CLASSES, SIGMA_DATA, bundled, labels
 from dode.bundled_models.unet import UNet
 from dode.bundled_models.wrappers import Folded, Preconditioned
-from dode.calibration import Json, replace_bytes
+from dode.calibration import Json
 from dode.conditioning import Conditioning
 from dode.denoisers import CallableNetwork
 from dode.errors import DodeError
+from dode.files import replace_bytes
 from dode.fingerprint import weights_hash
 from dode.model import Model, build
 from dode.samplers import Sampler

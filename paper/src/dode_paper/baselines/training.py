@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from dode import noise, samplers
 from dode.bundled_models.wrappers import Preconditioned
-from dode.calibration import Json, replace_text
+from dode.calibration import Json
 from dode.denoisers import CallableNetwork
 from dode.errors import DodeError
+from dode.files import replace_text
 from dode.model import Model
 from dode.schedule import Schedule
 from dode_paper.baselines import direct, model_card, student_file, trainer, training_methods

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from dode.calibration import replace_bytes
+from dode.files import replace_bytes
 from dode.integrations.edm import from_edm
 from dode.model import Model
 from dode_paper.checkpoints import edm_config

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dode.calibration import replace_bytes
+from dode.files import replace_bytes
 from dode.plots.canvas import HUES
 from dode.plots.figures import tall
 from dode_paper.reproduce.averages import Figure as Number

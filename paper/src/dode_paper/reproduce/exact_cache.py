@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dode.calibration import replace_bytes
+from dode.files import replace_bytes
 from dode.fingerprint import digest
 from dode.metrics import evaluation
 from dode.metrics.evaluation import Settings

@@ -10,8 +10,8 @@ import torch
 
 import dode
 from dode import json_schema
-from dode.calibration import replace_text
 from dode.errors import DodeError
+from dode.files import replace_text
 
 Entry = dict[str, Any]
 Entries = dict[str, Any]  # by their keys

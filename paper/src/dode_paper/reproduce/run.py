@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dode.bundled_models import BUNDLED
-from dode.calibration import replace_text
 from dode.errors import DodeError
+from dode.files import replace_text
 from dode.metrics import evaluation
 from dode.model import Model
 from dode.progress import Progress
