@@ -199,6 +199,50 @@ def flux_call(pipe, generator, steps, size=16):
     ).images
 
 
+def wan():
+    """Wan 2.2's two experts, a video of two latent frames."""
+
+    def expert(seed):
+        torch.manual_seed(seed)
+        return diffusers.WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=4,
+            out_channels=4,
+            text_dim=8,
+            freq_dim=16,
+            ffn_dim=16,
+            num_layers=1,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=32,
+        )
+
+    latents = {"z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+    coder = diffusers.AutoencoderKLWan(base_dim=3, dim_mult=[1] * 4, num_res_blocks=1, **latents)
+    scheduler = diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    parts = {"tokenizer": None, "text_encoder": None, "vae": coder, "scheduler": scheduler, "boundary_ratio": 0.875}
+    return quiet(diffusers.WanPipeline(transformer=expert(1), transformer_2=expert(2), **parts))
+
+
+def wan_call(pipe, generator, steps):
+    return pipe(
+        prompt_embeds=EMBEDDED,
+        negative_prompt_embeds=0 * EMBEDDED,
+        guidance_scale=4.0,
+        guidance_scale_2=3.0,
+        generator=generator,
+        num_inference_steps=steps,
+        height=16,
+        width=16,
+        num_frames=5,
+        output_type="latent",
+    ).frames
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 

@@ -58,6 +58,7 @@ CASES = {
     "flux with levels of its own": (pipes.flux, own_levels),
     "sd3": (pipes.sd3, pipes.sd3_call),
     "dit": (pipes.dit, classes),
+    "wan, two experts": (pipes.wan, pipes.wan_call),
     "edm": (edm, edm_call),
 }
 
@@ -102,7 +103,7 @@ def test_it_is_the_pipeline(name):
 
 
 @pytest.mark.filterwarnings("ignore:.*is large")
-@pytest.mark.parametrize("name", ["ddpm", "sd", "flux", "sd3"])
+@pytest.mark.parametrize("name", ["ddpm", "sd", "flux", "sd3", "wan, two experts"])
 def test_what_is_fitted_on_it_is_attached(name, tmp_path):
     pipe, call = opened(name)
     with dode.from_diffusers(pipe, call) as model:
@@ -127,6 +128,17 @@ def test_a_search_through_the_call_is_the_search_on_the_network():
         assert (fast.sample(noise=x_T) - exact).square().mean() < (plain - exact).square().mean()
         pictures = model.decode(exact)
     assert unfolded(pictures).shape == (3, 1, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["flux", "wan, two experts"])
+def test_auto_takes_any_pipeline(name):
+    pipe, call = opened(name)
+    with dode.from_diffusers(pipe, call) as model:
+        fast = dode.auto(model, 4, samples=4, quick=True)
+        assert torch.isfinite(fast.sample(2)).all()
+    attach(pipe, fast)
+    call(pipe, pipes.seeded(), 4)
+    assert pipe.scheduler.plan.nodes == fast.plan.nodes
 
 
 def test_rows_of_several_calls_are_conditions():
