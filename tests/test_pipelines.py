@@ -1,7 +1,7 @@
 """Our scheduler runs in real pipelines, gives what the core gives there, and refuses what was not calibrated."""
 
 import copy
-import gc
+import pickle
 import warnings
 from itertools import pairwise
 from pipes import (
@@ -359,14 +359,30 @@ def test_a_calibration_knows_how_the_network_is_called():
             DODEScheduler.from_config({**config, **other}, calibration=made).set_timesteps(3)
 
 
-def test_the_weak_reference_dies_and_copies():
+@pytest.mark.parametrize("copied", [copy.deepcopy, diffusers.StableDiffusionPipeline.from_pipe])
+def test_a_copy_of_a_pipeline_is_looked_at_itself(copied):
+    """Its own guidance counts, not that of the pipeline that the calibration was attached to."""
+    pipe = stable_diffusion()
+    attach(pipe, fitted(pipe, drawn, 4, scale=2))
+    drawn(pipe, seeded(), 4)
+    other = quiet(copied(pipe))
+    drawn(other, seeded(), 4)
+    with pytest.raises(ValueError, match="calibrated for guidance 3; asked for 7"):
+        drawn(other, seeded(), 4, scale=7.0)
+    drawn(pipe, seeded(), 4)
+
+
+@pytest.mark.parametrize("name", ["ddim:eta=1", "dpm-solver++2m", "d-ddim"])
+def test_a_scheduler_is_pickled_in_the_middle_of_a_run(name):
+    """And goes on as the other does."""
     pipe = ddpm()
-    attach(pipe, fitted(pipe, pixels, 3, scale=2))
-    kept = copy.deepcopy(pipe.scheduler)
-    del pipe
-    gc.collect()
-    kept.set_timesteps(3)
-    assert kept._pipe() is None
+    own = attach(pipe, fitted(pipe, pixels, 3, scale=2)) if name == "d-ddim" else swapped(pipe, method=name)
+    scheduler, x = own.scheduler, torch.randn(1, 3, 8, 8, generator=seeded())
+    scheduler.set_timesteps(3)
+    for k, t in enumerate(scheduler.timesteps):
+        again = pickle.loads(pickle.dumps(scheduler))
+        before, x = x, scheduler.step(0.1 * x, t, x, generator=seeded(k)).prev_sample
+        assert torch.equal(again.step(0.1 * before, t, before, generator=seeded(k)).prev_sample, x)
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.6, 1.0])

@@ -1,6 +1,5 @@
 """The swap of a pipeline's scheduler, with every check that the calibration belongs to it."""
 
-import weakref
 from inspect import signature
 from typing import Any
 
@@ -34,7 +33,7 @@ def attach(pipe: Any, calibration_or_file: Any, **config: Any) -> Any:
     calibration.match(known, {"prediction": settings.prediction(made.config)})
     if not made.config["use_dynamic_shifting"]:
         calibration.match(known, {"schedule": schedule_hash(made.schedule)})
-    made._pipe = weakref.ref(pipe)
+    made._checks_guidance = True
     pipe.scheduler = made
     return pipe
 

@@ -1,10 +1,10 @@
 """Which plan a scheduler runs: a calibration's for this number of evaluations, or a plain one on the grid asked for."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from inspect import signature
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ TAKEN = ("use_flow_sigmas", "flow_shift", "timestep_type")  # other schedulers' 
 
 def asked(options: settings.Config, kind: type) -> None:
     """ValueError for a misspelt option of a scheduler, which diffusers would pass over; a warning for a foreign one."""
-    known = [*signature(kind).parameters, *TAKEN]
+    known = [*inspect.signature(kind).parameters, *TAKEN]
     for name in options:
         if name in known or name.startswith("_") or name in settings.UNSUPPORTED:
             continue
@@ -69,7 +69,7 @@ def choose(
     mu: float | None,
     pipe: Any,
 ) -> Choice:
-    """The run that `set_timesteps` asks for; pipe is the pipeline that `attach` checks, or None."""
+    """The run that `set_timesteps` asks for; pipe is the running pipeline if its guidance is checked, or None."""
     schedule = settings.schedule(config, mu)
     fitted = config.get("calibration") is not None  # which brings its own times, whatever a pipeline gives
     if times is not None and levels is not None and not fitted:
@@ -153,6 +153,17 @@ def _entry(config: settings.Config, known: Json, schedule: Schedule, count: int,
     if asked is not None and seen is not None and asked != seen:
         raise DodeError(f"the scheduler is set to guidance {asked:g}; the pipeline runs at {seen:g}")
     return calibration.pick(known, seen if asked is None else asked, count)
+
+
+def running(scheduler: Any) -> Any:
+    """The pipeline whose call has brought us here: a copy, or one that shares the scheduler, is looked at itself."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if owner is not scheduler and getattr(owner, "scheduler", None) is scheduler:
+            return owner
+        frame = frame.f_back
+    return None
 
 
 def guidance_of(pipe: Any) -> float | None:

@@ -22,6 +22,7 @@ from dode.integrations.diffusers.plan_selection import (
     asked,
     choose,
     drawn,
+    running,
     same_shape,
 )
 from dode.parameterization import convert
@@ -97,7 +98,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         settings.check(self.config)
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
-        self._pipe: Any = None  # a weak reference to the pipeline that `attach` checks; never saved
+        self._checks_guidance = False  # `attach` sets it; never saved
         self._choice: Choice | None = None
         self._reset()
 
@@ -183,7 +184,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
     ) -> None:
         """Choose the plan: by the number of evaluations, or through times that the network is told, or noise levels."""
         self._reset()
-        pipe = self._pipe() if self._pipe is not None else None
+        pipe = running(self) if self._checks_guidance else None
         self._choice = choose(self.config, num_inference_steps, timesteps, sigmas, mu, pipe)
         nodes = self._choice.plan.nodes[:-1]
         self.num_inference_steps = len(nodes)
@@ -226,7 +227,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
         same_shape("sample", sample, state.y)
         output = self._output(model_output.to(wide.dtype), wide, plan.nodes[state.k], plan)
         state = state._replace(y=wide, draw=lambda k: drawn(sample, generator))
-        self._state = state = advance(plan, state, output)
+        self._state = state = advance(plan, state, output)._replace(draw=None)  # functions cannot be pickled
         self._step_index += 1
         after = state.y.to(sample.dtype)
         return SchedulerOutput(prev_sample=after) if return_dict else (after,)
@@ -246,7 +247,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
             else self._plan
         )
         self._plan = still
-        self._state = begin(still, sample, draw=lambda k: torch.zeros_like(sample))
+        self._state = begin(still, sample, draw=lambda k: torch.zeros_like(sample))._replace(draw=None)
 
     def _output(self, output: Tensor, sample: Tensor, node: Node, plan: Plan) -> Tensor:
         """The network's output as the plan wants it: preconditioned, thresholded, of the plan's kind."""
