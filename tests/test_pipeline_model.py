@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pipes import (
     EMBEDDED,
     dit,
@@ -21,10 +22,13 @@ from pipes import (
 import diffusers
 import pytest
 import torch
+from console import dode as command
 
 import dode
+from dode import calibration
 from dode.cli.files import inspect
 from dode.diffusers import DODEScheduler, fashion_pipeline, unfolded
+from dode.integrations.diffusers import from_pipeline
 
 ROOM = pytest.mark.filterwarnings("ignore:.*is large:UserWarning")  # untrained networks ask for it
 
@@ -168,6 +172,29 @@ def test_what_guidance_steers_away_from_is_what_the_pipeline_takes(tmp_path, neg
     given = None if negative is None else [negative] * 2
     theirs = pipe(["ab", "c"], negative_prompt=given, generator=seeded(), **few).images
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_command_line_calls_pipelines_of_other_networks(tmp_path, monkeypatch):
+    """A pipeline whose network is not known is asked through its own call; the same λ as when it is known."""
+    pipe = stable_diffusion(encoder=text_encoder(tmp_path))
+    pipe.save_pretrained(tmp_path / "pipe")
+    words = ["distill", "pipe", "--prompt", "ab", "--prompt", "cd", "--guidance", "3"]
+    few = ["--nfe", "3", "--samples", "4", "--scale", "3", "--paired", "0", "-o"]
+
+    def lambdas(name):
+        done = command(tmp_path, *words, *few, name)
+        assert done.returncode == 0, done.stderr
+        (entry,) = calibration.read(tmp_path / name)["plans"]
+        assert entry["guidance"] == 3
+        return torch.tensor(calibration.plan_from_json(entry["plan"]).lambdas)
+
+    direct = lambdas("direct.json")
+    monkeypatch.setattr(from_pipeline, "NETWORKS", {})
+    torch.testing.assert_close(lambdas("called.json"), direct, rtol=1e-4, atol=1e-5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "paused call"]
+    done = command(tmp_path, *words[:2], *few, "none.json")
+    assert done.returncode == 2
+    assert "calls a StableDiffusionPipeline with a prompt, and none was given" in done.stderr
 
 
 def test_networks_that_are_called_in_another_way_are_refused(tmp_path):

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 
 from dode.cli import auto, catalogue, compare, demo, distill, files, plot, sample
-from dode.cli.options import MEMORY
+from dode.cli.options import CALLS, MEMORY
 
 TOGETHER = ("distill", "evaluate", "compare", "sample")  # what several processes do together
 PAPER = ("convert", "reproduce", "train")  # commands of the package dode-paper
@@ -93,7 +93,7 @@ def main() -> None:
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        with _process_group():
+        with _process_group(), CALLS:
             code = app(standalone_mode=False) or 0
     except DodeError as error:
         code = _complain(str(error))

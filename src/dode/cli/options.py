@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -70,6 +71,9 @@ def _parameter(field: "Field[Any]") -> inspect.Parameter:
     return inspect.Parameter(field.name, kind, default=default, annotation=field.type)
 
 
+CALLS = ExitStack()  # calls of pipelines that are the models of a command, and end with it
+
+
 @dataclass
 class Opening:
     """A model, and how it is opened."""
@@ -89,7 +93,7 @@ class Opening:
         """The model on its device, in its precision, under this guidance scale."""
         import torch
 
-        from dode.opening import open_model
+        from dode.opening import Use, open_model
 
         if self.dtype not in DTYPES:
             raise DodeError(f"--dtype must be one of {', '.join(DTYPES)}; got {self.dtype!r}")
@@ -98,8 +102,8 @@ class Opening:
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's, by what it was built without
             reason = str(error).splitlines()[0]
             raise DodeError(f"--device {self.device!r} cannot be used here ({reason})") from error
-        model = open_model(self.model, self.prompt, self.negative_prompt)
-        model = model.to(self.device, getattr(torch, self.dtype)).guided(guidance)
+        use = Use(guidance, self.device, getattr(torch, self.dtype), CALLS)
+        model = open_model(self.model, self.prompt, self.negative_prompt, use)
         return model if self.label is None else model.labelled(self.label)
 
     def sign(self, sampler: "Sampler") -> "Sampler":

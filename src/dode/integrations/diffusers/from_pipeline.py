@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, overload
 
@@ -104,7 +105,7 @@ def from_diffusers(
     turn. States are latents, where the pipeline has a VAE. dtype, device: where it runs. Raises ValueError for a
     network that is not known here, with what to use instead.
     """
-    pipe = _opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
+    pipe = opened(pipe_or_path) if isinstance(pipe_or_path, str | Path) else pipe_or_path
     if call is not None:
         return PausedCalls(pipe, [call] if callable(call) else list(call), steps, seed)
     if not hasattr(pipe, "components"):
@@ -181,7 +182,36 @@ def _decoded(vae: Any, latents: Tensor) -> Tensor:
     return images
 
 
-def _opened(path: str | Path) -> Any:
+def understood(pipe: Any) -> bool:
+    """Whether its network is one that is asked directly, without the pipeline's call."""
+    parts = networks(pipe)
+    return len(parts) == 1 and type(next(iter(parts.values()))).__name__ in NETWORKS
+
+
+def prompted(pipe: Any, prompts: Sequence[str], negative: str | None, guidance: float) -> Call:
+    """The plain call of a text-to-image or text-to-video pipeline: a row for each prompt, the rest as it stands.
+
+    Raises DodeError for a pipeline that takes no prompt, and where there is none.
+    """
+    takes = signature(pipe.__call__).parameters
+    if "prompt" not in takes or not prompts:
+        why = "and none was given" if "prompt" in takes else "which this pipeline does not take"
+        raise DodeError(
+            f"the command line calls a {type(pipe).__name__} with a prompt, {why}: in Python, "
+            "dode.from_diffusers(pipe, call) takes any call"
+        )
+    more: dict[str, Any] = {"guidance_scale": guidance} if "guidance_scale" in takes else {}
+    if negative is not None:
+        more["negative_prompt"] = [negative] * len(prompts)
+
+    def call(pipe: Any, generator: torch.Generator, steps: int) -> Any:
+        return pipe(prompt=list(prompts), generator=generator, num_inference_steps=steps, **more)
+
+    return call
+
+
+def opened(path: str | Path) -> Any:
+    """A pipeline from its folder or the hub; DodeError says what is in the way."""
     from diffusers import DiffusionPipeline
 
     import_module("dode.diffusers")  # where a pipeline that was saved with our scheduler says that it is
