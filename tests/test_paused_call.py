@@ -2,8 +2,8 @@
 
 import copy
 import pipes
+import signal
 import threading
-import time
 
 import diffusers
 import pytest
@@ -13,6 +13,7 @@ from torch import nn
 import dode
 from dode.diffusers import DODEScheduler, attach, fashion_pipeline, unfolded
 from dode.errors import DodeError, Unsupported
+from dode.integrations.diffusers.paused_call import PROBES
 from dode.sampling import run
 
 
@@ -268,18 +269,41 @@ def test_states_that_the_call_writes_into_are_copies():
         torch.testing.assert_close(dode.sampler(model, "unipc-2", nfe=3).sample(2), wanted)
 
 
-def test_interrupted_it_ends_within_one_evaluation():
+@pytest.mark.parametrize("when", [1, PROBES, PROBES + 1, PROBES + 2, PROBES + 5])
+def test_interrupted_it_ends_within_one_evaluation(when):
+    """Ctrl-C while the network works: while the call is opened, in its long session's first evaluation, later."""
     pipe, call = opened("ddpm")
-    began = time.monotonic()
+    seen, before = [], dict(vars(pipe))
 
-    def interrupted(model):
-        model.network(torch.zeros(3, 4, 16, 16), torch.full((3,), 500.0), model.conditions(range(3)))
-        raise KeyboardInterrupt
+    def interrupts(net, given, output):
+        seen.append(1)
+        if len(seen) == when:
+            signal.raise_signal(signal.SIGINT)
 
+    pipe.unet.register_forward_hook(interrupts)
     with pytest.raises(KeyboardInterrupt), dode.from_diffusers(pipe, call) as model:
-        interrupted(model)
+        dode.sampler(model, "ddim", nfe=20).sample(1)
+    assert len(seen) <= when + 1
+    assert vars(pipe) == before
     assert no_thread()
-    assert time.monotonic() - began < 30
+
+
+def test_after_an_error_of_the_network_it_can_be_asked_again():
+    pipe, call = opened("ddpm")
+    seen = []
+
+    def fails_once(net, given, output):
+        seen.append(1)
+        if len(seen) == PROBES + 3:
+            raise MemoryError("for once")
+
+    pipe.unet.register_forward_hook(fails_once)
+    with dode.from_diffusers(pipe, call) as model:
+        sampler, x_T = dode.sampler(model, "ddim", nfe=4), model.start(range(3), 0)
+        with pytest.raises(MemoryError, match="for once"):
+            sampler.sample(noise=x_T)
+        assert torch.isfinite(sampler.sample(noise=x_T)).all()
+    assert no_thread()
 
 
 def test_a_call_of_float16_has_states_of_float32():

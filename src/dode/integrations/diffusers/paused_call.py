@@ -129,7 +129,11 @@ class Session:
         self.thread = threading.Thread(target=run, name="paused call", daemon=True)
         restore(self.pipe, self.variables)
         self.thread.start()
-        self.output, self.sample = self._received()
+        try:
+            self.output, self.sample = self._received()
+        except BaseException:  # Ctrl-C too
+            self.stop()
+            raise
 
     @property
     def rows(self) -> int:
@@ -331,7 +335,11 @@ class PausedCalls(AbstractContextManager[Model]):
             self.sessions[call] = Session(self, call, LONG)
             self.evaluations += len(x)
         self.evaluations += len(x)
-        answer = self.sessions[call].ask(x, time)
+        try:
+            answer = self.sessions[call].ask(x, time)
+        except BaseException:  # of the call, or Ctrl-C: whoever asks again gets a session of its own
+            self.sessions.pop(call).stop()
+            raise
         if answer.ndim > 1 and answer.shape[1] == 2 * x.shape[1]:  # learned variances
             answer = answer[:, : x.shape[1]]
         same_shape("model_output", answer, x)
