@@ -177,6 +177,36 @@ def test_evaluations_are_counted():
     assert paused.evaluations == sum(asked)
 
 
+def test_a_search_goes_on_from_its_cache_and_another_prompt_has_its_own(tmp_path):
+    """Outputs are found again in another session of the same call, and never for another prompt."""
+
+    def spent(scale):
+        pipe, _ = opened("sd")
+
+        def call(pipe, generator, steps):
+            return pipe(
+                prompt_embeds=scale * pipes.EMBEDDED,
+                negative_prompt_embeds=0 * pipes.EMBEDDED,
+                guidance_scale=3.0,
+                generator=generator,
+                num_inference_steps=steps,
+                output_type="latent",
+            )
+
+        paused = dode.from_diffusers(pipe, call)
+        with paused as model:
+            before = paused.evaluations
+            fast = dode.auto(model, 4, samples=4, quick=True, cache=tmp_path)
+            return paused.evaluations - before, fast.plan.table
+
+    first, table = spent(1.0)
+    again, same = spent(1.0)
+    assert first > 300
+    assert again == 0
+    assert (same == table).all()
+    assert spent(2.0)[0] > 300
+
+
 class Counting(nn.Module):
     """A network whose answer follows the number of its call."""
 
