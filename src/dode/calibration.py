@@ -139,7 +139,7 @@ def checked(content: Any, where: str) -> Json:
 
 
 def _together(entries: Sequence[Json], where: str) -> None:
-    """ValueError unless every entry is one plan, and there is one for each number of evaluations and guidance."""
+    """DodeError unless every entry is one plan, and there is one for each number of evaluations and guidance."""
     if not entries or len({(entry["nfe"], entry["guidance"]) for entry in entries}) < len(entries):
         raise DodeError(f"{where} must hold plans, one for each NFE and guidance")
     for entry in entries:
@@ -163,13 +163,13 @@ def choose(content: Json, model: Json, guidance: float | None, nfe: int | None) 
 
 
 def belongs(content: Json, model: Json) -> None:
-    """ValueError unless the calibration is for this model."""
+    """CalibrationMismatch unless the calibration is for this model."""
     match(content, model)
     recognise(content, model["name"], model["fingerprint"])
 
 
 def match(content: Json, asked: Json) -> None:
-    """ValueError unless the calibration is for what is asked, as far as that is known."""
+    """CalibrationMismatch unless the calibration is for what is asked, as far as that is known."""
     made = content["model"]
     ours, theirs = made.get("form"), asked.get("form")
     if ours and theirs and ours != theirs:
@@ -190,7 +190,7 @@ def _said(key: str, model: Json) -> str:
 
 
 def recognise(content: Json, name: str, fingerprint: str) -> None:
-    """ValueError unless it is the network that was calibrated."""
+    """CalibrationMismatch unless it is the network that was calibrated."""
     made = content["model"]
     if not alike(made["fingerprint"], fingerprint):
         raise CalibrationMismatch(

@@ -6,7 +6,8 @@ least squares over all samples give
     λ_k = ⟨r, v⟩ / (⟨v, v⟩ + ρ·⟨u, u⟩),   u = use[k, k]·D_k.
 
 ρ = 0 is the paper (Kim, Tang & Yu, CVPR 2024).  The student goes on from its own corrected state, so later λ see its
-own error.  With several directions at an evaluation the same least squares are solved by QR.
+own error.  All products are sums over the samples.  `quotient` computes λ; with several directions at an evaluation
+`least_squares` solves the same by QR.  The constant of a formulation that has one is chosen in `runner.fit_target`.
 """
 
 from collections.abc import Callable, Generator, Sequence
