@@ -199,6 +199,14 @@ def preconditioning(config: Config, sigma: float) -> tuple[float, float, float]:
     return into, skip, -out if config["prediction_type"] == "v_prediction" else out
 
 
+def unpreconditioned(config: Config, output: torch.Tensor, x: torch.Tensor, t: float) -> torch.Tensor:
+    """A network's output at x as `prediction` has it: EDM's skip and scale applied, which stand outside the network."""
+    if family(config) != "edm":
+        return output
+    _, skip, out = preconditioning(config, t)
+    return skip * x + out * output
+
+
 def end(config: Config) -> str:
     """Where sampling ends, in `grid`'s words."""
     return "t_min" if config.get("final_sigmas_type") == "sigma_min" else "data"

@@ -260,8 +260,8 @@ class Told(nn.Module):
         told = torch.full_like(t, settings.told(self.config, node))
         if settings.family(self.config) == "flow":
             return self.call(self.network, x, told, cond)
-        c_in, skip, out = settings.preconditioning(self.config, node.sigma)
-        return skip * x + out * self.call(self.network, x * c_in, told, cond)
+        c_in, _, _ = settings.preconditioning(self.config, node.t)
+        return settings.unpreconditioned(self.config, self.call(self.network, x * c_in, told, cond), x, node.t)
 
 
 def _classes(network: Any) -> int:

@@ -24,7 +24,7 @@ from dode.fingerprint import digest, schedule_hash
 from dode.integrations.diffusers import config as settings
 from dode.integrations.diffusers.attach import drop_in
 from dode.integrations.diffusers.parts import Call, evaluating, fingerprint
-from dode.integrations.diffusers.plan_selection import guidance_of, same_shape, untouched
+from dode.integrations.diffusers.plan_selection import guidance_of, network_output, untouched
 from dode.integrations.diffusers.scheduler import DODEScheduler
 from dode.model import Model
 from dode.schedule import Schedule
@@ -143,9 +143,7 @@ class Session:
     def answer(self, output: Tensor, sample: Tensor) -> tuple[Tensor, float]:
         """In the call's thread: an output for whoever asked; the next question."""
         if self.last is not None and not torch.equal(sample, self.last):
-            half = self.last[
-                : len(sample) // 2
-            ]  # DiT keeps its guided pairs as one state, of which the first half counts
+            half = self.last[: len(sample) // 2]  # DiT keeps guided pairs as one state, of which the first half counts
             if torch.equal(sample, torch.cat([half, half])):
                 self.copies = 2
             else:
@@ -204,15 +202,14 @@ class PausedCalls(AbstractContextManager[Model]):
 
     def scheduler(self) -> AskingScheduler:
         """A scheduler of the pipeline's configuration that asks."""
-        made: AskingScheduler = AskingScheduler.from_config(self.config)
-        return made
+        scheduler: AskingScheduler = AskingScheduler.from_config(self.config)
+        return scheduler
 
     def __enter__(self) -> Model:
         """Begin the calls: `PROBES` evaluations each, and one that is lost."""
         drop_in(self.pipe)
         self.fingerprint = fingerprint(self.pipe)  # first: it refuses weights that are not here
-        before = self.pipe.scheduler
-        self.config = {key: value for key, value in before.config.items() if key != "calibration"}
+        self.config = {key: value for key, value in self.pipe.scheduler.config.items() if key != "calibration"}
         self.variables = dict(vars(self.pipe))
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.pipe))
@@ -308,15 +305,12 @@ class PausedCalls(AbstractContextManager[Model]):
         for call, by_row in waiting.items():
             for turn in range(max(map(len, by_row.values()))):
                 asked = {row: places[turn] for row, places in by_row.items() if turn < len(places)}
-                answer = self._asked(
-                    call, x[[asked.get(row, next(iter(asked.values()))) for row in self._rows(call)]], time
-                )
+                first = next(iter(asked.values()))  # stands in rows that are not asked for
+                batch = x[[asked.get(row, first) for row in self._rows(call)]]
+                answer = network_output(self.kinds, self._asked(call, batch, time), batch, node.t)
                 for row, position in asked.items():
                     output[position] = answer[row]
-        if settings.family(self.kinds) != "edm":
-            return output
-        _, skip, out = settings.preconditioning(self.kinds, node.t)
-        return skip * x + out * output
+        return output
 
     def _rows(self, call: int) -> range:
         return range(sum(owner == call for owner, _ in self.owners))
@@ -340,9 +334,6 @@ class PausedCalls(AbstractContextManager[Model]):
         except BaseException:  # of the call, or Ctrl-C: whoever asks again gets a session of its own
             self.sessions.pop(call).stop()
             raise
-        if answer.ndim > 1 and answer.shape[1] == 2 * x.shape[1]:  # learned variances
-            answer = answer[:, : x.shape[1]]
-        same_shape("model_output", answer, x)
         return answer.to(x)
 
     def decode(self, states: Tensor) -> Tensor:

@@ -180,6 +180,17 @@ def same_shape(name: str, given: Tensor, state: Tensor) -> None:
         raise DodeError(f"{name} has shape {tuple(given.shape)}; this run has states of {tuple(state.shape)}{hint}")
 
 
+def network_output(config: settings.Config, output: Tensor, sample: Tensor, t: float) -> Tensor:
+    """What a pipeline hands to a step, as the network's output: without learned variances and preconditioning.
+
+    Raises DodeError for another shape than the state's.
+    """
+    if output.shape[1] == 2 * sample.shape[1] and str(config["variance_type"]).startswith("learned"):
+        output = output[:, : sample.shape[1]]
+    same_shape("model_output", output, sample)
+    return settings.unpreconditioned(config, output, sample, t)
+
+
 def as_planned(eta: float, clipped: bool | None, clips: bool) -> None:
     """ValueError for a pipeline's option of DDIM that would change what the plan does; clips: are predictions clipped?
 

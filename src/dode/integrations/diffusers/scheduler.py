@@ -22,6 +22,7 @@ from dode.integrations.diffusers.plan_selection import (
     asked,
     choose,
     drawn,
+    network_output,
     running,
     same_shape,
 )
@@ -251,12 +252,7 @@ class DODEScheduler(SchedulerMixin, ConfigMixin):
 
     def _output(self, output: Tensor, sample: Tensor, node: Node, plan: Plan) -> Tensor:
         """The network's output as the plan wants it: preconditioned, thresholded, of the plan's kind."""
-        if output.shape[1] == 2 * sample.shape[1] and str(self.config["variance_type"]).startswith("learned"):
-            output = output[:, : sample.shape[1]]
-        same_shape("model_output", output, sample)
-        if settings.family(self.config) == "edm":
-            _, skip, out = settings.preconditioning(self.config, node.t)
-            output = skip * sample + out * output
+        output = network_output(self.config, output, sample, node.t)
         kind, threshold = settings.prediction(self.config), settings.threshold(self.config)
         if threshold is not None:
             output = threshold.of_output(sample, output, kind, node)
