@@ -10,8 +10,8 @@ own error.  All products are sums over the samples.  `quotient` computes λ; wit
 `least_squares` solves the same by QR.  The constant of a formulation that has one is chosen in `runner.fit_target`.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,20 +53,22 @@ class Fit(NamedTuple):
     solutions: tuple[Solution, ...]
 
 
-def fitting(
+@torch.no_grad()
+def fit(
     plan: Plan,
     batches: Sequence[Batch],
     rho: float,
+    tick: Tick = lambda calls: None,
     directions: Directions = one,
     forced: bool = False,
     store: TensorStore | None = None,
     group: ProcessGroup = ALONE,
-) -> Generator[tuple[int, State], Tensor, Fit]:
-    """The fit as a generator: yields (batch, state), is sent the output there, returns the Fit, or raises NonFinite.
+) -> Fit:
+    """Fit every λ of a plan by the batches' own networks; raises NonFinite.
 
-    All batches make evaluation k before any makes k + 1, so their number does not change λ.  forced: evaluations are on
-    the teacher's states, not the student's (section 5's exposure bias); store: where the states of batches wait.
-
+    All batches make evaluation k before any makes k + 1, so their number does not change λ.  tick(1) after every
+    network call; forced: evaluations are on the teacher's states, not the student's (section 5's exposure bias);
+    store: where the states of batches wait.
     """
     resting, solutions = RestingStates(store or TensorStore()), []
     for k in range(plan.nfe):
@@ -77,8 +79,8 @@ def fitting(
             state = move(plan, resting.get(i, k - 1, columns)) if k else begin(plan, batch.start())
             if forced and k:
                 state = state._replace(y=batch.target(k - 1))
-            output = yield i, state
-            state = observe(plan, state, output)
+            state = observe(plan, state, evaluate(plan, state, batch.denoise))
+            tick(1)
             products.append(_products(plan, state, rows, batch.target(k)))
             resting.put(i, state)
         factor, gram, outputs = (np.concatenate(part) for part in zip(*group.gather(products), strict=True))
@@ -95,21 +97,6 @@ def fitting(
         solutions.append(solution)
     resting.clear()
     return Fit(plan, tuple(solutions))
-
-
-@torch.no_grad()
-def fit(plan: Plan, batches: Sequence[Batch], rho: float, tick: Tick = lambda calls: None, **options: Any) -> Fit:
-    """Fit every λ of a plan by the batches' own networks; tick(1) after every call; options: as for `fitting`."""
-    steps = fitting(plan, batches, rho, **options)
-    try:
-        i, state = next(steps)
-        while True:
-            output = evaluate(plan, state, batches[i].denoise)
-            tick(1)
-            i, state = steps.send(output)
-    except StopIteration as done:
-        result: Fit = done.value
-        return result
 
 
 def _products(plan: Plan, state: State, rows: Array, target: Tensor) -> tuple[Array, Array, Array]:

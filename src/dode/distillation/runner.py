@@ -113,8 +113,8 @@ def fit_target(
     """The student's λ: fitted, given, or searched by the distance of its end to the teacher's on the fit samples."""
     config, form = target.config, target.config.form
     if form.directions is not None:
-        options = {"directions": form.directions, "forced": config.states == "teacher", "store": store, "group": group}
-        return fit(target.plan, batches, config.rho, tick, **options)
+        forced = config.states == "teacher"
+        return fit(target.plan, batches, config.rho, tick, form.directions, forced, store, group)
     assert form.constant is not None, "a formulation has directions or a constant"
     plans = [form.constant(target.plan, value) for value in config.constants()]
     best = int(np.argmin(distances(plans, batches, tick, group))) if len(plans) > 1 else 0
